@@ -1,0 +1,30 @@
+//! Aerie: an edge-first S3 object store that runs hooks where the data lands.
+//!
+//! Data flows one way. A layer may use the layers to its right and the leaves, never one to its left:
+//!
+//! ```text
+//! cli ─▶ server ─▶ wire ─▶ engine ─▶ pool ─▶ drive          (uploads go down)
+//!                            └─────▶ meta                    (the commit: version row + change row)
+//!        server ─▶ outbox ─▶ hook ─▶ engine                  (facts come up: a reader of the change log)
+//!                    └─────▶ mqtt                            (publications, until acknowledged)
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · config
+//! ```
+//!
+//! `tests/tidy.rs` holds the imports of every file against this table.
+
+pub mod cli;
+pub mod codec;
+pub mod config;
+pub mod drive;
+pub mod engine;
+pub mod hash;
+pub mod hook;
+pub mod inference;
+pub mod limits;
+pub mod meta;
+pub mod mqtt;
+pub mod outbox;
+pub mod pool;
+pub mod seam;
+pub mod server;
+pub mod wire;

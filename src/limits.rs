@@ -1,0 +1,77 @@
+//! Every limit of the program, with its unit and the reason for its value.
+//!
+//! A limit that a profile may tighten lives in `config`; the values here are the hard bounds behind those, and the
+//! ones no operator needs to touch. Relations between limits are checked at compile time, at the end.
+
+use std::time::Duration;
+
+/// User bytes in a full stripe. One MiB keeps a shard block large enough for sequential I/O and small enough to buffer.
+pub const STRIPE_BYTES: usize = 1 << 20;
+/// Alignment, in bytes, of every block on a drive and the unit of `Extent::offset`.
+pub const BLOCK_ALIGN_BYTES: usize = 64;
+/// Header bytes in front of each shard block.
+pub const BLOCK_HEADER_BYTES: usize = 64;
+/// Size in bytes of a segment file on each drive. Large enough that creation is rare, small enough to reclaim whole.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Objects up to this many bytes live in the metadata, not in segments: one sync round instead of two.
+pub const INLINE_BYTES_MAX: usize = 1024;
+/// Shards of one stripe, data and parity together. Bounded by the slots of a `u64` drive mask.
+pub const SHARDS_MAX: usize = 32;
+
+/// Bytes in an object key (S3).
+pub const KEY_BYTES_MAX: usize = 1024;
+/// Bytes in one object by a single PUT (S3: 5 GiB).
+pub const PUT_BYTES_MAX: u64 = 5 << 30;
+/// Bytes in an object by multipart upload (S3: 5 TiB, enlarged to 50 TiB in 2025; an edge box needs less).
+pub const OBJECT_BYTES_MAX: u64 = 5 << 40;
+/// Least bytes of a part that is not the last (S3).
+pub const PART_BYTES_MIN: u64 = 5 << 20;
+/// Highest part number (S3).
+pub const PART_NUMBER_MAX: u32 = 10_000;
+/// Entries in one listing page (S3).
+pub const LIST_KEYS_MAX: usize = 1000;
+/// Keys in one DeleteObjects call (S3).
+pub const DELETE_KEYS_MAX: usize = 1000;
+/// Bytes of user metadata, names and values together (S3).
+pub const USER_METADATA_BYTES_MAX: usize = 2048;
+/// Tags on one object (S3).
+pub const OBJECT_TAGS_MAX: usize = 10;
+/// Bytes in an XML request body that is kept in memory.
+pub const XML_BODY_BYTES_MAX: usize = 2 << 20;
+
+/// Bytes in a request head. S3 clients stay far below; a longer one is answered with 431.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
+/// Header fields in a request.
+pub const REQUEST_HEADERS_MAX: usize = 128;
+/// A request head must be complete within this time.
+pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(20);
+/// A body, or a reader of a response, may stall no longer than this.
+pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// An idle keep-alive connection is closed after this time.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Bytes in one aws-chunked frame head (size, extension, signature).
+pub const CHUNK_HEAD_BYTES_MAX: usize = 1024;
+/// Clock skew a signature may have (S3: 15 minutes).
+pub const SIGNATURE_SKEW: Duration = Duration::from_secs(15 * 60);
+/// Longest life of a presigned URL (S3: seven days).
+pub const PRESIGN_EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Mutations in one group commit. Beyond this the latency of the first one grows with no gain in throughput.
+pub const GROUP_COMMIT_MAX: usize = 512;
+/// Mutations that may wait for the metadata writer; more than this answers SlowDown.
+pub const META_QUEUE_MAX: usize = 8192;
+/// Operations that may wait for one drive; senders wait beyond this.
+pub const DRIVE_QUEUE_MAX: usize = 4096;
+/// Stripes of one upload that may be under way at once.
+pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 4;
+/// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
+pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
+
+/// Requests in flight get this long to finish after SIGTERM.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+const _: () = assert!(STRIPE_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
+const _: () = assert!(BLOCK_HEADER_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
+const _: () = assert!(SEGMENT_BYTES / (BLOCK_ALIGN_BYTES as u64) <= u32::MAX as u64);
+const _: () = assert!(INLINE_BYTES_MAX < STRIPE_BYTES);
+const _: () = assert!(SHARDS_MAX <= 64);

@@ -1,0 +1,386 @@
+//! The rows of the metadata as the rest of the program sees them. No SQL here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::pool::Extent;
+
+/// Row number of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BucketId(pub i64);
+
+/// Versioning state of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versioning {
+    /// Never enabled: one null version a key.
+    Unversioned,
+    Enabled,
+    /// Enabled before: new versions are null versions, old ones stay.
+    Suspended,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    pub id: BucketId,
+    pub name: String,
+    pub region: String,
+    pub created_ms: i64,
+    pub versioning: Versioning,
+    pub object_lock: bool,
+    /// Some reader of the change log wants this bucket's changes (set with its notification configuration).
+    pub watched: bool,
+}
+
+/// A configuration document of a bucket, kept as the client sent it once it was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BucketConfig {
+    Notification,
+    Tagging,
+    Cors,
+    Policy,
+    Lifecycle,
+    Encryption,
+    ObjectLock,
+    PublicAccessBlock,
+    OwnershipControls,
+    Acl,
+}
+
+/// Number of a version: the commit order of the whole store. Higher is newer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sequence(pub u64);
+
+/// Which version of a key is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionRef {
+    /// The newest one, whatever it is.
+    Latest,
+    /// The one whose id is `null`.
+    Null,
+    Exact(Sequence),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionKind {
+    Object,
+    DeleteMarker,
+}
+
+/// Where a version's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// In the metadata itself; at most `INLINE_BYTES_MAX` bytes (an empty object, too).
+    Inline(bytes::Bytes),
+    Extents(Vec<Extent>),
+}
+
+/// S3's flexible checksums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ChecksumAlgorithm {
+    Crc32,
+    Crc32c,
+    Crc64Nvme,
+    Sha1,
+    Sha256,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChecksumType {
+    FullObject,
+    Composite,
+}
+
+/// A checksum as S3 reports it: base64, with `-N` behind a composite one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredChecksum {
+    pub algorithm: ChecksumAlgorithm,
+    pub kind: ChecksumType,
+    pub value: String,
+}
+
+/// A part of a completed multipart upload, kept so that `partNumber` reads and GetObjectAttributes can answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompletedPart {
+    pub number: u32,
+    pub size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<StoredChecksum>,
+}
+
+/// Everything about a version that is neither its place nor its size. Stored as JSON; unknown fields are refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Attributes {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_language: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_disposition: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub website_redirect_location: Option<String>,
+    /// Names in lower case, without `x-amz-meta-`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub user_metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<StoredChecksum>,
+    /// Empty for an object that was not uploaded in parts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<CompletedPart>,
+}
+
+/// One version of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    pub bucket: BucketId,
+    pub key: String,
+    pub sequence: Sequence,
+    /// Its id is `null`.
+    pub is_null: bool,
+    pub kind: VersionKind,
+    /// Bytes of user data.
+    pub size: u64,
+    /// Without quotes.
+    pub etag: String,
+    pub modified_ms: i64,
+    pub attributes: Attributes,
+    pub body: Body,
+}
+
+/// A condition on an entity tag, as `If-Match` and `If-None-Match` carry it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EtagCondition {
+    Any,
+    OneOf(Vec<String>),
+}
+
+/// Conditions on the newest version, checked inside the transaction that writes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WriteCondition {
+    pub if_match: Option<EtagCondition>,
+    pub if_none_match: Option<EtagCondition>,
+    /// DeleteObject's further conditions.
+    pub if_match_size: Option<u64>,
+    pub if_match_modified_ms: Option<i64>,
+}
+
+/// Who asked, for the event record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requester {
+    pub principal: String,
+    pub source_ip: String,
+    pub request_id: String,
+}
+
+/// What happened, in S3's event names (`s3:` left out).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EventName {
+    ObjectCreatedPut,
+    ObjectCreatedPost,
+    ObjectCreatedCopy,
+    ObjectCreatedCompleteMultipartUpload,
+    ObjectRemovedDelete,
+    ObjectRemovedDeleteMarkerCreated,
+    ObjectTaggingPut,
+    ObjectTaggingDelete,
+    LifecycleExpirationDelete,
+    LifecycleExpirationDeleteMarkerCreated,
+}
+
+impl EventName {
+    /// As S3 writes it in an event record, for example `ObjectCreated:Put`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventName::ObjectCreatedPut => "ObjectCreated:Put",
+            EventName::ObjectCreatedPost => "ObjectCreated:Post",
+            EventName::ObjectCreatedCopy => "ObjectCreated:Copy",
+            EventName::ObjectCreatedCompleteMultipartUpload => "ObjectCreated:CompleteMultipartUpload",
+            EventName::ObjectRemovedDelete => "ObjectRemoved:Delete",
+            EventName::ObjectRemovedDeleteMarkerCreated => "ObjectRemoved:DeleteMarkerCreated",
+            EventName::ObjectTaggingPut => "ObjectTagging:Put",
+            EventName::ObjectTaggingDelete => "ObjectTagging:Delete",
+            EventName::LifecycleExpirationDelete => "LifecycleExpiration:Delete",
+            EventName::LifecycleExpirationDeleteMarkerCreated => "LifecycleExpiration:DeleteMarkerCreated",
+        }
+    }
+
+    pub const ALL: [EventName; 10] = [
+        EventName::ObjectCreatedPut,
+        EventName::ObjectCreatedPost,
+        EventName::ObjectCreatedCopy,
+        EventName::ObjectCreatedCompleteMultipartUpload,
+        EventName::ObjectRemovedDelete,
+        EventName::ObjectRemovedDeleteMarkerCreated,
+        EventName::ObjectTaggingPut,
+        EventName::ObjectTaggingDelete,
+        EventName::LifecycleExpirationDelete,
+        EventName::LifecycleExpirationDeleteMarkerCreated,
+    ];
+
+    pub fn parse(text: &str) -> Option<EventName> {
+        EventName::ALL.into_iter().find(|event| event.as_str() == text)
+    }
+}
+
+/// An internal fact of the change log: written in the transaction of the version it speaks of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The version's own number; orders all changes, and is the sequencer of the event record.
+    pub sequence: Sequence,
+    pub event: EventName,
+    pub time_ms: i64,
+    pub bucket: BucketId,
+    pub bucket_name: String,
+    pub key: String,
+    /// As S3 shows it; `None` in an unversioned bucket.
+    pub version_id: Option<String>,
+    /// The version to read, for created objects and tags.
+    pub version: Option<Sequence>,
+    pub size: u64,
+    pub etag: String,
+    pub requester: Requester,
+}
+
+/// A new version to commit.
+#[derive(Debug, Clone)]
+pub struct NewVersion {
+    pub bucket: BucketId,
+    pub key: String,
+    pub size: u64,
+    pub etag: String,
+    pub modified_ms: i64,
+    pub attributes: Attributes,
+    pub body: Body,
+    pub condition: WriteCondition,
+    pub event: EventName,
+    pub requester: Requester,
+    /// Bit per slot whose drive missed a block: queued for heal in the same transaction.
+    pub missed: u64,
+}
+
+/// How a committed version is known from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    pub sequence: Sequence,
+    /// As S3 shows it; `None` in a bucket that was never versioned.
+    pub version_id: Option<String>,
+}
+
+/// What a delete is to do.
+#[derive(Debug, Clone)]
+pub struct DeleteVersion {
+    pub bucket: BucketId,
+    pub key: String,
+    /// `Latest`: a plain delete, which makes a marker in a versioned bucket.
+    pub version: VersionRef,
+    pub time_ms: i64,
+    pub condition: WriteCondition,
+    pub requester: Requester,
+}
+
+/// What a delete did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    /// The version that was removed, or the marker that was made.
+    pub version_id: Option<String>,
+    /// A marker was made or removed.
+    pub delete_marker: bool,
+}
+
+/// A multipart upload under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    pub upload_id: String,
+    pub bucket: BucketId,
+    pub key: String,
+    pub initiated_ms: i64,
+    pub attributes: Attributes,
+    /// Checksum the client announced, with its type.
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    pub requester: Requester,
+}
+
+/// A part of an upload under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub number: u32,
+    pub size: u64,
+    /// Hex MD5, without quotes.
+    pub etag: String,
+    pub modified_ms: i64,
+    pub checksum: Option<StoredChecksum>,
+    pub body: Body,
+}
+
+/// One line of a listing of current objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    Object(Box<Version>),
+    CommonPrefix(String),
+}
+
+/// A listing of current objects (ListObjects, both versions).
+#[derive(Debug, Clone)]
+pub struct ListQuery {
+    pub bucket: BucketId,
+    pub prefix: String,
+    /// Any length; `None` or empty lists without grouping.
+    pub delimiter: Option<String>,
+    /// Keys and common prefixes up to and including this one are left out.
+    pub after: Option<String>,
+    pub limit: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct ListPage<T> {
+    pub entries: Vec<T>,
+    /// More follows; the last entry's key or prefix is the next `after`.
+    pub truncated: bool,
+}
+
+/// A listing of all versions (ListObjectVersions).
+#[derive(Debug, Clone)]
+pub struct VersionsQuery {
+    pub bucket: BucketId,
+    pub prefix: String,
+    pub delimiter: Option<String>,
+    pub key_marker: Option<String>,
+    /// Within `key_marker`: versions up to and including this one are left out.
+    pub version_marker: Option<VersionRef>,
+    pub limit: usize,
+}
+
+/// One line of a listing of all versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListedVersion {
+    Version { version: Box<Version>, is_latest: bool },
+    CommonPrefix(String),
+}
+
+/// A listing of uploads under way (ListMultipartUploads).
+#[derive(Debug, Clone)]
+pub struct UploadsQuery {
+    pub bucket: BucketId,
+    pub prefix: String,
+    pub delimiter: Option<String>,
+    pub key_marker: Option<String>,
+    pub upload_id_marker: Option<String>,
+    pub limit: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListedUpload {
+    Upload(Upload),
+    CommonPrefix(String),
+}

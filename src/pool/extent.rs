@@ -1,0 +1,78 @@
+//! Where user bytes lie in a pool: extents, and their stored form.
+//!
+//! A pool is an addressed array of stripes: segment `s` exists on every drive, and a stripe's k+m blocks lie at the same
+//! offset of segment `s` on each of them. One small extent therefore names the place of a run of stripes on all drives,
+//! and a rebuilt drive needs no change to any metadata. Addresses are never used twice.
+
+use crate::limits;
+
+/// A run of stripes at one place of one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Extent {
+    /// Segment number, counted up for the life of the pool.
+    pub segment: u32,
+    /// Start of the first stripe's block within the segment file, in units of `BLOCK_ALIGN_BYTES`.
+    pub offset: u32,
+    /// User bytes in the run; every stripe but the last holds `STRIPE_BYTES`.
+    pub length: u64,
+}
+
+/// Data and parity shards of a stripe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    pub data: u8,
+    pub parity: u8,
+}
+
+impl Geometry {
+    /// Shards in a stripe, which is also the number of drives of the pool.
+    pub fn shards(&self) -> usize {
+        usize::from(self.data) + usize::from(self.parity)
+    }
+
+    /// Bytes of one shard of a stripe that holds `user_bytes`: the k-th part, rounded up to the block alignment.
+    pub fn shard_bytes(&self, user_bytes: usize) -> usize {
+        user_bytes.div_ceil(usize::from(self.data)).next_multiple_of(limits::BLOCK_ALIGN_BYTES)
+    }
+
+    /// Bytes that a block (header and shard) of such a stripe takes on each drive.
+    pub fn block_bytes(&self, user_bytes: usize) -> usize {
+        limits::BLOCK_HEADER_BYTES + self.shard_bytes(user_bytes)
+    }
+
+    /// Bytes that a whole run of `length` user bytes takes on each drive.
+    pub fn run_bytes(&self, length: u64) -> u64 {
+        let full = length / limits::STRIPE_BYTES as u64;
+        let rest = (length % limits::STRIPE_BYTES as u64) as usize;
+        let tail = if rest == 0 { 0 } else { self.block_bytes(rest) as u64 };
+        full * self.block_bytes(limits::STRIPE_BYTES) as u64 + tail
+    }
+}
+
+/// Bytes of one extent in its stored form: segment, offset (u32) and length (u64), little-endian.
+pub const EXTENT_STORED_BYTES: usize = 16;
+
+/// Stored form of a list of extents.
+pub fn encode(extents: &[Extent]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(extents.len() * EXTENT_STORED_BYTES);
+    for extent in extents {
+        bytes.extend_from_slice(&extent.segment.to_le_bytes());
+        bytes.extend_from_slice(&extent.offset.to_le_bytes());
+        bytes.extend_from_slice(&extent.length.to_le_bytes());
+    }
+    bytes
+}
+
+/// Reads the stored form; `None` when its length is not a whole number of extents.
+pub fn decode(bytes: &[u8]) -> Option<Vec<Extent>> {
+    let (chunks, rest) = bytes.as_chunks::<EXTENT_STORED_BYTES>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let extent = |c: &[u8; EXTENT_STORED_BYTES]| Extent {
+        segment: u32::from_le_bytes([c[0], c[1], c[2], c[3]]),
+        offset: u32::from_le_bytes([c[4], c[5], c[6], c[7]]),
+        length: u64::from_le_bytes([c[8], c[9], c[10], c[11], c[12], c[13], c[14], c[15]]),
+    };
+    Some(chunks.iter().map(extent).collect())
+}

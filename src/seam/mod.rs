@@ -1,0 +1,94 @@
+//! The one seam to the world: clock, entropy and storage.
+//!
+//! Everything above takes these as trait objects, so that tests inject faults, stop the clock and cut the power.
+//! `real` is the operating system; `sim` is a world in memory that records, drops, tears and reorders writes.
+//! Architecture invariant: no other module calls `std::fs`, `SystemTime::now` or a random generator (clippy.toml).
+
+pub mod real;
+
+use std::fmt::Debug;
+use std::io;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+/// How `Storage::open` treats a file that is there, or is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Must exist; read only.
+    Read,
+    /// Must exist; read and write.
+    ReadWrite,
+    /// Read and write; created when absent.
+    Create,
+    /// Read and write; fails when present.
+    CreateNew,
+}
+
+/// Bytes on the file system under a drive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    pub total: u64,
+    pub available: u64,
+}
+
+/// One drive's file tree. Paths are relative, `/`-separated and never leave the root.
+pub trait Storage: Send + Sync + Debug {
+    fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>>;
+    fn remove(&self, path: &str) -> io::Result<()>;
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Creates the folder and its parents; an existing one is fine.
+    fn create_dir(&self, path: &str) -> io::Result<()>;
+    /// Names (not paths) of the files and folders in `path`, in no order.
+    fn list(&self, path: &str) -> io::Result<Vec<String>>;
+    fn exists(&self, path: &str) -> io::Result<bool>;
+    /// Makes creations, renames and removals in the folder durable.
+    fn sync_dir(&self, path: &str) -> io::Result<()>;
+    fn space(&self) -> io::Result<Space>;
+    /// Where this is, for messages.
+    fn describe(&self) -> String;
+}
+
+/// An open file. All calls block, except `read_at_nowait`.
+pub trait StorageFile: Send + Sync + Debug {
+    /// Reads up to `buffer.len()` bytes; less only at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Like `read_at`, but answers `WouldBlock` where the bytes are not in memory.
+    fn read_at_nowait(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `buffer`.
+    fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `buffers`, one after the other.
+    fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Data and what is needed to read it back are durable (fdatasync).
+    fn sync_data(&self) -> io::Result<()>;
+    fn set_len(&self, length: u64) -> io::Result<()>;
+    fn len(&self) -> io::Result<u64>;
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Reserves blocks (fallocate); the file grows to `offset + length` where it was shorter.
+    fn allocate(&self, offset: u64, length: u64) -> io::Result<()>;
+    /// Gives the blocks back; the range reads as zeros.
+    fn punch_hole(&self, offset: u64, length: u64) -> io::Result<()>;
+    /// Takes an advisory exclusive lock for the life of this handle; `WouldBlock` when another process holds it.
+    fn lock(&self) -> io::Result<()>;
+}
+
+/// Wall time and a steady clock.
+pub trait Clock: Send + Sync + Debug {
+    /// Milliseconds since the Unix epoch. May jump: boards boot without a clock.
+    fn unix_ms(&self) -> i64;
+    /// Nanoseconds from an arbitrary start; never goes back.
+    fn monotonic_ns(&self) -> u64;
+}
+
+/// A source of unpredictable bytes.
+pub trait Entropy: Send + Sync + Debug {
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// Clock and entropy, handed down together.
+#[derive(Debug, Clone)]
+pub struct World {
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+}

@@ -1,0 +1,52 @@
+//! The operating system behind the seam.
+
+use std::io;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::{Clock, Entropy};
+
+/// The machine's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl SystemClock {
+    #[expect(clippy::new_without_default, reason = "a clock is started, not defaulted")]
+    pub fn new() -> SystemClock {
+        SystemClock { start: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    fn unix_ms(&self) -> i64 {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            // A board whose clock stands before 1970 counts from there.
+            Err(_) => 0,
+        }
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The kernel's random generator, by ring.
+#[derive(Debug)]
+pub struct SystemEntropy {
+    random: ring::rand::SystemRandom,
+}
+
+impl SystemEntropy {
+    pub fn open() -> io::Result<SystemEntropy> {
+        Ok(SystemEntropy { random: ring::rand::SystemRandom::new() })
+    }
+}
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        use ring::rand::SecureRandom;
+        self.random.fill(bytes).expect("getrandom(2) does not fail once the machine has booted");
+    }
+}
