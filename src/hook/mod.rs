@@ -1,1 +1,5 @@
-//! (in preparation)
+//! Hooks: WASM components that look at each new object, in a sandbox.
+
+mod model;
+
+pub use model::*;

@@ -1,0 +1,71 @@
+//! What the outbox asks of hooks and what they answer.
+
+use crate::engine::Engine;
+use crate::meta::Change;
+
+/// One attempt to run a hook for one change.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// Stable over attempts and restarts: `{sequence:016x}-{rule or hook name}`; subscribers deduplicate by it.
+    pub event_id: String,
+    pub hook: String,
+    pub change: Change,
+    /// The event record of the change, as S3 writes it (JSON with `Records`).
+    pub record_json: String,
+    /// Counts from 1.
+    pub attempt: u32,
+}
+
+/// One result of a hook, to become a publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookResult {
+    /// Topic below the hook's own prefix; `None`: the hook's default topic.
+    pub topic: Option<String>,
+    pub payload: Vec<u8>,
+}
+
+/// A finished invocation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub results: Vec<HookResult>,
+}
+
+/// Why an invocation failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HookFault {
+    #[error("no hook named {0} is installed; run `aerie hook add {0} FILE.wasm`")]
+    NotInstalled(String),
+    #[error("the hook used more than its {limit_bytes} bytes of memory")]
+    Memory { limit_bytes: u64 },
+    #[error("the hook ran longer than its {limit_ms} ms")]
+    Deadline { limit_ms: u64 },
+    #[error("the hook gave more than its {limit_bytes} bytes of output")]
+    Output { limit_bytes: u64 },
+    #[error("the hook overflowed its stack of {limit_bytes} bytes")]
+    Stack { limit_bytes: u64 },
+    #[error("the hook trapped: {0}")]
+    Trap(String),
+    /// The hook itself answered with an error.
+    #[error("the hook answered: {message}")]
+    Rejected { message: String, retry: bool },
+    #[error("the object could not be read: {0}")]
+    Object(String),
+    #[error("the module cannot be run: {0}")]
+    Module(String),
+}
+
+impl HookFault {
+    /// Whether a later attempt could end differently. Limits and traps are repeated too: the machine may have been busy.
+    pub fn retry(&self) -> bool {
+        match self {
+            HookFault::Rejected { retry, .. } => *retry,
+            HookFault::Module(_) => false,
+            _ => true,
+        }
+    }
+}
+
+/// Runs hooks. Called on a hook thread, which lends its engine to read the object.
+pub trait HookRunner: Send + Sync {
+    fn run(&self, engine: &Engine, invocation: &Invocation) -> Result<Outcome, HookFault>;
+}
