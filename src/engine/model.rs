@@ -60,6 +60,9 @@ pub enum BodyError {
     Framing(String),
     #[error("the trailer is malformed: {0}")]
     Trailer(String),
+    /// A copy's source could not be read.
+    #[error("the source could not be read: {0}")]
+    Source(String),
     #[error("the body has {got} bytes, the request announced {expected}")]
     Length { expected: u64, got: u64 },
 }

@@ -1,0 +1,164 @@
+//! From a body to durable bytes: what PUT, copy and part uploads have in common.
+//!
+//! Invariant: when `ingest` returns, the bytes are on every healthy drive that they need (or inline in memory, to be
+//! committed with the version), and every digest that the client announced has been compared. Any error gives the space
+//! back and leaves nothing.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{BodySource, Engine, EngineError, ExpectedDigests};
+use crate::hash::{Checksummer, Md5};
+use crate::limits;
+use crate::meta::{Body, ChecksumType, StoredChecksum};
+use crate::pool::{Extent, Pool, StripeWriter};
+
+/// Durable bytes that no metadata refers to yet. Dropped before `commit`, it gives its space back.
+#[derive(Debug)]
+pub(super) struct Ingested {
+    pub size: u64,
+    pub md5: [u8; 16],
+    pub checksum: Option<StoredChecksum>,
+    body: Option<Body>,
+    pub missed: u64,
+    pool: std::sync::Arc<Pool>,
+}
+
+impl Ingested {
+    /// Hands the body to the metadata. From here on the commit decides its fate: a drop no longer releases it.
+    pub fn commit(&mut self) -> Body {
+        self.body.take().expect("an ingested body is committed once")
+    }
+}
+
+impl Drop for Ingested {
+    fn drop(&mut self) {
+        if let Some(Body::Extents(extents)) = self.body.take() {
+            self.pool.discard(&extents);
+        }
+    }
+}
+
+/// Whether small bodies may be kept in the metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inline {
+    Allowed,
+    /// Parts are concatenated by their extents, so that they never are inline.
+    Never,
+}
+
+enum Sink {
+    Small(BytesMut),
+    Pool(Box<StripeWriter>),
+}
+
+impl Engine {
+    pub(super) async fn ingest(
+        &self,
+        body: &mut dyn BodySource,
+        size_hint: Option<u64>,
+        expected: &ExpectedDigests,
+        inline: Inline,
+    ) -> Result<Ingested, EngineError> {
+        refuse_too_large(size_hint.unwrap_or(0))?;
+        let mut md5 = Md5::new();
+        let mut checksummer = expected.checksum.as_ref().map(|(algorithm, _)| Checksummer::new(*algorithm));
+        let mut sink = Sink::Small(BytesMut::new());
+        let mut size = 0u64;
+        while let Some(chunk) = body.next().await? {
+            size += chunk.len() as u64;
+            refuse_too_large(size)?;
+            md5.update(&chunk);
+            if let Some(checksummer) = &mut checksummer {
+                checksummer.update(&chunk);
+            }
+            self.take(&mut sink, chunk, size, size_hint, inline).await?;
+        }
+        let md5 = md5.finish();
+        compare_md5(expected, md5)?;
+        let announced = body.trailing_checksum();
+        let checksum = checksummer.map(|c| finish_checksum(c, expected, announced)).transpose()?;
+        let (body, missed) = match sink {
+            Sink::Small(bytes) if inline == Inline::Allowed => (Body::Inline(bytes.freeze()), 0),
+            Sink::Small(bytes) if bytes.is_empty() => (Body::Extents(Vec::new()), 0),
+            Sink::Small(bytes) => {
+                let mut writer = self.pool.writer(Some(size));
+                writer.write(&bytes).await?;
+                finish_writer(writer).await?
+            }
+            Sink::Pool(writer) => finish_writer(*writer).await?,
+        };
+        Ok(Ingested { size, md5, checksum, body: Some(body), missed, pool: self.pool.clone() })
+    }
+
+    async fn take(
+        &self,
+        sink: &mut Sink,
+        chunk: Bytes,
+        size: u64,
+        size_hint: Option<u64>,
+        inline: Inline,
+    ) -> Result<(), EngineError> {
+        let stays_small = inline == Inline::Allowed && size <= limits::INLINE_BYTES_MAX as u64;
+        match sink {
+            Sink::Small(bytes) if stays_small => bytes.extend_from_slice(&chunk),
+            Sink::Small(bytes) => {
+                let mut writer = Box::new(self.pool.writer(size_hint));
+                writer.write(bytes).await?;
+                writer.write(&chunk).await?;
+                *sink = Sink::Pool(writer);
+            }
+            Sink::Pool(writer) => writer.write(&chunk).await?,
+        }
+        Ok(())
+    }
+}
+
+async fn finish_writer(writer: StripeWriter) -> Result<(Body, u64), EngineError> {
+    let written = writer.finish().await?;
+    Ok((Body::Extents(written.extents), written.missed))
+}
+
+fn refuse_too_large(size: u64) -> Result<(), EngineError> {
+    let limit = limits::PUT_BYTES_MAX;
+    if size > limit { Err(EngineError::TooLarge { size, limit }) } else { Ok(()) }
+}
+
+fn compare_md5(expected: &ExpectedDigests, got: [u8; 16]) -> Result<(), EngineError> {
+    match expected.content_md5 {
+        Some(announced) if announced != got => Err(EngineError::DigestMismatch {
+            what: "Content-MD5",
+            expected: hex::encode(announced),
+            got: hex::encode(got),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn finish_checksum(
+    checksummer: Checksummer,
+    expected: &ExpectedDigests,
+    trailing: Option<(crate::meta::ChecksumAlgorithm, String)>,
+) -> Result<StoredChecksum, EngineError> {
+    let algorithm = checksummer.algorithm();
+    let value = checksummer.finish();
+    let in_header = expected.checksum.as_ref().and_then(|(_, value)| value.as_deref());
+    let in_trailer = trailing.as_ref().filter(|(named, _)| *named == algorithm).map(|(_, value)| value.as_str());
+    for announced in [in_header, in_trailer].into_iter().flatten() {
+        if announced != value {
+            return Err(EngineError::DigestMismatch {
+                what: algorithm.name(),
+                expected: announced.to_owned(),
+                got: value,
+            });
+        }
+    }
+    Ok(StoredChecksum { algorithm, kind: ChecksumType::FullObject, value })
+}
+
+/// Extents of a body that is not inline.
+pub(super) fn extents_of(body: &Body) -> &[Extent] {
+    match body {
+        Body::Inline(_) => &[],
+        Body::Extents(extents) => extents,
+    }
+}

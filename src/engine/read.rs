@@ -1,0 +1,110 @@
+//! Reading versions.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{BodyError, BodyFuture, BodySource, Engine, EngineError, ObjectVersion, check_key};
+use crate::meta::{self, Body, Bucket, MetaError, Version, VersionKind, VersionRef, Versioning};
+use crate::pool::StripeReader;
+
+impl Engine {
+    /// The version asked for. A delete marker is an error that carries the marker.
+    pub fn head_object(&self, bucket: &Bucket, key: &str, version: VersionRef) -> Result<ObjectVersion, EngineError> {
+        check_key(key)?;
+        let found = self.reader.version(bucket.id, key, version)?;
+        let version_id = version_id(bucket, &found);
+        match found.kind {
+            VersionKind::Object => Ok(ObjectVersion { version: found, version_id }),
+            VersionKind::DeleteMarker => Err(EngineError::DeleteMarker {
+                version_id,
+                modified_ms: found.modified_ms,
+                latest: version == VersionRef::Latest,
+            }),
+        }
+    }
+
+    /// Starts to read `range` of a version that `head_object` gave. The range must lie within the version.
+    pub fn read_object(&self, object: &ObjectVersion, range: Range<u64>) -> ObjectReader {
+        assert!(range.start <= range.end && range.end <= object.version.size, "the caller has clamped the range");
+        match &object.version.body {
+            Body::Inline(bytes) => {
+                let part = bytes.slice(range.start as usize..range.end as usize);
+                ObjectReader { bytes: Source::Inline(Some(part)) }
+            }
+            Body::Extents(extents) => {
+                ObjectReader { bytes: Source::Stripes(Box::new(self.pool.reader(extents, range))) }
+            }
+        }
+    }
+
+    pub fn list(&self, query: &meta::ListQuery) -> Result<meta::ListPage<meta::Listed>, EngineError> {
+        Ok(self.reader.list(query)?)
+    }
+
+    pub fn list_versions(
+        &self,
+        query: &meta::VersionsQuery,
+    ) -> Result<meta::ListPage<meta::ListedVersion>, EngineError> {
+        Ok(self.reader.list_versions(query)?)
+    }
+
+    /// The newest version of a key unless it is absent or a marker: what write conditions look at.
+    pub(super) fn current(&self, bucket: &Bucket, key: &str) -> Result<Option<Version>, EngineError> {
+        match self.reader.version(bucket.id, key, VersionRef::Latest) {
+            Ok(version) if version.kind == VersionKind::Object => Ok(Some(version)),
+            Ok(_) | Err(MetaError::NoSuchKey | MetaError::NoSuchVersion) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// How S3 clients name the version; `None` in a bucket that was never versioned.
+pub fn version_id(bucket: &Bucket, version: &Version) -> Option<String> {
+    match bucket.versioning {
+        Versioning::Unversioned => None,
+        Versioning::Enabled | Versioning::Suspended if version.is_null => Some("null".to_owned()),
+        Versioning::Enabled | Versioning::Suspended => Some(meta::version_id_text(version.sequence)),
+    }
+}
+
+/// The bytes of an object, in order, verified.
+#[derive(Debug)]
+pub struct ObjectReader {
+    bytes: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Inline(Option<Bytes>),
+    Stripes(Box<StripeReader>),
+}
+
+impl ObjectReader {
+    /// The next bytes; `None` at the end of the range. After an error the reader is at its end.
+    pub async fn next(&mut self) -> Option<Result<Bytes, EngineError>> {
+        match &mut self.bytes {
+            Source::Inline(bytes) => bytes.take().filter(|bytes| !bytes.is_empty()).map(Ok),
+            Source::Stripes(reader) => match reader.next().await? {
+                Ok(bytes) => Some(Ok(bytes)),
+                Err(error) => {
+                    self.bytes = Source::Inline(None);
+                    Some(Err(error.into()))
+                }
+            },
+        }
+    }
+}
+
+/// A copy reads its source as an upload's body.
+impl BodySource for ObjectReader {
+    fn next(&mut self) -> BodyFuture<'_> {
+        Box::pin(async move {
+            match ObjectReader::next(self).await {
+                None => Ok(None),
+                Some(Ok(bytes)) => Ok(Some(bytes)),
+                Some(Err(error)) => Err(BodyError::Source(error.to_string())),
+            }
+        })
+    }
+}
