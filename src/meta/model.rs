@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 use crate::pool::Extent;
 
 /// Row number of a bucket.
@@ -73,30 +74,6 @@ pub enum Body {
     /// In the metadata itself; at most `INLINE_BYTES_MAX` bytes (an empty object, too).
     Inline(bytes::Bytes),
     Extents(Vec<Extent>),
-}
-
-/// S3's flexible checksums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ChecksumAlgorithm {
-    Crc32,
-    Crc32c,
-    Crc64Nvme,
-    Sha1,
-    Sha256,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ChecksumType {
-    FullObject,
-    Composite,
-}
-
-/// A checksum as S3 reports it: base64, with `-N` behind a composite one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredChecksum {
-    pub algorithm: ChecksumAlgorithm,
-    pub kind: ChecksumType,
-    pub value: String,
 }
 
 /// A part of a completed multipart upload, kept so that `partNumber` reads and GetObjectAttributes can answer.
