@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{BodySource, Engine, EngineError, ExpectedDigests};
-use crate::hash::{Checksummer, Md5};
+use crate::hash::{self, Checksummer, Md5};
 use crate::limits;
 use crate::meta::{Body, ChecksumType, StoredChecksum};
 use crate::pool::{Extent, Pool, StripeWriter};
@@ -127,8 +127,8 @@ fn compare_md5(expected: &ExpectedDigests, got: [u8; 16]) -> Result<(), EngineEr
     match expected.content_md5 {
         Some(announced) if announced != got => Err(EngineError::DigestMismatch {
             what: "Content-MD5",
-            expected: hex::encode(announced),
-            got: hex::encode(got),
+            expected: hash::hex_encode(&announced),
+            got: hash::hex_encode(&got),
         }),
         _ => Ok(()),
     }
@@ -146,7 +146,7 @@ fn finish_checksum(
     for announced in [in_header, in_trailer].into_iter().flatten() {
         if announced != value {
             return Err(EngineError::DigestMismatch {
-                what: algorithm.name(),
+                what: algorithm.as_str(),
                 expected: announced.to_owned(),
                 got: value,
             });

@@ -22,7 +22,7 @@ impl Engine {
         check_key(&create.key)?;
         let mut random = [0u8; 16];
         self.world.entropy.fill(&mut random);
-        let upload_id = hex::encode(random);
+        let upload_id = hash::hex_encode(&random);
         let upload = meta::Upload {
             upload_id: upload_id.clone(),
             bucket: create.bucket.id,
@@ -38,7 +38,7 @@ impl Engine {
 
     pub async fn upload_part(&self, part: UploadPart, body: &mut dyn BodySource) -> Result<PutDone, EngineError> {
         let mut ingested = self.ingest(body, part.size_hint, &part.expected, Inline::Never).await?;
-        let etag = hex::encode(ingested.md5);
+        let etag = hash::hex_encode(&ingested.md5);
         let modified_ms = self.world.clock.unix_ms();
         let (size, checksum) = (ingested.size, ingested.checksum.clone());
         let stored = Part {
@@ -104,7 +104,8 @@ impl Engine {
         }
         let checksum = checksum_of_parts(complete.upload.checksum, &chosen);
         compare_checksum(complete.expected_checksum.as_ref(), checksum.as_ref())?;
-        let etag = hash::composite_etag(chosen.iter().map(|part| part.etag.as_str()));
+        let md5s: Vec<[u8; 16]> = chosen.iter().map(md5_of_part).collect::<Result<_, _>>()?;
+        let etag = hash::composite_etag(&md5s);
         let modified_ms = self.world.clock.unix_ms();
         let mut attributes = complete.upload.attributes;
         attributes.checksum.clone_from(&checksum);
@@ -177,26 +178,31 @@ impl Engine {
     }
 }
 
+fn md5_of_part(part: &Part) -> Result<[u8; 16], EngineError> {
+    hash::parse_md5_hex(&part.etag).ok_or(EngineError::InvalidPart { number: part.number })
+}
+
 fn completed_part(part: &Part) -> CompletedPart {
     CompletedPart { number: part.number, size: part.size, checksum: part.checksum.clone() }
 }
 
 /// The object's checksum from its parts': none unless the upload announced one and every part has it.
-fn checksum_of_parts(
-    announced: Option<(ChecksumAlgorithm, ChecksumType)>,
-    parts: &[Part],
-) -> Option<StoredChecksum> {
+fn checksum_of_parts(announced: Option<(ChecksumAlgorithm, ChecksumType)>, parts: &[Part]) -> Option<StoredChecksum> {
     let (algorithm, kind) = announced?;
-    let of_part = |part: &Part| {
+    let of_part = |part: &'_ Part| {
         let checksum = part.checksum.as_ref().filter(|checksum| checksum.algorithm == algorithm)?;
         Some((checksum.value.clone(), part.size))
     };
     let values: Vec<(String, u64)> = parts.iter().map(of_part).collect::<Option<_>>()?;
-    let value = match kind {
-        ChecksumType::Composite => hash::composite_checksum(algorithm, &values)?,
-        ChecksumType::FullObject => hash::combined_checksum(algorithm, &values)?,
+    let combined = match kind {
+        ChecksumType::Composite => {
+            hash::composite_checksum(algorithm, values.iter().map(|(value, _)| value.as_str()))
+        }
+        ChecksumType::FullObject => {
+            hash::full_object_checksum(algorithm, values.iter().map(|(value, size)| (value.as_str(), *size)))
+        }
     };
-    Some(StoredChecksum { algorithm, kind, value })
+    combined.ok()
 }
 
 fn compare_checksum(
@@ -209,7 +215,7 @@ fn compare_checksum(
         return Ok(());
     }
     Err(EngineError::DigestMismatch {
-        what: algorithm.name(),
+        what: algorithm.as_str(),
         expected: value.clone(),
         got: got.unwrap_or_else(|| "not known for this upload".to_owned()),
     })

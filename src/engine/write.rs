@@ -4,6 +4,7 @@ use super::ingest::{Ingested, Inline};
 use super::{
     BodySource, CopyObject, DeleteObject, Engine, EngineError, ExpectedDigests, PutDone, PutObject, Tags, check_key,
 };
+use crate::hash;
 use crate::meta::{
     self, Attributes, Bucket, EtagCondition, EventName, MetaError, NewVersion, Requester, Version, VersionRef,
     WriteCondition,
@@ -14,7 +15,7 @@ impl Engine {
         check_key(&put.key)?;
         self.refuse_early(&put.bucket, &put.key, &put.condition)?;
         let ingested = self.ingest(body, put.size_hint, &put.expected, Inline::Allowed).await?;
-        let etag = hex::encode(ingested.md5);
+        let etag = hash::hex_encode(&ingested.md5);
         let new = Upload {
             bucket: &put.bucket,
             key: put.key,
@@ -38,7 +39,7 @@ impl Engine {
             let of_source = copy.source.version.attributes.checksum.clone();
             ingested.checksum = of_source.filter(|checksum| checksum.kind == meta::ChecksumType::FullObject);
         }
-        let etag = hex::encode(ingested.md5);
+        let etag = hash::hex_encode(&ingested.md5);
         let new = Upload {
             bucket: &copy.bucket,
             key: copy.key,

@@ -83,6 +83,11 @@ impl Pool {
         todo!("pool")
     }
 
+    /// Gives back, some time later, space that no metadata ever referred to (a refused or abandoned upload).
+    pub fn discard(&self, _extents: &[Extent]) {
+        todo!("pool")
+    }
+
     /// Gives back space that no metadata refers to any more.
     pub async fn release(&self, _extents: &[Extent]) -> Result<(), PoolError> {
         todo!("pool")
