@@ -62,6 +62,10 @@ pub const GROUP_COMMIT_MAX: usize = 512;
 pub const META_QUEUE_MAX: usize = 8192;
 /// Operations that may wait for one drive; senders wait beyond this.
 pub const DRIVE_QUEUE_MAX: usize = 4096;
+/// Requests that a drive's thread executes before it syncs: bounds the wait of the first one.
+pub const DRIVE_GROUP_MAX: usize = 1024;
+/// Segment files that a drive keeps open.
+pub const OPEN_SEGMENTS_MAX: usize = 256;
 /// Stripes of one upload that may be under way at once.
 pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 4;
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.

@@ -1,1 +1,17 @@
-//! (in preparation)
+//! Drive: one root folder with a label, segment files and one I/O thread.
+//!
+//! Promises: a write whose ticket reports success with `sync` is on stable storage; after the first failed sync or
+//! write the drive is failed for good and says so to every later request. Knows addresses and blocks, not stripes,
+//! objects or other drives. `FORMAT.md` beside this file is the format on the medium.
+
+mod block;
+mod io;
+mod label;
+mod segment;
+mod ticket;
+
+pub use block::{BlockHeader, BlockIdentity};
+pub use io::{Block, Drive, DriveFault};
+pub use label::{LABEL_FILE, Label, LabelError};
+pub use segment::SEGMENTS_DIR;
+pub use ticket::{Outcome, Ticket, TicketWait};

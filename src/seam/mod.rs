@@ -1,9 +1,10 @@
 //! The one seam to the world: clock, entropy and storage.
 //!
 //! Everything above takes these as trait objects, so that tests inject faults, stop the clock and cut the power.
-//! `real` is the operating system; `sim` is a world in memory that records, drops, tears and reorders writes.
+//! `real` and `files` are the operating system; `sim` is a world in memory that records, drops, tears and reorders writes.
 //! Architecture invariant: no other module calls `std::fs`, `SystemTime::now` or a random generator (clippy.toml).
 
+pub mod files;
 pub mod real;
 
 use std::fmt::Debug;

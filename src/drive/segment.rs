@@ -1,0 +1,84 @@
+//! Segment files: opened on demand, created with their space reserved, kept open for a while.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, RwLock};
+
+use crate::limits;
+use crate::seam::{OpenMode, Storage, StorageFile};
+
+/// Folder of the segment files below a drive's root.
+pub const SEGMENTS_DIR: &str = "segments";
+
+/// Open segment files of one drive. Used by the drive's thread, and by cores that read what is in memory.
+#[derive(Debug)]
+pub(super) struct Segments {
+    storage: Arc<dyn Storage>,
+    open: RwLock<HashMap<u32, Arc<dyn StorageFile>>>,
+}
+
+impl Segments {
+    pub fn new(storage: Arc<dyn Storage>) -> Segments {
+        Segments { storage, open: RwLock::default() }
+    }
+
+    /// The segment's file, which must exist.
+    pub fn file(&self, segment: u32) -> io::Result<Arc<dyn StorageFile>> {
+        if let Some(file) = self.open.read().expect("no holder of this lock panics").get(&segment) {
+            return Ok(file.clone());
+        }
+        let file = self.storage.open(&path(segment), OpenMode::ReadWrite)?;
+        self.keep(segment, file.clone());
+        Ok(file)
+    }
+
+    /// The segment's file, created with its space reserved where it is new; `true` when it was created.
+    pub fn file_or_new(&self, segment: u32) -> io::Result<(Arc<dyn StorageFile>, bool)> {
+        match self.file(segment) {
+            Ok(file) => Ok((file, false)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = self.storage.open(&path(segment), OpenMode::CreateNew)?;
+                if let Err(error) = file.allocate(0, limits::SEGMENT_BYTES) {
+                    self.storage.remove(&path(segment))?;
+                    return Err(error);
+                }
+                self.keep(segment, file.clone());
+                Ok((file, true))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn remove(&self, segment: u32) -> io::Result<()> {
+        self.open.write().expect("no holder of this lock panics").remove(&segment);
+        match self.storage.remove(&path(segment)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes newly created files durable.
+    pub fn sync_names(&self) -> io::Result<()> {
+        self.storage.sync_dir(SEGMENTS_DIR)
+    }
+
+    fn keep(&self, segment: u32, file: Arc<dyn StorageFile>) {
+        let mut open = self.open.write().expect("no holder of this lock panics");
+        if open.len() >= limits::OPEN_SEGMENTS_MAX {
+            // Whoever still uses one of these has its own reference.
+            open.clear();
+        }
+        open.insert(segment, file);
+    }
+}
+
+/// Path of a segment below the drive's root.
+pub(super) fn path(segment: u32) -> String {
+    format!("{SEGMENTS_DIR}/{segment:08x}.seg")
+}
+
+/// Numbers of the segments on a drive.
+pub(super) fn numbers(storage: &dyn Storage) -> io::Result<Vec<u32>> {
+    let number = |name: String| u32::from_str_radix(name.strip_suffix(".seg")?, 16).ok();
+    Ok(storage.list(SEGMENTS_DIR)?.into_iter().filter_map(number).collect())
+}

@@ -1,0 +1,211 @@
+//! Storage on a real folder: one drive's file tree, by positioned system calls.
+//!
+//! Paths stay below the root: components that are empty, `.` or `..` are refused.
+#![allow(unsafe_code)]
+#![expect(clippy::disallowed_methods, reason = "this is the real side of the seam")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{OpenMode, Space, Storage, StorageFile};
+
+/// A folder of the operating system.
+#[derive(Debug)]
+pub struct RealStorage {
+    root: PathBuf,
+}
+
+impl RealStorage {
+    /// Opens the folder, which must exist.
+    pub fn open(root: &Path) -> io::Result<RealStorage> {
+        if !fs::metadata(root)?.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a folder"));
+        }
+        Ok(RealStorage { root: fs::canonicalize(root)? })
+    }
+
+    /// Creates the folder where it is missing, for its owner only, and opens it.
+    pub fn create(root: &Path) -> io::Result<RealStorage> {
+        if !root.exists() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+        }
+        RealStorage::open(root)
+    }
+
+    fn path(&self, relative: &str) -> io::Result<PathBuf> {
+        let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+        if relative.is_empty() {
+            return Ok(self.root.clone());
+        }
+        if !relative.split('/').all(plain) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{relative}: not a path below the drive")));
+        }
+        Ok(self.root.join(relative))
+    }
+}
+
+impl Storage for RealStorage {
+    fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).mode(0o600);
+        match mode {
+            OpenMode::Read => {}
+            OpenMode::ReadWrite => _ = options.write(true),
+            OpenMode::Create => _ = options.write(true).create(true),
+            OpenMode::CreateNew => _ = options.write(true).create_new(true),
+        }
+        Ok(Arc::new(RealFile { file: options.open(self.path(path)?)? }))
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        fs::remove_file(self.path(path)?)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from)?, self.path(to)?)
+    }
+
+    fn create_dir(&self, path: &str) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(self.path(path)?)
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.path(path)?)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn exists(&self, path: &str) -> io::Result<bool> {
+        self.path(path)?.try_exists()
+    }
+
+    fn sync_dir(&self, path: &str) -> io::Result<()> {
+        File::open(self.path(path)?)?.sync_all()
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let path = std::ffi::CString::new(self.root.as_os_str().as_encoded_bytes())?;
+        // SAFETY: statvfs is plain old data, for which all zeros is a valid value.
+        let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+        // SAFETY: `path` ends with NUL and `found` is a statvfs to be written; both outlive the call.
+        check(unsafe { libc::statvfs(path.as_ptr(), &mut found) })?;
+        let unit = found.f_frsize;
+        Ok(Space { total: found.f_blocks * unit, available: found.f_bavail * unit })
+    }
+
+    fn describe(&self) -> String {
+        self.root.display().to_string()
+    }
+}
+
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+}
+
+impl StorageFile for RealFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn read_at_nowait(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: the one iovec describes `buffer`, which is writable and outlives the call.
+        let read = unsafe { libc::preadv2(self.file.as_raw_fd(), &slice, 1, offset, libc::RWF_NOWAIT) };
+        match usize::try_from(read) {
+            Ok(read) => Ok(read),
+            Err(_) => Err(match io::Error::last_os_error() {
+                // File systems that cannot tell answer EOPNOTSUPP, old kernels ENOSYS: as good as "not in memory".
+                error if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
+                    io::ErrorKind::WouldBlock.into()
+                }
+                error => error,
+            }),
+        }
+    }
+
+    fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(buffer, offset)
+    }
+
+    fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let total: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        let at = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let count = libc::c_int::try_from(buffers.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: an IoSlice has the layout of an iovec, and the slices outlive the call.
+        let written = unsafe { libc::pwritev(self.file.as_raw_fd(), buffers.as_ptr().cast(), count, at) };
+        let mut done = match usize::try_from(written) {
+            Ok(written) if written == total => return Ok(()),
+            Ok(written) => written,
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => 0,
+                error => return Err(error),
+            },
+        };
+        // A short write is rare: go on with what is left, buffer by buffer.
+        let mut offset = offset;
+        for buffer in buffers {
+            let skip = done.min(buffer.len());
+            self.file.write_all_at(&buffer[skip..], offset + skip as u64)?;
+            done -= skip;
+            offset += buffer.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn allocate(&self, offset: u64, length: u64) -> io::Result<()> {
+        match fallocate(&self.file, 0, offset, length) {
+            // Without fallocate the file grows as it is written.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+            done => done,
+        }
+    }
+
+    fn punch_hole(&self, offset: u64, length: u64) -> io::Result<()> {
+        fallocate(&self.file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, offset, length)
+    }
+
+    fn lock(&self) -> io::Result<()> {
+        // SAFETY: flock takes a descriptor, which `file` keeps open.
+        check(unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })
+    }
+}
+
+fn fallocate(file: &File, mode: libc::c_int, offset: u64, length: u64) -> io::Result<()> {
+    let signed = |value: u64| libc::off_t::try_from(value).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+    let (offset, length) = (signed(offset)?, signed(length)?);
+    // SAFETY: fallocate takes plain numbers and a descriptor, which `file` keeps open.
+    check(unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, length) })
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
