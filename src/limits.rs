@@ -17,6 +17,9 @@ pub const SEGMENT_BYTES: u64 = 64 << 20;
 pub const INLINE_BYTES_MAX: usize = 1024;
 /// Shards of one stripe, data and parity together. Bounded by the slots of a `u64` drive mask.
 pub const SHARDS_MAX: usize = 32;
+/// Solved decode matrices kept in memory, one for each combination of lost and wanted shards. A pool sees a handful; a
+/// scrub of scattered bitrot sees more. Each takes up to 48 KiB at 32 shards, some 1 KiB at 4+2.
+pub const DECODE_MASKS_MAX: usize = 256;
 
 /// Bytes in an object key (S3).
 pub const KEY_BYTES_MAX: usize = 1024;

@@ -162,14 +162,14 @@ pub struct Checksummer {
 }
 
 enum State {
-    Crc(Box<crc_fast::Digest>),
+    Crc(crc_fast::Digest),
     Sha(digest::Context),
 }
 
 impl Checksummer {
     pub fn new(algorithm: ChecksumAlgorithm) -> Checksummer {
         let state = match (algorithm.crc(), algorithm) {
-            (Some(crc), _) => State::Crc(Box::new(crc_fast::Digest::new(crc))),
+            (Some(crc), _) => State::Crc(crc_fast::Digest::new(crc)),
             (None, ChecksumAlgorithm::Sha1) => State::Sha(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY)),
             (None, _) => State::Sha(digest::Context::new(&digest::SHA256)),
         };
@@ -321,7 +321,10 @@ mod tests {
     fn wrong_types_and_parts_are_refused() {
         use ChecksumAlgorithm::{Crc32, Crc64Nvme, Sha256};
         assert_eq!(full_object_checksum(Sha256, []), Err(ChecksumError::NoSuchType(Sha256, ChecksumType::FullObject)));
-        assert_eq!(composite_checksum(Crc64Nvme, []), Err(ChecksumError::NoSuchType(Crc64Nvme, ChecksumType::Composite)));
+        assert_eq!(
+            composite_checksum(Crc64Nvme, []),
+            Err(ChecksumError::NoSuchType(Crc64Nvme, ChecksumType::Composite))
+        );
         assert_eq!(composite_checksum(Crc32, ["y/Q5Jg==", "junk"]), Err(ChecksumError::BadPart(2)));
         assert_eq!(full_object_checksum(Crc32, [("rosUhgp5mIg=", 9)]), Err(ChecksumError::BadPart(1)));
     }

@@ -10,7 +10,8 @@ mod text;
 
 pub use block::block_checksum;
 pub use checksum::{
-    ChecksumAlgorithm, ChecksumError, ChecksumType, Checksummer, StoredChecksum, composite_checksum, full_object_checksum,
+    ChecksumAlgorithm, ChecksumError, ChecksumType, Checksummer, StoredChecksum, composite_checksum,
+    full_object_checksum,
 };
 pub use md5::{Md5, composite_etag, parse_md5_hex};
 pub use text::{base64_decode, base64_encode, hex_encode};
