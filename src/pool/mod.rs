@@ -3,15 +3,28 @@
 //! Promises: bytes given to a `StripeWriter` are on stable storage on every healthy drive when `finish` returns; a read
 //! gives exactly those bytes or an error, never others. Knows nothing of keys, versions or SQL.
 
+mod allocate;
 mod extent;
+mod heal;
+mod open;
+mod read;
+mod write;
+#[cfg(test)]
+mod tests;
 
-pub use extent::{decode as decode_extents, encode as encode_extents, Extent, Geometry};
+pub use extent::{Extent, Geometry, decode as decode_extents, encode as encode_extents};
+pub use heal::ExtentHealth;
+pub use read::StripeReader;
+pub use write::{StripeWriter, Written};
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
+use allocate::Allocator;
 
+use crate::codec::Codec;
+use crate::drive::{BlockIdentity, Drive, Label};
+use crate::limits::BLOCK_ALIGN_BYTES;
 use crate::seam::{Storage, World};
 
 /// Why the pool could not do what was asked.
@@ -24,23 +37,16 @@ pub enum PoolError {
     #[error("stripe at segment {segment} offset {offset} has only {found} of {needed} readable shards")]
     Lost { segment: u32, offset: u32, found: usize, needed: usize },
     #[error("{0}")]
-    Drive(String),
-}
-
-/// What `StripeWriter::finish` leaves behind.
-#[derive(Debug, Clone)]
-pub struct Written {
-    pub extents: Vec<Extent>,
-    pub size: u64,
-    /// Bit per slot whose drive missed at least one block: to be healed.
-    pub missed: u64,
+    Open(String),
 }
 
 /// How a pool is opened.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
-    pub parity: u8,
-    /// Least shards of a stripe that must be durable before a write counts; at least k.
+    /// Parity shards of a new pool. An existing one keeps its geometry and refuses another.
+    pub parity: Option<u8>,
+    /// Least shards of a stripe that must be durable before a write counts; k where it is not said. With k, a drone
+    /// whose m drives broke goes on recording; more would refuse uploads that k drives could have kept.
     pub write_shards_min: Option<u8>,
     pub world: World,
 }
@@ -58,75 +64,205 @@ pub struct DriveStatus {
 
 /// The pool. Shared by all threads; every async call works on any executor.
 #[derive(Debug)]
-pub struct Pool {}
+pub struct Pool {
+    geometry: Geometry,
+    write_shards_min: usize,
+    codec: Codec,
+    /// By slot. `None`: missing since the start.
+    drives: Vec<Option<Drive>>,
+    /// Why a slot is empty, for the operator.
+    missing: Vec<Option<String>>,
+    /// Slots whose drive came empty: everything on it is to be rebuilt.
+    fresh: u64,
+    /// The pool-wide part of the labels, as last written.
+    label: Mutex<Label>,
+    seed: u64,
+    allocator: Allocator,
+    pins: Mutex<HashMap<Extent, u32>>,
+}
 
 impl Pool {
-    pub fn open(_drives: Vec<Option<Arc<dyn Storage>>>, _options: PoolOptions) -> Result<Arc<Pool>, PoolError> {
-        todo!("pool")
+    /// Opens the drives, in any order; `None` stands for a place that is not there.
+    pub fn open(
+        places: Vec<(String, Option<Arc<dyn Storage>>)>,
+        options: PoolOptions,
+    ) -> Result<Arc<Pool>, PoolError> {
+        open::open(places, options).map(Arc::new)
     }
 
     pub fn geometry(&self) -> Geometry {
-        todo!("pool")
+        self.geometry
     }
 
+    /// Hex id of the pool.
+    pub fn id(&self) -> String {
+        self.label.lock().expect("no holder of this lock panics").pool.clone()
+    }
+
+    /// Drives by slot, healthy or not.
     pub fn status(&self) -> Vec<DriveStatus> {
-        todo!("pool")
+        let status = |(slot, drive): (usize, &Option<Drive>)| match drive {
+            Some(drive) => {
+                let space = drive.space().ok();
+                DriveStatus {
+                    slot,
+                    place: drive.storage().describe(),
+                    fault: drive.fault(),
+                    total_bytes: space.map_or(0, |space| space.total),
+                    available_bytes: space.map_or(0, |space| space.available),
+                }
+            }
+            None => DriveStatus {
+                slot,
+                place: "-".to_owned(),
+                fault: Some(self.missing[slot].clone().unwrap_or_else(|| "missing".to_owned())),
+                total_bytes: 0,
+                available_bytes: 0,
+            },
+        };
+        self.drives.iter().enumerate().map(status).collect()
     }
 
-    /// Starts an upload; `size_hint` in bytes sizes its first extent. Dropping the writer unfinished gives the space back.
-    pub fn writer(self: &Arc<Self>, _size_hint: Option<u64>) -> StripeWriter {
-        todo!("pool")
+    /// Bit per slot whose drive takes reads and writes now.
+    pub fn healthy(&self) -> u64 {
+        self.drives.iter().flatten().filter(|drive| drive.is_healthy()).fold(0, |mask, drive| mask | 1 << drive.slot())
+    }
+
+    /// Bit per slot whose drive came empty at this start.
+    pub fn fresh(&self) -> u64 {
+        self.fresh
+    }
+
+    /// Whether uploads are taken now.
+    pub fn takes_writes(&self) -> Result<(), PoolError> {
+        let healthy = self.healthy().count_ones() as usize;
+        let needed = self.write_shards_min;
+        if healthy < needed { Err(PoolError::TooFewDrives { healthy, needed }) } else { Ok(()) }
+    }
+
+    /// Starts an upload; `size_hint` in bytes sizes its extents. Dropping the writer unfinished gives the space back.
+    pub fn writer(self: &Arc<Self>, size_hint: Option<u64>) -> StripeWriter {
+        StripeWriter::new(self.clone(), size_hint)
     }
 
     /// Reads `range` of the concatenated extents, a stripe or less at a time.
-    pub fn reader(self: &Arc<Self>, _extents: &[Extent], _range: Range<u64>) -> StripeReader {
-        todo!("pool")
+    pub fn reader(self: &Arc<Self>, extents: &[Extent], range: std::ops::Range<u64>) -> StripeReader {
+        StripeReader::new(self.clone(), extents, range)
     }
 
-    /// Gives back, some time later, space that no metadata ever referred to (a refused or abandoned upload).
-    pub fn discard(&self, _extents: &[Extent]) {
-        todo!("pool")
+    /// Gives back the space of a refused or abandoned upload: no metadata ever referred to it.
+    pub fn discard(&self, extents: &[Extent]) {
+        for extent in extents {
+            let offset = u64::from(extent.offset) * BLOCK_ALIGN_BYTES as u64;
+            let length = self.geometry.run_bytes(extent.length);
+            for drive in self.drives.iter().flatten() {
+                drive.punch(extent.segment, offset, length);
+            }
+        }
     }
 
-    /// Gives back space that no metadata refers to any more.
-    pub async fn release(&self, _extents: &[Extent]) -> Result<(), PoolError> {
-        todo!("pool")
+    /// Gives back the space of deleted extents unless someone reads them; `false` then, try again later.
+    pub fn release(&self, extents: &[Extent]) -> bool {
+        let read = {
+            let pins = self.pins.lock().expect("no holder of this lock panics");
+            extents.iter().any(|extent| pins.contains_key(extent))
+        };
+        if !read {
+            self.discard(extents);
+        }
+        !read
     }
 
-    /// Segments below this number were allocated before: told by metadata at start, so that no address is used twice.
-    pub fn reserve_segments(&self, _first_free: u32) {
-        todo!("pool")
+    /// Removes a segment of which the metadata refers to nothing any more; `false` while uploads may still use it.
+    pub fn remove_segment(&self, segment: u32) -> bool {
+        if !self.allocator.may_remove(segment) {
+            return false;
+        }
+        self.drives.iter().flatten().for_each(|drive| drive.remove_segment(segment));
+        true
+    }
+
+    /// Segments up to this number were used before: told by the metadata at start, so that no address is used twice.
+    pub fn reserve_segments(&self, last_used: u32) {
+        self.allocator.reserve(last_used);
+    }
+
+    /// Places of the metadata's copies: the first m+1 slots, where their drives are there; and whether the labels call
+    /// that copy current.
+    pub fn copies(&self) -> Vec<(usize, Arc<dyn Storage>, bool)> {
+        let label = self.label.lock().expect("no holder of this lock panics");
+        let count = usize::from(self.geometry.parity) + 1;
+        let copy = |drive: &Drive| {
+            let slot = drive.slot();
+            let current = label.copies.contains(&slot) && self.fresh & 1 << slot == 0;
+            (slot, drive.storage().clone(), current)
+        };
+        self.drives.iter().take(count).flatten().map(copy).collect()
+    }
+
+    /// Writes to every healthy drive's label which slots hold current copies of the metadata.
+    pub fn set_copies(&self, copies: Vec<usize>) -> Result<(), PoolError> {
+        let mut label = self.label.lock().expect("no holder of this lock panics");
+        if label.copies == copies {
+            return Ok(());
+        }
+        label.copies = copies;
+        label.epoch += 1;
+        open::write_labels(&label, self.drives.iter().flatten())
+    }
+
+    /// Looks whether each drive is still what its label said; one that is not is out.
+    pub fn check_drives(&self) {
+        let pool = self.id();
+        for drive in self.drives.iter().flatten().filter(|drive| drive.is_healthy()) {
+            match Label::read(&**drive.storage()) {
+                Ok(Some(label)) if label.pool == pool && label.slot == drive.slot() => {}
+                Ok(Some(_)) => drive.fail("the label is another drive's".to_owned()),
+                Ok(None) => drive.fail("the drive is gone: its label cannot be found".to_owned()),
+                Err(error) => drive.fail(error.to_string()),
+            }
+        }
     }
 
     /// Finishes queued work and stops the drive threads.
     pub fn close(&self) {
-        todo!("pool")
-    }
-}
-
-/// An upload on its way to the drives.
-#[derive(Debug)]
-pub struct StripeWriter {}
-
-impl StripeWriter {
-    /// Takes bytes; waits only while `STRIPES_IN_FLIGHT_PER_UPLOAD` stripes are under way.
-    pub async fn write(&mut self, _bytes: &[u8]) -> Result<(), PoolError> {
-        todo!("pool")
+        self.drives.iter().flatten().for_each(Drive::stop);
     }
 
-    /// Everything written so far is durable on every healthy drive when this returns.
-    pub async fn finish(self) -> Result<Written, PoolError> {
-        todo!("pool")
+    /// The slot that holds shard `shard` of a stripe in `segment`: rotated, so that all drives serve data shards.
+    fn slot_of(&self, segment: u32, shard: usize) -> usize {
+        (shard + segment as usize) % self.geometry.shards()
     }
-}
 
-/// A read on its way from the drives.
-#[derive(Debug)]
-pub struct StripeReader {}
+    /// The healthy drive that holds the shard.
+    fn drive_of(&self, segment: u32, shard: usize) -> Option<&Drive> {
+        self.drives[self.slot_of(segment, shard)].as_ref().filter(|drive| drive.is_healthy())
+    }
 
-impl StripeReader {
-    /// The next bytes of the range in order, verified; `None` at its end. Reads ahead by one stripe.
-    pub async fn next(&mut self) -> Option<Result<Bytes, PoolError>> {
-        todo!("pool")
+    fn identity(&self, segment: u32, offset: u32, shard: usize) -> BlockIdentity {
+        BlockIdentity {
+            seed: self.seed,
+            segment,
+            offset,
+            data: self.geometry.data,
+            parity: self.geometry.parity,
+            shard: shard as u8,
+        }
+    }
+
+    fn pin(&self, extents: &[Extent]) {
+        let mut pins = self.pins.lock().expect("no holder of this lock panics");
+        extents.iter().for_each(|extent| *pins.entry(*extent).or_default() += 1);
+    }
+
+    fn unpin(&self, extents: &[Extent]) {
+        let mut pins = self.pins.lock().expect("no holder of this lock panics");
+        for extent in extents {
+            let count = pins.get_mut(extent).expect("what is unpinned was pinned");
+            *count -= 1;
+            if *count == 0 {
+                pins.remove(extent);
+            }
+        }
     }
 }

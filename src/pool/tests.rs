@@ -1,0 +1,232 @@
+//! The pool on real folders: what is written comes back, whatever up to m drives do.
+#![expect(clippy::disallowed_methods, reason = "tests damage the real files")]
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pollster::block_on;
+
+use super::*;
+use crate::seam::files::RealStorage;
+use crate::seam::real;
+
+struct Folders {
+    root: tempfile::TempDir,
+    count: usize,
+}
+
+impl Folders {
+    fn new(count: usize) -> Folders {
+        let root = tempfile::tempdir().unwrap();
+        for slot in 0..count {
+            std::fs::create_dir(root.path().join(format!("d{slot}"))).unwrap();
+        }
+        Folders { root, count }
+    }
+
+    fn path(&self, slot: usize) -> PathBuf {
+        self.root.path().join(format!("d{slot}"))
+    }
+
+    fn open(&self, parity: u8) -> Result<Arc<Pool>, PoolError> {
+        let place = |slot: usize| {
+            let path = self.path(slot);
+            let storage = RealStorage::open(&path).ok().map(|storage| Arc::new(storage) as Arc<dyn Storage>);
+            (path.display().to_string(), storage)
+        };
+        let options = PoolOptions { parity: Some(parity), write_shards_min: None, world: real::world() };
+        Pool::open((0..self.count).map(place).collect(), options)
+    }
+}
+
+fn bytes(length: usize, seed: u8) -> Vec<u8> {
+    (0..length).map(|at| (at as u64).wrapping_mul(0x9e37_79b9).rotate_left(13) as u8 ^ seed).collect()
+}
+
+fn put(pool: &Arc<Pool>, body: &[u8], hint: Option<u64>) -> Written {
+    block_on(async {
+        let mut writer = pool.writer(hint);
+        for piece in body.chunks(100_000) {
+            writer.write(piece).await.unwrap();
+        }
+        writer.finish().await.unwrap()
+    })
+}
+
+fn get(pool: &Arc<Pool>, extents: &[Extent], range: std::ops::Range<u64>) -> Result<Vec<u8>, PoolError> {
+    let mut reader = pool.reader(extents, range);
+    let mut all = Vec::new();
+    while let Some(piece) = block_on(reader.next()) {
+        all.extend_from_slice(&piece?);
+    }
+    Ok(all)
+}
+
+const SIZES: [usize; 9] = [1, 63, 64, 4096, 262_144, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3_333_333];
+
+#[test]
+fn every_size_comes_back_in_every_geometry() {
+    for (drives, parity) in [(1, 0), (3, 1), (4, 2), (6, 2)] {
+        let folders = Folders::new(drives);
+        let pool = folders.open(parity).unwrap();
+        for size in SIZES {
+            let body = bytes(size, drives as u8);
+            for hint in [Some(size as u64), None, Some(10)] {
+                let written = put(&pool, &body, hint);
+                assert_eq!((written.size, written.missed), (size as u64, 0));
+                assert!(get(&pool, &written.extents, 0..size as u64).unwrap() == body, "{drives}+{parity} {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ranges_are_exact_at_every_edge() {
+    let folders = Folders::new(6);
+    let pool = folders.open(2).unwrap();
+    let body = bytes(2_500_000, 1);
+    let written = put(&pool, &body, None);
+    let edges = [0, 1, 63, 64, 262_143, 262_144, 262_145, 1_048_575, 1_048_576, 1_048_577, 2_097_152, 2_499_999, 2_500_000];
+    for from in edges {
+        for to in edges.into_iter().filter(|to| *to >= from) {
+            let got = get(&pool, &written.extents, from..to).unwrap();
+            assert!(got == body[from as usize..to as usize], "{from}..{to}");
+        }
+    }
+}
+
+#[test]
+fn any_two_of_six_drives_may_go() {
+    let folders = Folders::new(6);
+    let body = bytes(1_500_000, 2);
+    let written = put(&folders.open(2).unwrap(), &body, None);
+    for first in 0..6 {
+        for second in first + 1..6 {
+            let away = folders.root.path().join("away");
+            std::fs::create_dir_all(&away).unwrap();
+            for slot in [first, second] {
+                std::fs::rename(folders.path(slot), away.join(slot.to_string())).unwrap();
+            }
+            let pool = folders.open(2).unwrap();
+            assert!(get(&pool, &written.extents, 0..1_500_000).unwrap() == body, "{first} and {second} gone");
+            let more = put(&pool, &body, None);
+            assert_eq!(more.missed, 1 << first | 1 << second);
+            assert!(get(&pool, &more.extents, 0..1_500_000).unwrap() == body);
+            drop(pool);
+            for slot in [first, second] {
+                std::fs::rename(away.join(slot.to_string()), folders.path(slot)).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_drive_that_vanishes_while_running_is_noticed() {
+    let folders = Folders::new(3);
+    let pool = folders.open(1).unwrap();
+    let body = bytes(300_000, 3);
+    let before = put(&pool, &body, None);
+    std::fs::rename(folders.path(1), folders.root.path().join("away")).unwrap();
+    pool.check_drives();
+    assert_eq!(pool.healthy(), 0b101);
+    assert!(pool.status()[1].fault.as_ref().unwrap().contains("gone"));
+    assert!(get(&pool, &before.extents, 0..300_000).unwrap() == body);
+    assert_eq!(put(&pool, &body, None).missed, 0b010);
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
+}
+
+#[test]
+fn bitrot_is_reconstructed_and_healed() {
+    let folders = Folders::new(6);
+    let pool = folders.open(2).unwrap();
+    let body = bytes(1_000_000, 4);
+    let extents = put(&pool, &body, None).extents;
+    let segment = crate::drive::SEGMENTS_DIR;
+    for slot in [0, 3] {
+        flip(&folders.path(slot).join(segment).join(format!("{:08x}.seg", extents[0].segment)), 1000);
+    }
+    assert!(get(&pool, &extents, 0..1_000_000).unwrap() == body);
+    let health = block_on(pool.verify_extent(&extents[0]));
+    assert_eq!((health.blocks, health.bad, health.out, health.lost), (6, 2, 0, 0));
+    assert!(block_on(pool.heal_extent(&extents[0])).unwrap().is_whole());
+    assert!(block_on(pool.verify_extent(&extents[0])).is_whole());
+}
+
+#[test]
+fn more_than_m_bad_blocks_are_an_error_not_wrong_bytes() {
+    let folders = Folders::new(3);
+    let pool = folders.open(1).unwrap();
+    let extents = put(&pool, &bytes(1000, 5), None).extents;
+    for slot in [0, 1] {
+        let name = format!("{:08x}.seg", extents[0].segment);
+        flip(&folders.path(slot).join(crate::drive::SEGMENTS_DIR).join(name), 70);
+    }
+    assert!(matches!(get(&pool, &extents, 0..1000), Err(PoolError::Lost { found: 1, needed: 2, .. })));
+}
+
+#[test]
+fn an_empty_drive_takes_the_place_of_a_missing_one_and_heals() {
+    let folders = Folders::new(3);
+    let body = bytes(700_000, 6);
+    let extents = put(&folders.open(1).unwrap(), &body, None).extents;
+    let away = folders.root.path().join("away");
+    std::fs::rename(folders.path(2), &away).unwrap();
+    std::fs::create_dir(folders.path(2)).unwrap();
+    {
+        let pool = folders.open(1).unwrap();
+        assert_eq!(pool.fresh(), 0b100);
+        assert!(get(&pool, &extents, 0..700_000).unwrap() == body);
+        assert_eq!(block_on(pool.verify_extent(&extents[0])).bad, 1);
+        assert!(block_on(pool.heal_extent(&extents[0])).unwrap().is_whole());
+    }
+    // The old drive comes back beside its replacement's absence: it is not taken for it.
+    std::fs::rename(folders.path(2), folders.root.path().join("replacement")).unwrap();
+    std::fs::rename(&away, folders.path(2)).unwrap();
+    let pool = folders.open(1).unwrap();
+    assert_eq!(pool.healthy(), 0b011);
+}
+
+#[test]
+fn strangers_and_too_few_drives_are_refused() {
+    let (ours, theirs) = (Folders::new(3), Folders::new(3));
+    drop(ours.open(1).unwrap());
+    drop(theirs.open(1).unwrap());
+    assert!(ours.open(2).unwrap_err().to_string().contains("geometry 2+1"));
+    let away = ours.root.path().join("away");
+    std::fs::rename(ours.path(0), &away).unwrap();
+    std::fs::rename(theirs.path(0), ours.path(0)).unwrap();
+    assert!(ours.open(1).unwrap_err().to_string().contains("another pool"));
+    std::fs::remove_dir_all(ours.path(0)).unwrap();
+    std::fs::remove_dir_all(ours.path(1)).unwrap();
+    assert!(ours.open(1).unwrap_err().to_string().contains("only 1 of the 2"));
+}
+
+#[test]
+fn an_unfinished_upload_gives_its_space_back_and_a_pinned_extent_stays() {
+    let folders = Folders::new(3);
+    let pool = folders.open(1).unwrap();
+    let body = bytes(200_000, 7);
+    block_on(async {
+        let mut writer = pool.writer(Some(4 << 20));
+        writer.write(&bytes(3 << 20, 8)).await.unwrap();
+    });
+    let extents = put(&pool, &body, None).extents;
+    let mut reader = pool.reader(&extents, 0..200_000);
+    assert!(!pool.release(&extents), "a reader holds it");
+    assert!(block_on(reader.next()).unwrap().is_ok());
+    drop(reader);
+    assert!(pool.release(&extents));
+    pool.close();
+    let blocks = std::os::unix::fs::MetadataExt::blocks;
+    let name = |segment: u32| folders.path(0).join(crate::drive::SEGMENTS_DIR).join(format!("{segment:08x}.seg"));
+    let full = crate::limits::SEGMENT_BYTES / 512;
+    let held = blocks(&std::fs::metadata(name(extents[0].segment)).unwrap());
+    assert!(held < full, "{held} of {full} sectors are still held");
+}
