@@ -5,9 +5,10 @@
 //! ```text
 //! cli ─▶ server ─▶ wire ─▶ engine ─▶ pool ─▶ drive          (uploads go down)
 //!                            └─────▶ meta                    (the commit: version row + change row)
-//!        server ─▶ outbox ─▶ hook ─▶ engine                  (facts come up: a reader of the change log)
+//!        server ─▶ outbox ─▶ hook ─▶ engine, inference       (facts come up: a reader of the change log)
 //!                    └─────▶ mqtt                            (publications, until acknowledged)
-//! leaves: limits · seam (clock, entropy, storage) · codec · hash · config
+//!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild)
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · notification · config
 //! ```
 //!
 //! `tests/tidy.rs` holds the imports of every file against this table.
@@ -23,8 +24,10 @@ pub mod inference;
 pub mod limits;
 pub mod meta;
 pub mod mqtt;
+pub mod notification;
 pub mod outbox;
 pub mod pool;
 pub mod seam;
 pub mod server;
+pub mod upkeep;
 pub mod wire;

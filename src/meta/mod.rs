@@ -4,10 +4,12 @@
 //! Each thread that reads has a `Reader` of its own. The database is mirrored to m+1 drives.
 
 mod model;
+mod outbox;
 mod reader;
 mod writer;
 
 pub use model::*;
+pub use outbox::*;
 pub use reader::Reader;
 
 use std::sync::Arc;
@@ -46,7 +48,12 @@ pub enum MetaError {
 pub struct Copy {
     pub slot: usize,
     pub storage: Arc<dyn Storage>,
+    /// What the labels say: this copy missed no acknowledged commit.
+    pub current: bool,
 }
+
+/// Called with the slot of a copy that failed, before any commit that it misses is acknowledged.
+pub type OnCopyFailed = Arc<dyn Fn(usize) + Send + Sync>;
 
 /// Handle to the metadata; cheap to clone, for any thread.
 #[derive(Debug, Clone)]
@@ -56,7 +63,18 @@ pub struct Meta {
 
 impl Meta {
     /// Opens the database from its copies, repairing those that are behind; creates it where none exists.
-    pub fn open(_copies: Vec<Copy>, _world: World) -> Result<Meta, MetaError> {
+    /// `pool_id` is kept in the database and compared: a foreign one is refused.
+    pub fn open(_copies: Vec<Copy>, _pool_id: &str, _on_copy_failed: OnCopyFailed, _world: World) -> Result<Meta, MetaError> {
+        todo!("meta")
+    }
+
+    /// `listener` is called on the writer's thread after each group commit that wrote to the outbox; it must not block.
+    pub fn listen(&self, _listener: Arc<dyn Fn() + Send + Sync>) {
+        todo!("meta")
+    }
+
+    /// A small named value that belongs to the whole pool (keys, cursors); `None` removes it.
+    pub async fn set_property(&self, _name: String, _value: Option<String>) -> Result<(), MetaError> {
         todo!("meta")
     }
 
