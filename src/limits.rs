@@ -39,6 +39,14 @@ pub const DELETE_KEYS_MAX: usize = 1000;
 pub const USER_METADATA_BYTES_MAX: usize = 2048;
 /// Tags on one object (S3).
 pub const OBJECT_TAGS_MAX: usize = 10;
+/// Tags on one bucket (S3).
+pub const BUCKET_TAGS_MAX: usize = 50;
+/// Characters in a tag's key (S3).
+pub const TAG_KEY_CHARS_MAX: usize = 128;
+/// Characters in a tag's value (S3).
+pub const TAG_VALUE_CHARS_MAX: usize = 256;
+/// Rules in a bucket's cross-origin configuration (S3).
+pub const CORS_RULES_MAX: usize = 100;
 /// Bytes in an XML request body that is kept in memory.
 pub const XML_BODY_BYTES_MAX: usize = 2 << 20;
 /// Elements inside each other in an XML request. S3's documents have at most six; the bound keeps recursion shallow.
