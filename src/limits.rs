@@ -33,8 +33,13 @@ pub const PART_BYTES_MIN: u64 = 5 << 20;
 pub const PART_NUMBER_MAX: u32 = 10_000;
 /// Entries in one listing page (S3).
 pub const LIST_KEYS_MAX: usize = 1000;
+/// Buckets in one listing page (S3).
+pub const LIST_BUCKETS_MAX: usize = 10_000;
 /// Keys in one DeleteObjects call (S3).
 pub const DELETE_KEYS_MAX: usize = 1000;
+/// Keys of one DeleteObjects call that wait for the metadata writer at once: enough to fill a group commit, and far from
+/// filling its queue.
+pub const DELETE_KEYS_IN_FLIGHT: usize = 128;
 /// Bytes of user metadata, names and values together (S3).
 pub const USER_METADATA_BYTES_MAX: usize = 2048;
 /// Tags on one object (S3).

@@ -56,6 +56,7 @@ pub fn checksum_element(algorithm: ChecksumAlgorithm) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::error::S3Code;
 
     #[test]
     fn parts_are_read() {
@@ -73,25 +74,25 @@ mod tests {
     #[test]
     fn bad_documents_are_refused() {
         let cases = [
-            ("<CompleteMultipartUpload/>", "MalformedXML"),
-            ("<Complete/>", "MalformedXML"),
-            ("", "MalformedXML"),
+            ("<CompleteMultipartUpload/>", S3Code::MalformedXML),
+            ("<Complete/>", S3Code::MalformedXML),
+            ("", S3Code::MalformedXML),
             (
                 "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>",
-                "MalformedXML",
+                S3Code::MalformedXML,
             ),
-            ("<CompleteMultipartUpload><Part><ETag>a</ETag></Part></CompleteMultipartUpload>", "MalformedXML"),
+            ("<CompleteMultipartUpload><Part><ETag>a</ETag></Part></CompleteMultipartUpload>", S3Code::MalformedXML),
             (
                 "<CompleteMultipartUpload><Part><PartNumber>x</PartNumber><ETag>a</ETag></Part></CompleteMultipartUpload>",
-                "MalformedXML",
+                S3Code::MalformedXML,
             ),
             (
                 "<CompleteMultipartUpload><Part><PartNumber>0</PartNumber><ETag>a</ETag></Part></CompleteMultipartUpload>",
-                "InvalidArgument",
+                S3Code::InvalidArgument,
             ),
             (
                 "<CompleteMultipartUpload><Part><PartNumber>10001</PartNumber><ETag>a</ETag></Part></CompleteMultipartUpload>",
-                "InvalidArgument",
+                S3Code::InvalidArgument,
             ),
         ];
         for (document, code) in cases {

@@ -152,6 +152,7 @@ fn write_rule(document: &mut Document, rule: &CorsRule) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::error::S3Code;
 
     const RULES: &str = "<CORSConfiguration>\
         <CORSRule><ID>suffix</ID><AllowedOrigin>*suffix</AllowedOrigin><AllowedMethod>GET</AllowedMethod>\
@@ -191,16 +192,16 @@ mod tests {
         let rule = |body: &str| format!("<CORSRule>{body}</CORSRule>");
         let good = "<AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod>";
         let cases = [
-            (String::new(), "MalformedXML"),
-            (rule(""), "MalformedXML"),
-            (rule("<AllowedOrigin>*</AllowedOrigin>"), "MalformedXML"),
-            (rule(&format!("{good}<MaxAgeSeconds>long</MaxAgeSeconds>")), "MalformedXML"),
-            (rule("<AllowedOrigin>*</AllowedOrigin><AllowedMethod>PATCH</AllowedMethod>"), "InvalidRequest"),
-            (rule("<AllowedOrigin>*a*</AllowedOrigin><AllowedMethod>GET</AllowedMethod>"), "InvalidRequest"),
-            (rule(&format!("{good}<AllowedHeader>*-*</AllowedHeader>")), "InvalidRequest"),
-            (rule(&format!("{good}<ExposeHeader>x-*</ExposeHeader>")), "InvalidRequest"),
-            (rule(&format!("{good}<ExposeHeader>a&#10;b</ExposeHeader>")), "InvalidRequest"),
-            (rule(good).repeat(limits::CORS_RULES_MAX + 1), "MalformedXML"),
+            (String::new(), S3Code::MalformedXML),
+            (rule(""), S3Code::MalformedXML),
+            (rule("<AllowedOrigin>*</AllowedOrigin>"), S3Code::MalformedXML),
+            (rule(&format!("{good}<MaxAgeSeconds>long</MaxAgeSeconds>")), S3Code::MalformedXML),
+            (rule("<AllowedOrigin>*</AllowedOrigin><AllowedMethod>PATCH</AllowedMethod>"), S3Code::InvalidRequest),
+            (rule("<AllowedOrigin>*a*</AllowedOrigin><AllowedMethod>GET</AllowedMethod>"), S3Code::InvalidRequest),
+            (rule(&format!("{good}<AllowedHeader>*-*</AllowedHeader>")), S3Code::InvalidRequest),
+            (rule(&format!("{good}<ExposeHeader>x-*</ExposeHeader>")), S3Code::InvalidRequest),
+            (rule(&format!("{good}<ExposeHeader>a&#10;b</ExposeHeader>")), S3Code::InvalidRequest),
+            (rule(good).repeat(limits::CORS_RULES_MAX + 1), S3Code::MalformedXML),
         ];
         for (rules, code) in cases {
             let document = format!("<CORSConfiguration>{rules}</CORSConfiguration>");

@@ -57,6 +57,7 @@ fn entry(element: &Element<'_>) -> Result<DeleteEntry, DocumentError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::error::S3Code;
 
     #[test]
     fn requests_are_read() {
@@ -79,7 +80,7 @@ mod tests {
         for entries in ["", "<Object/>", "<Quiet>maybe</Quiet><Object><Key>k</Key></Object>", &many] {
             let document = format!("<Delete>{entries}</Delete>");
             let error = DeleteRequest::parse(document.as_bytes()).expect_err("refused");
-            assert_eq!(error.code(), "MalformedXML");
+            assert_eq!(error.code(), S3Code::MalformedXML);
         }
     }
 }

@@ -6,6 +6,7 @@
 mod complete;
 mod cors;
 mod delete;
+pub mod owner;
 mod settings;
 mod tagging;
 
@@ -15,6 +16,7 @@ pub use delete::{DeleteEntry, DeleteRequest};
 pub use settings::{parse_location, parse_versioning};
 pub use tagging::{BUCKET_TAGS, OBJECT_TAGS, TagLimit, check_tags, parse_tagging, tagging_document};
 
+use crate::wire::error::{S3Code, S3Error};
 use crate::xml::XmlError;
 
 /// Why a request document is refused. `code` gives the S3 error code.
@@ -35,15 +37,21 @@ pub enum DocumentError {
 }
 
 impl DocumentError {
-    /// As S3 names the error. Only `NotImplemented` is answered with 501, the others with 400.
-    pub fn code(&self) -> &'static str {
+    /// The S3 error that it is.
+    pub fn code(&self) -> S3Code {
         match self {
-            DocumentError::Xml(_) | DocumentError::Schema(_) => "MalformedXML",
-            DocumentError::InvalidTag(_) => "InvalidTag",
-            DocumentError::InvalidRequest(_) => "InvalidRequest",
-            DocumentError::InvalidArgument(_) => "InvalidArgument",
-            DocumentError::NotImplemented(_) => "NotImplemented",
+            DocumentError::Xml(_) | DocumentError::Schema(_) => S3Code::MalformedXML,
+            DocumentError::InvalidTag(_) => S3Code::InvalidTag,
+            DocumentError::InvalidRequest(_) => S3Code::InvalidRequest,
+            DocumentError::InvalidArgument(_) => S3Code::InvalidArgument,
+            DocumentError::NotImplemented(_) => S3Code::NotImplemented,
         }
+    }
+}
+
+impl From<DocumentError> for S3Error {
+    fn from(error: DocumentError) -> S3Error {
+        S3Error::with(error.code(), error.to_string())
     }
 }
 

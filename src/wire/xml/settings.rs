@@ -32,6 +32,7 @@ pub fn parse_versioning(document: &[u8]) -> Result<Versioning, DocumentError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::error::S3Code;
 
     #[test]
     fn locations_are_read() {
@@ -41,8 +42,8 @@ mod tests {
         assert_eq!(of("<CreateBucketConfiguration/>"), Ok(None));
         let eu = "<CreateBucketConfiguration xmlns=\"u\"><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>";
         assert_eq!(of(eu), Ok(Some("eu-west-1".to_owned())));
-        assert_eq!(of("<Other/>"), Err("MalformedXML"));
-        assert_eq!(of("junk"), Err("MalformedXML"));
+        assert_eq!(of("<Other/>"), Err(S3Code::MalformedXML));
+        assert_eq!(of("junk"), Err(S3Code::MalformedXML));
     }
 
     #[test]
@@ -53,8 +54,8 @@ mod tests {
         };
         assert_eq!(of("<Status>Enabled</Status>"), Ok(Versioning::Enabled));
         assert_eq!(of("<Status>Suspended</Status><MfaDelete>Disabled</MfaDelete>"), Ok(Versioning::Suspended));
-        assert_eq!(of("<Status>enabled</Status>"), Err("MalformedXML"));
-        assert_eq!(of(""), Err("InvalidRequest"));
-        assert_eq!(of("<Status>Enabled</Status><MfaDelete>Enabled</MfaDelete>"), Err("NotImplemented"));
+        assert_eq!(of("<Status>enabled</Status>"), Err(S3Code::MalformedXML));
+        assert_eq!(of(""), Err(S3Code::InvalidRequest));
+        assert_eq!(of("<Status>Enabled</Status><MfaDelete>Enabled</MfaDelete>"), Err(S3Code::NotImplemented));
     }
 }

@@ -80,6 +80,7 @@ pub fn tagging_document(tags: &BTreeMap<String, String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::error::S3Code;
 
     fn tag(key: &str, value: &str) -> String {
         format!("<Tag><Key>{key}</Key><Value>{value}</Value></Tag>")
@@ -104,16 +105,16 @@ mod tests {
         let eleven: String = (0..11).map(|i| tag(&i.to_string(), "")).collect();
         let (long_key, long_value) = ("k".repeat(129), "v".repeat(257));
         let cases = [
-            (eleven, "InvalidTag"),
-            (tag(&long_key, ""), "InvalidTag"),
-            (tag("k", &long_value), "InvalidTag"),
-            (tag("", "v"), "InvalidTag"),
-            (tag("k", "v") + &tag("k", "w"), "InvalidTag"),
-            (tag("aws:x", "v"), "InvalidTag"),
-            (tag("k&lt;", "v"), "InvalidTag"),
-            (tag("k", "a&#10;b"), "InvalidTag"),
-            ("<Tag><Key>k</Key></Tag>".to_owned(), "MalformedXML"),
-            ("<Tag><Value>k</Value></Tag>".to_owned(), "MalformedXML"),
+            (eleven, S3Code::InvalidTag),
+            (tag(&long_key, ""), S3Code::InvalidTag),
+            (tag("k", &long_value), S3Code::InvalidTag),
+            (tag("", "v"), S3Code::InvalidTag),
+            (tag("k", "v") + &tag("k", "w"), S3Code::InvalidTag),
+            (tag("aws:x", "v"), S3Code::InvalidTag),
+            (tag("k&lt;", "v"), S3Code::InvalidTag),
+            (tag("k", "a&#10;b"), S3Code::InvalidTag),
+            ("<Tag><Key>k</Key></Tag>".to_owned(), S3Code::MalformedXML),
+            ("<Tag><Value>k</Value></Tag>".to_owned(), S3Code::MalformedXML),
         ];
         for (tags, code) in cases {
             assert_eq!(parse(&tags), Err(code), "{tags}");
