@@ -13,6 +13,17 @@ pub const BLOCK_ALIGN_BYTES: usize = 64;
 pub const BLOCK_HEADER_BYTES: usize = 64;
 /// Size in bytes of a segment file on each drive. Large enough that creation is rare, small enough to reclaim whole.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Least size in bytes of a segment file, on small drives: any stripe's block fits.
+pub const SEGMENT_BYTES_MIN: u64 = 2 << 20;
+/// A drive holds at least this many segments, so that the two that are open are a small part of it.
+pub const SEGMENTS_PER_DRIVE_MIN: u64 = 64;
+/// Segment numbers that a start reserves in the labels: a quarter TiB on each drive until the labels are written again,
+/// and a million starts until the numbers are used up.
+pub const SEGMENTS_RESERVED: u32 = 4096;
+/// A drive counts as full for uploads when fewer bytes than this, or than its `FULL_RESERVE_PART`-th part, are left: the
+/// rest is for the metadata, so that deletes go on.
+pub const FULL_RESERVE_BYTES: u64 = 256 << 20;
+pub const FULL_RESERVE_PART: u64 = 16;
 /// Objects up to this many bytes live in the metadata, not in segments: one sync round instead of two.
 pub const INLINE_BYTES_MAX: usize = 1024;
 /// Shards of one stripe, data and parity together. Bounded by the slots of a `u64` drive mask.
@@ -108,5 +119,7 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 const _: () = assert!(STRIPE_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
 const _: () = assert!(BLOCK_HEADER_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
 const _: () = assert!(SEGMENT_BYTES / (BLOCK_ALIGN_BYTES as u64) <= u32::MAX as u64);
+const _: () =
+    assert!(SEGMENT_BYTES_MIN >= (STRIPE_BYTES + BLOCK_HEADER_BYTES) as u64 && SEGMENT_BYTES_MIN <= SEGMENT_BYTES);
 const _: () = assert!(INLINE_BYTES_MAX < STRIPE_BYTES);
 const _: () = assert!(SHARDS_MAX <= 64);
