@@ -155,8 +155,8 @@ fn config(settings: &BrokerSettings) -> BrokerConfig {
         .with_storage(storage)
         // They would wake the processor on an idle board, and tell strangers about it.
         .with_sys_topics_enabled(false);
-    // The gate decides; this only keeps the crate's own default from ever being the answer.
-    config.auth_config.allow_anonymous = false;
+    // The gate takes the place of this before the first connection is accepted; `false` would ask for a password file.
+    config.auth_config.allow_anonymous = true;
     config.tls_config = settings.tls.as_ref().map(|tls| {
         let mut config = TlsConfig::new(tls.certificate_file.clone(), tls.key_file.clone());
         config.bind_addresses = vec![tls.address];

@@ -64,7 +64,7 @@ fn links_that_are_cut_again_and_again_lose_nothing_and_keep_the_order() {
     for (version, qos) in [(5, 1), (4, 1), (5, 2)] {
         let broker = broker(BrokerSettings::default());
         let subscriber = Subscriber::connect(broker.address(), "t/#");
-        let proxy = CuttingProxy::start(broker.address(), 6000);
+        let proxy = CuttingProxy::start(broker.address(), 1500);
         let queue = MemoryQueue::default();
         queue.fill(2000, 5, qos);
         let settings = PublisherSettings { url: format!("mqtt://{}", proxy.address), version, ..towards(&broker) };
