@@ -41,6 +41,17 @@ pub const USER_METADATA_BYTES_MAX: usize = 2048;
 pub const OBJECT_TAGS_MAX: usize = 10;
 /// Bytes in an XML request body that is kept in memory.
 pub const XML_BODY_BYTES_MAX: usize = 2 << 20;
+/// Elements inside each other in an XML request. S3's documents have at most six; the bound keeps recursion shallow.
+pub const XML_DEPTH_MAX: usize = 32;
+/// Elements in an XML request. The largest document names 10,000 parts by eight elements each.
+pub const XML_ELEMENTS_MAX: usize = 100_000;
+
+/// Entries in a bucket's notification configuration (S3).
+pub const NOTIFICATION_RULES_MAX: usize = 100;
+/// Bytes in the id of a notification configuration's entry (S3).
+pub const NOTIFICATION_ID_BYTES_MAX: usize = 255;
+/// Bytes in the name of a hook or topic that a notification goes to: far beyond use, and small beside MQTT's 65,535.
+pub const NOTIFICATION_TARGET_BYTES_MAX: usize = 512;
 
 /// Bytes in a request head. S3 clients stay far below; a longer one is answered with 431.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
