@@ -110,6 +110,16 @@ pub const OUTBOX_IDLE: Duration = Duration::from_secs(1);
 pub const OUTBOX_COMMIT_RETRY: Duration = Duration::from_millis(200);
 /// Rows of an invocation kept in memory beside the index; the others are read again when their turn comes.
 pub const INVOCATION_ROWS_MAX: usize = 256;
+/// Payload bytes of results that go into one transaction of the outbox.
+pub const OUTBOX_BATCH_BYTES_MAX: usize = 4 << 20;
+/// Hook threads get this long to finish what they run when the program stops; a hook's deadline is far below.
+pub const OUTBOX_STOP_GRACE: Duration = Duration::from_secs(15);
+/// An operator's command to the outbox is answered within this time, or not at all.
+pub const OUTBOX_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Replays under way at once.
+pub const REPLAYS_MAX: usize = 16;
+/// Keys that a replay looks at in one transaction.
+pub const REPLAY_PAGE_KEYS: usize = 128;
 /// A replay adds invocations only while fewer than this wait: live events go first, and the outbox stays small.
 pub const REPLAY_PENDING_MAX: u64 = 512;
 /// Bytes of a failed invocation's error that are kept.
