@@ -1,0 +1,1 @@
+//! Tests to come with the next commit of this module.
