@@ -24,7 +24,7 @@ pub use broker::Broker;
 pub use latency::{LATENCY_BOUNDS_MS, LatencyHistogram, LatencySnapshot};
 pub use publisher::{Publisher, PublisherStats};
 pub use settings::{BrokerAccess, BrokerPermission, BrokerSettings, BrokerTls, BrokerUser, Password, PublisherSettings};
-pub use topic::{TopicError, TopicFields, check_template, check_topic, expand};
+pub use topic::{TopicError, TopicFields, check_template, check_topic, clean, expand};
 
 use std::future::Future;
 use std::pin::Pin;

@@ -40,7 +40,7 @@ pub fn expand(template: &str, fields: TopicFields<'_>) -> Result<String, TopicEr
             "hook" => fields.hook,
             other => return Err(TopicError::Placeholder { template: template.to_owned(), name: other.to_owned() }),
         };
-        topic.extend(value.chars().map(|char| if forbidden(char) { '_' } else { char }));
+        topic.push_str(&clean(value));
         rest = after;
     }
     topic.push_str(rest);
@@ -65,6 +65,11 @@ pub fn check_topic(topic: &str) -> Result<(), TopicError> {
         return Err(TopicError::Forbidden(topic.to_owned()));
     }
     Ok(())
+}
+
+/// Text with what MQTT forbids in a topic replaced.
+pub fn clean(text: &str) -> String {
+    text.replace(forbidden, "_")
 }
 
 fn forbidden(char: char) -> bool {
