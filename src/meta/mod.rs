@@ -7,6 +7,7 @@
 mod bucket;
 mod change;
 mod checkpoint;
+mod files;
 mod list;
 mod log;
 mod model;
@@ -68,6 +69,9 @@ pub enum MetaError {
 impl From<rusqlite::Error> for MetaError {
     fn from(error: rusqlite::Error) -> MetaError {
         use rusqlite::ErrorCode;
+        if error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_DATA) {
+            return MetaError::Damaged("a page has a wrong checksum in every copy".to_owned());
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => MetaError::Full,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => MetaError::Damaged(error.to_string()),

@@ -257,12 +257,36 @@ fn foreign_unknown_and_used_databases_are_refused() {
     drop(meta);
     let other = Meta::open(drives.copies(&[0, 1, 2]), "other", Arc::new(|_| ()), real::world()).unwrap_err();
     assert!(matches!(&other, MetaError::Unavailable(text) if text.contains("the drives are of other")), "{other}");
-    for slot in 0..3 {
-        let connection = rusqlite::Connection::open(drives.path(slot, DB)).unwrap();
-        connection.pragma_update(None, "user_version", 2).unwrap();
-    }
+    let meta = drives.open();
+    open::connect(&meta.database).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    meta.close();
+    drop(meta);
     let newer = drives.open_copies(drives.copies(&[0, 1, 2])).unwrap_err();
     assert!(matches!(&newer, MetaError::Unavailable(text) if text.contains("layout 2")), "{newer}");
+}
+
+#[test]
+fn pages_carry_checksums_and_a_wrong_one_is_read_from_another_copy() {
+    let drives = three_drives();
+    let good = fs::read(drives.path(0, DB)).unwrap();
+    assert_eq!(good[20], 8, "bytes that SQLite leaves free in each page");
+    // Of two copies that differ, the checksums say which is right, whichever it is.
+    for slot in 0..2 {
+        flip(&drives.path(slot, "meta"));
+        let meta = drives.open_copies(drives.copies(&[0, 1, 2]).into_iter().take(2).collect()).unwrap();
+        meta.close();
+        drop(meta);
+        assert!(fs::read(drives.path(slot, DB)).unwrap() == good, "slot {slot}");
+    }
+    // Damage that comes while the database is open.
+    let meta = drives.open();
+    flip(&drives.path(0, "meta"));
+    assert_eq!(keys(&meta), "a b");
+    assert_eq!(meta.reader().unwrap().buckets().unwrap().len(), 1);
+    [1, 2].iter().for_each(|slot| flip(&drives.path(*slot, "meta")));
+    let reader = meta.reader().unwrap();
+    let bucket = reader.bucket("photos").unwrap().id;
+    assert!(matches!(reader.version(bucket, "a", VersionRef::Latest), Err(MetaError::Damaged(_))));
 }
 
 /// A drive whose writes begin to fail.

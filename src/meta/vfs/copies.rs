@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::page;
 use crate::meta::OnCopyFailed;
 use crate::meta::open::FOLDER;
 use crate::seam::{OpenMode, Storage, StorageFile};
@@ -103,6 +104,27 @@ impl Copies {
 
     pub(super) fn read(&self, file: &MirroredFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.first_current(|index, _| file.handle(index)?.read_at(buffer, offset))
+    }
+
+    /// Reads one page of the database. A copy in which it has a wrong checksum is passed over; when it is wrong in all,
+    /// the error is `InvalidData`.
+    pub(super) fn read_page(&self, file: &MirroredFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        for (index, place) in self.places.iter().enumerate().filter(|(index, _)| self.is_current(*index)) {
+            let read = file.handle(index).and_then(|handle| handle.read_at(buffer, offset));
+            match self.judge(index, read.map(Some))? {
+                None => {}
+                Some(read) if read < buffer.len() || page::is_good(buffer, offset) => return Ok(read),
+                Some(_) => {
+                    let slot = place.slot;
+                    tracing::error!(
+                        slot,
+                        offset,
+                        "a page of the metadata has a wrong checksum; the next start heals it"
+                    );
+                }
+            }
+        }
+        if self.current_count() == 0 { Err(none_left()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
     pub(super) fn len(&self, file: &MirroredFile) -> io::Result<u64> {
