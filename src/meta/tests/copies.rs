@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{self, IoSlice};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::seam::{OpenMode, Space, StorageFile};
@@ -289,36 +289,52 @@ fn pages_carry_checksums_and_a_wrong_one_is_read_from_another_copy() {
     assert!(matches!(reader.version(bucket, "a", VersionRef::Latest), Err(MetaError::Damaged(_))));
 }
 
-/// A drive whose writes begin to fail.
+#[test]
+fn a_copy_is_read_by_any_sqlite_as_the_format_says() {
+    let drives = three_drives();
+    let plain = rusqlite::Connection::open(drives.path(1, DB)).unwrap();
+    assert_eq!(plain.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    assert_eq!(plain.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).unwrap(), "ok");
+    let sql = "SELECT key, bytes FROM version JOIN inline ON sequence = -rank WHERE marker = 0 AND extents IS NULL";
+    let mut statement = plain.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?))).unwrap();
+    let rows: Vec<_> = rows.map(Result::unwrap).collect();
+    assert_eq!(rows, [(b"a".to_vec(), b"a".to_vec()), (b"b".to_vec(), b"b".to_vec())]);
+}
+
+/// A drive whose changes fail once the budget is used up.
 #[derive(Debug)]
 struct Failing {
     inner: RealStorage,
-    broken: Arc<AtomicBool>,
+    budget: Arc<AtomicI64>,
 }
 
 #[derive(Debug)]
 struct FailingFile {
     inner: Arc<dyn StorageFile>,
-    broken: Arc<AtomicBool>,
+    budget: Arc<AtomicI64>,
 }
 
-fn judge(broken: &AtomicBool) -> io::Result<()> {
-    if broken.load(Ordering::SeqCst) { Err(io::Error::other("broken")) } else { Ok(()) }
+fn spend(budget: &AtomicI64) -> io::Result<()> {
+    if budget.fetch_sub(1, Ordering::SeqCst) > 0 { Ok(()) } else { Err(io::Error::other("broken")) }
 }
 
 impl Storage for Failing {
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        if matches!(mode, OpenMode::Create | OpenMode::CreateNew) {
+            spend(&self.budget)?;
+        }
         let inner = self.inner.open(path, mode)?;
-        Ok(Arc::new(FailingFile { inner, broken: self.broken.clone() }))
+        Ok(Arc::new(FailingFile { inner, budget: self.budget.clone() }))
     }
     fn remove(&self, path: &str) -> io::Result<()> {
-        judge(&self.broken).and_then(|()| self.inner.remove(path))
+        spend(&self.budget).and_then(|()| self.inner.remove(path))
     }
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        judge(&self.broken).and_then(|()| self.inner.rename(from, to))
+        spend(&self.budget).and_then(|()| self.inner.rename(from, to))
     }
     fn create_dir(&self, path: &str) -> io::Result<()> {
-        self.inner.create_dir(path)
+        spend(&self.budget).and_then(|()| self.inner.create_dir(path))
     }
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         self.inner.list(path)
@@ -327,7 +343,7 @@ impl Storage for Failing {
         self.inner.exists(path)
     }
     fn sync_dir(&self, path: &str) -> io::Result<()> {
-        self.inner.sync_dir(path)
+        spend(&self.budget).and_then(|()| self.inner.sync_dir(path))
     }
     fn space(&self) -> io::Result<Space> {
         self.inner.space()
@@ -345,16 +361,16 @@ impl StorageFile for FailingFile {
         self.inner.read_at_nowait(buffer, offset)
     }
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
-        self.inner.write_at(buffer, offset)
+        spend(&self.budget).and_then(|()| self.inner.write_at(buffer, offset))
     }
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         self.inner.write_vectored_at(buffers, offset)
     }
     fn sync_data(&self) -> io::Result<()> {
-        judge(&self.broken).and_then(|()| self.inner.sync_data())
+        spend(&self.budget).and_then(|()| self.inner.sync_data())
     }
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.inner.set_len(length)
+        spend(&self.budget).and_then(|()| self.inner.set_len(length))
     }
     fn len(&self) -> io::Result<u64> {
         self.inner.len()
@@ -374,13 +390,13 @@ impl StorageFile for FailingFile {
 fn a_drive_that_fails_is_reported_before_the_commit_it_misses_and_replaced_at_start() {
     for slot in 0..3 {
         let drives = three_drives();
-        let broken = Arc::new(AtomicBool::new(false));
+        let budget = Arc::new(AtomicI64::new(i64::MAX));
         let mut copies = drives.copies(&[0, 1, 2]);
         let inner = RealStorage::open(drives.folders[slot].path()).unwrap();
-        copies[slot].storage = Arc::new(Failing { inner, broken: broken.clone() });
+        copies[slot].storage = Arc::new(Failing { inner, budget: budget.clone() });
         let meta = drives.open_copies(copies).unwrap();
         put(&meta, "c");
-        broken.store(true, Ordering::SeqCst);
+        budget.store(0, Ordering::SeqCst);
         put(&meta, "d");
         assert_eq!(*drives.failed.lock().unwrap(), [slot]);
         let others: Vec<usize> = (0..3).filter(|other| *other != slot).collect();
@@ -395,6 +411,39 @@ fn a_drive_that_fails_is_reported_before_the_commit_it_misses_and_replaced_at_st
         meta.close();
         drop(meta);
         assert_equal_at_rest(&drives);
+    }
+}
+
+/// One copy is ahead, one is behind, one is damaged; the power goes at every step of the start that repairs this.
+#[test]
+fn a_crash_in_the_repair_is_harmless() {
+    let drives = three_drives();
+    let meta = drives.open();
+    put(&meta, "c");
+    let wreck = Drives::new(3);
+    (0..3).for_each(|slot| copy_meta(drives.folders[slot].path(), wreck.folders[slot].path()));
+    put(&meta, "d");
+    copy_meta(drives.folders[1].path(), wreck.folders[1].path());
+    overwrite(&wreck.path(2, "meta"), 5 * 4096, &[0x55; 4096]);
+    let crashed = Drives::new(3);
+    for cut in 0.. {
+        (0..3).for_each(|slot| copy_meta(wreck.folders[slot].path(), crashed.folders[slot].path()));
+        let budget = Arc::new(AtomicI64::new(cut));
+        let mut copies = crashed.copies(&[0, 1, 2]);
+        for copy in &mut copies {
+            let inner = RealStorage::open(crashed.folders[copy.slot].path()).unwrap();
+            copy.storage = Arc::new(Failing { inner, budget: budget.clone() });
+        }
+        drop(crashed.open_copies(copies).inspect(Meta::close));
+        let meta = crashed.open();
+        assert_eq!((keys(&meta).as_str(), meta.current_copies()), ("a b c d", vec![0, 1, 2]), "cut at {cut}");
+        meta.close();
+        drop(meta);
+        assert_equal_at_rest(&crashed);
+        if budget.load(Ordering::SeqCst) >= 0 {
+            assert!(cut > 40, "the repair takes more than {cut} steps");
+            return;
+        }
     }
 }
 
