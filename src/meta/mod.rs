@@ -87,11 +87,13 @@ impl From<rusqlite::Error> for MetaError {
 pub struct Copy {
     pub slot: usize,
     pub storage: Arc<dyn Storage>,
-    /// What the labels say: this copy missed no acknowledged commit.
+    /// What the labels say: this copy missed no acknowledged commit. Never true for a drive that joins a pool that has
+    /// been used: with no database on any drive, a current copy means that the pool is new.
     pub current: bool,
 }
 
-/// Called with the slot of a copy that failed, before any commit that it misses is acknowledged.
+/// Called with the slot of a copy that failed, before any commit that it misses is acknowledged. Any thread that uses the
+/// metadata may call it; it records the failure in the labels before it returns, and does not use the metadata.
 pub type OnCopyFailed = Arc<dyn Fn(usize) + Send + Sync>;
 
 /// Handle to the metadata; cheap to clone, for any thread.

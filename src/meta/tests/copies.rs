@@ -302,7 +302,7 @@ fn a_copy_is_read_by_any_sqlite_as_the_format_says() {
     assert_eq!(rows, [(b"a".to_vec(), b"a".to_vec()), (b"b".to_vec(), b"b".to_vec())]);
 }
 
-/// A drive whose changes fail once the budget is used up.
+/// A drive whose changes fail once the budget is used up. Syncs are counted, not done: these tests cut no real power.
 #[derive(Debug)]
 struct Failing {
     inner: RealStorage,
@@ -315,7 +315,13 @@ struct FailingFile {
     budget: Arc<AtomicI64>,
 }
 
+/// A budget that stands for a full drive.
+const FULL: i64 = i64::MIN / 2;
+
 fn spend(budget: &AtomicI64) -> io::Result<()> {
+    if budget.load(Ordering::SeqCst) <= FULL {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
     if budget.fetch_sub(1, Ordering::SeqCst) > 0 { Ok(()) } else { Err(io::Error::other("broken")) }
 }
 
@@ -343,7 +349,8 @@ impl Storage for Failing {
         self.inner.exists(path)
     }
     fn sync_dir(&self, path: &str) -> io::Result<()> {
-        spend(&self.budget).and_then(|()| self.inner.sync_dir(path))
+        assert!(self.inner.exists(path)?, "a folder is synced that is not there");
+        spend(&self.budget)
     }
     fn space(&self) -> io::Result<Space> {
         self.inner.space()
@@ -367,7 +374,7 @@ impl StorageFile for FailingFile {
         self.inner.write_vectored_at(buffers, offset)
     }
     fn sync_data(&self) -> io::Result<()> {
-        spend(&self.budget).and_then(|()| self.inner.sync_data())
+        spend(&self.budget)
     }
     fn set_len(&self, length: u64) -> io::Result<()> {
         spend(&self.budget).and_then(|()| self.inner.set_len(length))
@@ -414,6 +421,15 @@ fn a_drive_that_fails_is_reported_before_the_commit_it_misses_and_replaced_at_st
     }
 }
 
+fn failing(drives: &Drives, budget: &Arc<AtomicI64>) -> Vec<Copy> {
+    let mut copies = drives.copies(&[0, 1, 2]);
+    for copy in &mut copies {
+        let inner = RealStorage::open(drives.folders[copy.slot].path()).unwrap();
+        copy.storage = Arc::new(Failing { inner, budget: budget.clone() });
+    }
+    copies
+}
+
 /// One copy is ahead, one is behind, one is damaged; the power goes at every step of the start that repairs this.
 #[test]
 fn a_crash_in_the_repair_is_harmless() {
@@ -429,13 +445,9 @@ fn a_crash_in_the_repair_is_harmless() {
     for cut in 0.. {
         (0..3).for_each(|slot| copy_meta(wreck.folders[slot].path(), crashed.folders[slot].path()));
         let budget = Arc::new(AtomicI64::new(cut));
-        let mut copies = crashed.copies(&[0, 1, 2]);
-        for copy in &mut copies {
-            let inner = RealStorage::open(crashed.folders[copy.slot].path()).unwrap();
-            copy.storage = Arc::new(Failing { inner, budget: budget.clone() });
-        }
-        drop(crashed.open_copies(copies).inspect(Meta::close));
-        let meta = crashed.open();
+        drop(crashed.open_copies(failing(&crashed, &budget)).inspect(Meta::close));
+        let healthy = Arc::new(AtomicI64::new(i64::MAX));
+        let meta = crashed.open_copies(failing(&crashed, &healthy)).unwrap();
         assert_eq!((keys(&meta).as_str(), meta.current_copies()), ("a b c d", vec![0, 1, 2]), "cut at {cut}");
         meta.close();
         drop(meta);
@@ -445,6 +457,30 @@ fn a_crash_in_the_repair_is_harmless() {
             return;
         }
     }
+}
+
+#[test]
+fn a_full_drive_refuses_writes_and_fails_no_copy() {
+    let drives = three_drives();
+    let budget = Arc::new(AtomicI64::new(i64::MAX));
+    let mut copies = drives.copies(&[0, 1, 2]);
+    copies[1] = failing(&drives, &budget).remove(1);
+    let meta = drives.open_copies(copies).unwrap();
+    let bucket = meta.reader().unwrap().bucket("photos").unwrap().id;
+    let put_many = || {
+        let puts = ["c", "d"].map(|key| meta.put_version(inline(bucket, key, key)));
+        block_on(futures_util::future::join_all(puts))
+    };
+    budget.store(FULL, Ordering::SeqCst);
+    assert!(put_many().iter().all(|put| *put == Err(MetaError::Full)));
+    assert_eq!(keys(&meta), "a b");
+    budget.store(i64::MAX, Ordering::SeqCst);
+    assert!(put_many().iter().all(Result::is_ok));
+    assert_eq!(keys(&meta), "a b c d");
+    assert_eq!(meta.current_copies(), [0, 1, 2]);
+    meta.close();
+    drop(meta);
+    assert_equal_at_rest(&drives);
 }
 
 #[test]

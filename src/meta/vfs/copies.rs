@@ -25,6 +25,8 @@ pub(in crate::meta) struct Copies {
     /// Bit per index (not slot) of a copy that failed.
     failed: AtomicU64,
     on_copy_failed: OnCopyFailed,
+    /// Held while a failure is reported, by whichever thread met it.
+    reporting: Mutex<()>,
     files: Mutex<HashMap<String, Arc<MirroredFile>>>,
     /// Threads that sync the copies beside the first.
     syncers: Vec<Sender<SyncRequest>>,
@@ -52,6 +54,7 @@ impl Copies {
             places,
             failed: AtomicU64::new(0),
             on_copy_failed,
+            reporting: Mutex::default(),
             files: Mutex::default(),
             syncers,
             log_bytes: Arc::default(),
@@ -160,6 +163,7 @@ impl Copies {
             let synced = answer.recv().map_err(|_| io::Error::other("a sync thread ended")).flatten();
             self.judge(index, synced.map(Some))?;
         }
+        self.await_reports();
         if self.current_count() == 0 { Err(none_left()) } else { Ok(()) }
     }
 
@@ -197,16 +201,29 @@ impl Copies {
     fn judge<T>(&self, index: usize, result: io::Result<Option<T>>) -> io::Result<Option<T>> {
         match result {
             Err(error) if error.kind() != io::ErrorKind::StorageFull => {
-                let before = self.failed.fetch_or(1 << index, Ordering::AcqRel);
-                if before & 1 << index == 0 {
-                    let slot = self.places[index].slot;
-                    tracing::error!(slot, %error, "a copy of the metadata failed; replace the drive");
-                    (self.on_copy_failed)(slot);
-                }
+                self.report_failed(index, &error);
                 if self.current_count() == 0 { Err(error) } else { Ok(None) }
             }
             other => other,
         }
+    }
+}
+
+impl Copies {
+    fn report_failed(&self, index: usize, error: &io::Error) {
+        let _reporting = self.reporting.lock().expect("no holder of this lock panics");
+        let before = self.failed.fetch_or(1 << index, Ordering::AcqRel);
+        if before & 1 << index == 0 {
+            let slot = self.places[index].slot;
+            tracing::error!(slot, %error, "a copy of the metadata failed; replace the drive");
+            (self.on_copy_failed)(slot);
+        }
+    }
+
+    /// A copy that was passed over may have been failed by another thread, which is still recording that. No commit is
+    /// acknowledged before it has.
+    fn await_reports(&self) {
+        drop(self.reporting.lock().expect("no holder of this lock panics"));
     }
 }
 
