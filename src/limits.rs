@@ -89,6 +89,15 @@ pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 4;
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
 pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
 
+/// Rows of garbage, or of a walk over all extents, that upkeep takes at a time.
+pub const UPKEEP_ROWS_MAX: usize = 256;
+/// Upkeep looks at the drives, at garbage and at the heal queue this often, also in the middle of a walk.
+pub const UPKEEP_TICK: Duration = Duration::from_secs(1);
+/// Progress of a walk is stored this often: a restart repeats no more than this.
+pub const UPKEEP_SAVE_INTERVAL: Duration = Duration::from_secs(10);
+/// A rebuild that a census did not find complete (a full drive, say) is tried again after this time.
+pub const REBUILD_RETRY: Duration = Duration::from_secs(60);
+
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 

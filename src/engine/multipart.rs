@@ -50,6 +50,15 @@ impl Engine {
             body: ingested.commit(),
         };
         let body = stored.body.clone();
+        // The part's own transaction does not know of missed drives: the task comes first, so that no crash forgets it.
+        let queued = match ingested.missed {
+            0 => Ok(()),
+            missed => self.meta.queue_heal(extents_of(&body).to_vec(), missed).await,
+        };
+        if let Err(error) = queued {
+            self.discard_refused(&body, &error);
+            return Err(error.into());
+        }
         if let Err(error) = self.meta.put_part(part.upload.bucket, part.upload.upload_id, stored).await {
             self.discard_refused(&body, &error);
             return Err(error.into());
