@@ -66,11 +66,12 @@ fn run(seed: u64) {
             }
             _ => {
                 drop(upkeep);
+                let all_healthy = store.pool.all_healthy();
                 store.close();
                 restarts += 1;
                 let mut image = machine.image();
-                // A drive that comes back empty, when the others are all there.
-                if dice.below(4) == 0 {
+                // A drive comes back empty, unless others have missed something.
+                if all_healthy && dice.flip() {
                     image.erase(dice.below(DRIVES as u64) as usize);
                 }
                 machine = SimMachine::boot(image, DRIVE_BYTES);
