@@ -24,20 +24,15 @@ P32_1, P32_2, P32_3 = 0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D
 P1, P2, P3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
 P4, P5, MX1 = 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5, 0x165667919E3779F9
 
-
 def u64(data, at):
     return int.from_bytes(data[at:at + 8], "little")
 
-
 def fold(a, b):
-    product = a * b
-    return product & M64 ^ product >> 64
-
+    return a * b & M64 ^ a * b >> 64
 
 def avalanche(h):
     h = (h ^ h >> 37) * MX1 & M64
     return h ^ h >> 32
-
 
 def mix32(low, high, data, a, b, secret, seed):
     def mix16(at, s):
@@ -45,7 +40,6 @@ def mix32(low, high, data, a, b, secret, seed):
     low = low + mix16(a, secret) & M64 ^ u64(data, b) + u64(data, b + 8) & M64
     high = high + mix16(b, secret + 16) & M64 ^ u64(data, a) + u64(data, a + 8) & M64
     return low, high
-
 
 def xxh3_128(data, seed=0):
     """Of 17 bytes or more; shorter input does not occur in the format."""
@@ -66,7 +60,6 @@ def xxh3_128(data, seed=0):
     first = avalanche(low + high & M64)
     second = -avalanche(low * P1 + high * P4 + (n - seed) * P2 & M64) & M64
     return (second << 64 | first).to_bytes(16, "big")
-
 
 def xxh3_128_long(data, seed):
     n = len(data)
@@ -107,7 +100,6 @@ PRODUCTS = [bytes.fromhex(row) for row in (
     "0102040810204080", "02030b0e2c39b3e7", "040b06074abf6a7d", "080e070c82ef74c6",
     "102c4a8218eae3a2", "2039bfefea307266", "40b36a74e37260e8", "80e77dc6a266e8c0")]
 
-
 def multiply(a, b):
     product = 0
     for i in range(8):
@@ -119,7 +111,6 @@ def multiply(a, b):
 
 TABLE = [bytes(multiply(a, b) for b in range(256)) for a in range(256)]
 INVERSE = [0] + [TABLE[a].index(1) for a in range(1, 256)]
-
 
 def generator(k, m):
     """Rows of all k+m shards over the k data shards."""
@@ -136,14 +127,12 @@ def generator(k, m):
         rows.append(row)
     return rows
 
-
 def combine(row, shards):
     total = 0
     for factor, shard in zip(row, shards):
         if factor:
             total ^= int.from_bytes(shard.translate(TABLE[factor]), "little")
     return total.to_bytes(len(shards[0]), "little")
-
 
 def inverted(matrix):
     n = len(matrix)
@@ -164,7 +153,6 @@ def inverted(matrix):
 class Lost(Exception):
     pass
 
-
 def read_label(root):
     with open(os.path.join(root, "aerie.label"), "rb") as file:
         body, checksum = file.read().rstrip(b"\n").split(b"\n")
@@ -174,7 +162,6 @@ def read_label(root):
     if label["format"] != 1:
         raise Lost(f"{root}: the label has format {label['format']}, only 1 is known here")
     return label
-
 
 class Pool:
     def __init__(self, roots):
@@ -249,14 +236,13 @@ def open_metadata(pool, folder):
         try:
             database = sqlite3.connect(os.path.join(target, "aerie.db"))
             version = database.execute("PRAGMA user_version").fetchone()[0]
-            owner = database.execute("SELECT value FROM property WHERE name = 'pool'").fetchone()[0]
+            owner = database.execute("SELECT value FROM state WHERE name = 'pool'").fetchone()[0]
             if version == 1 and owner == pool.id and database.execute("PRAGMA quick_check").fetchone()[0] == "ok":
                 return database
             print(f"slot {slot}: layout {version} of pool {owner}, or damaged", file=sys.stderr)
         except (sqlite3.Error, TypeError) as error:
             print(f"slot {slot}: {error}", file=sys.stderr)
     raise Lost("no drive has a sound copy of the metadata")
-
 
 def restore(pool, database, arguments):
     failures, previous = 0, None
@@ -287,7 +273,6 @@ def restore(pool, database, arguments):
             os.path.exists(path) and os.remove(path)
             print(f"{bucket}/{name}: {error}", file=sys.stderr)
     return failures
-
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

@@ -153,6 +153,15 @@ pub const REPLAY_PENDING_MAX: u64 = 512;
 /// Bytes of a failed invocation's error that are kept.
 pub const INVOCATION_ERROR_BYTES_MAX: usize = 1024;
 
+/// Rows of garbage, or of a walk over all extents, that upkeep takes at a time.
+pub const UPKEEP_ROWS_MAX: usize = 256;
+/// Upkeep looks at the drives, at garbage and at the heal queue this often, also in the middle of a walk.
+pub const UPKEEP_TICK: Duration = Duration::from_secs(1);
+/// Progress of a walk is stored this often: a restart repeats no more than this.
+pub const UPKEEP_SAVE_INTERVAL: Duration = Duration::from_secs(10);
+/// A rebuild that a census did not find complete (a full drive, say) is tried again after this time.
+pub const REBUILD_RETRY: Duration = Duration::from_secs(60);
+
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 

@@ -60,6 +60,8 @@ impl Engine {
         inline: Inline,
     ) -> Result<Ingested, EngineError> {
         refuse_too_large(size_hint.unwrap_or(0))?;
+        // Full drives keep their last bytes for deletes: small bodies must not take them in the metadata either.
+        self.pool.takes_writes()?;
         let mut md5 = BatchedMd5::new();
         let mut checksummer = expected.checksum.as_ref().map(|(algorithm, _)| Checksummer::new(*algorithm));
         let mut sink = Sink::Small(BytesMut::new());

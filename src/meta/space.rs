@@ -171,6 +171,12 @@ impl Reader {
         self.rows("SELECT number FROM segment WHERE live = 0", [], |row| row.get(0))
     }
 
+    /// Segments in which something lives, garbage that waits for reclaim included.
+    pub fn live_segments(&self) -> Result<std::collections::BTreeSet<u32>, MetaError> {
+        let rows = self.rows("SELECT number FROM segment WHERE live > 0", [], |row| row.get(0))?;
+        Ok(rows.into_iter().collect())
+    }
+
     /// The highest segment number that metadata refers to; 0 when there is none.
     pub fn last_segment(&self) -> Result<u32, MetaError> {
         let rows = self.rows("SELECT coalesce(max(number), 0) FROM segment", [], |row| row.get(0))?;

@@ -132,6 +132,15 @@ impl Pool {
         self.drives.iter().flatten().filter(|drive| drive.is_healthy()).fold(0, |mask, drive| mask | 1 << drive.slot())
     }
 
+    /// Bit per slot of the pool.
+    pub fn all_slots(&self) -> u64 {
+        (0..self.geometry.shards()).fold(0, |mask, slot| mask | 1 << slot)
+    }
+
+    pub fn all_healthy(&self) -> bool {
+        self.healthy() == self.all_slots()
+    }
+
     /// Bit per slot whose drive came empty at this start.
     pub fn fresh(&self) -> u64 {
         self.fresh
@@ -231,6 +240,12 @@ impl Pool {
             (slot, drive.storage().clone(), current)
         };
         self.drives.iter().take(count).flatten().map(copy).collect()
+    }
+
+    /// A copy of the metadata missed a commit: the labels say so before the commit is acknowledged.
+    pub fn drop_copy(&self, slot: usize) -> Result<(), PoolError> {
+        let copies = self.label.lock().expect("no holder of this lock panics").copies.clone();
+        self.set_copies(copies.into_iter().filter(|copy| *copy != slot).collect())
     }
 
     /// Writes to every healthy drive's label which slots hold current copies of the metadata.

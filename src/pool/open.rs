@@ -74,7 +74,7 @@ fn create(places: Vec<Place>, options: PoolOptions) -> Result<Pool, PoolError> {
     let copies = (0..=parity).collect();
     let mut label = Label::new(random_id(&options.world), 0, (count - parity) as u8, parity as u8, drives, copies);
     label.segments_reserved = limits::SEGMENTS_RESERVED;
-    let segment_bytes = segment_bytes(storages.iter())?;
+    let segment_bytes = segment_bytes(storages.iter(), Geometry { data: label.data, parity: label.parity })?;
     let drives = storages.into_iter().enumerate().map(|(slot, storage)| start(slot, storage, segment_bytes).map(Some));
     let drives = drives.collect::<Result<Vec<_>, _>>()?;
     // First all drives learn that they belong together, then that the pool exists: a power cut in between leaves a pool
@@ -95,15 +95,20 @@ fn has_segments(storage: &dyn Storage) -> bool {
     names.is_ok_and(|names| !names.is_empty())
 }
 
-/// Small drives get small segments, so that a few open ones do not fill them. Addresses do not depend on the size.
-fn segment_bytes<'a>(storages: impl Iterator<Item = &'a Arc<dyn Storage>>) -> Result<u64, PoolError> {
+/// Small drives get small segments, so that a few open ones do not fill them; whole stripes fill one without a rest.
+/// Addresses do not depend on the size.
+fn segment_bytes<'a>(
+    storages: impl Iterator<Item = &'a Arc<dyn Storage>>,
+    geometry: Geometry,
+) -> Result<u64, PoolError> {
     let mut least = u64::MAX;
     for storage in storages {
         let space = storage.space().map_err(|e| PoolError::Open(format!("{}: {e}", storage.describe())))?;
         least = least.min(space.total);
     }
     let share = (least / limits::SEGMENTS_PER_DRIVE_MIN).max(1);
-    Ok((1 << share.ilog2()).clamp(limits::SEGMENT_BYTES_MIN, limits::SEGMENT_BYTES))
+    let bytes = (1 << share.ilog2()).clamp(limits::SEGMENT_BYTES_MIN, limits::SEGMENT_BYTES);
+    Ok(bytes.next_multiple_of(geometry.block_bytes(limits::STRIPE_BYTES) as u64))
 }
 
 /// Parity of a new pool when nobody says: two drives may go of six or more, one of three or more.
@@ -183,7 +188,7 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
             "only {with_data} of the {data} drives that are needed are there; attach more of the pool's drives"
         ));
     }
-    let segment_bytes = segment_bytes(slots.iter().flatten())?;
+    let segment_bytes = segment_bytes(slots.iter().flatten(), Geometry { data, parity })?;
     let drives = slots.into_iter().enumerate();
     let drives = drives.map(|(slot, storage)| storage.map(|s| start(slot, s, segment_bytes)).transpose());
     let drives = drives.collect::<Result<Vec<_>, _>>()?;
