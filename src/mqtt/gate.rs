@@ -40,10 +40,9 @@ impl Gate {
             if user.password.0.starts_with("$argon2") {
                 users.add_user_with_hash(&user.name, &user.password.0);
             } else {
-                users.add_user(&user.name, &user.password.0).map_err(|error| MqttError::Setting {
-                    key: "broker.users",
-                    reason: error.to_string(),
-                })?;
+                users
+                    .add_user(&user.name, &user.password.0)
+                    .map_err(|error| MqttError::Setting { key: "broker.users", reason: error.to_string() })?;
             }
         }
         let mut access = None;

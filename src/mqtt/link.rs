@@ -187,10 +187,8 @@ impl LinkSender {
                     1 => v5::mqttbytes::QoS::AtLeastOnce,
                     _ => v5::mqttbytes::QoS::ExactlyOnce,
                 };
-                let mut properties = v5::mqttbytes::v5::PublishProperties {
-                    message_expiry_interval: remaining_s,
-                    ..Default::default()
-                };
+                let mut properties =
+                    v5::mqttbytes::v5::PublishProperties { message_expiry_interval: remaining_s, ..Default::default() };
                 if !message.event_id.is_empty() {
                     properties.correlation_data = Some(Bytes::copy_from_slice(message.event_id.as_bytes()));
                     properties.user_properties = vec![("event-id".to_owned(), message.event_id.clone())];
@@ -215,8 +213,12 @@ impl Link {
     /// The next event. Any error ends the link.
     pub async fn poll(&mut self) -> Result<LinkEvent, String> {
         match self {
-            Link::V4(events, window) => events.poll().await.map(|event| from_v4(event, *window)).map_err(|e| e.to_string()),
-            Link::V5(events, window) => events.poll().await.map(|event| from_v5(event, *window)).map_err(|e| e.to_string()),
+            Link::V4(events, window) => {
+                events.poll().await.map(|event| from_v4(event, *window)).map_err(|e| e.to_string())
+            }
+            Link::V5(events, window) => {
+                events.poll().await.map(|event| from_v5(event, *window)).map_err(|e| e.to_string())
+            }
         }
     }
 }

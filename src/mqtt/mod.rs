@@ -18,12 +18,14 @@ mod settings;
 mod topic;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use broker::Broker;
 pub use latency::{LATENCY_BOUNDS_MS, LatencyHistogram, LatencySnapshot};
 pub use publisher::{Publisher, PublisherStats};
-pub use settings::{BrokerAccess, BrokerPermission, BrokerSettings, BrokerTls, BrokerUser, Password, PublisherSettings};
+pub use settings::{
+    BrokerAccess, BrokerPermission, BrokerSettings, BrokerTls, BrokerUser, Password, PublisherSettings,
+};
 pub use topic::{TopicError, TopicFields, check_template, check_topic, clean, expand};
 
 use std::future::Future;

@@ -132,7 +132,13 @@ impl Drop for Publisher {
     }
 }
 
-async fn run(factory: LinkFactory, mut queue: Queue, shared: Arc<Shared>, mut stop: watch::Receiver<bool>, world: World) {
+async fn run(
+    factory: LinkFactory,
+    mut queue: Queue,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+    world: World,
+) {
     let mut backoff = Backoff::new(factory.settings());
     let mut stuck: (Option<Head>, u32) = (None, 0);
     while !*stop.borrow() {
@@ -156,7 +162,11 @@ async fn run(factory: LinkFactory, mut queue: Queue, shared: Arc<Shared>, mut st
         let outage = backoff.is_first();
         let wait = backoff.next(&world);
         if outage {
-            tracing::warn!(reason, wait_ms = wait.as_millis(), "the MQTT connection is lost; results wait in the outbox");
+            tracing::warn!(
+                reason,
+                wait_ms = wait.as_millis(),
+                "the MQTT connection is lost; results wait in the outbox"
+            );
         } else {
             tracing::debug!(reason, wait_ms = wait.as_millis(), "still no MQTT connection");
         }

@@ -34,7 +34,13 @@ impl Dispatch {
     }
 
     /// Adds to `update` what the changes ask for, and that they are consumed.
-    pub fn apply(&mut self, reader: &Reader, changes: Vec<Change>, now_ms: i64, update: &mut OutboxUpdate) -> Result<(), MetaError> {
+    pub fn apply(
+        &mut self,
+        reader: &Reader,
+        changes: Vec<Change>,
+        now_ms: i64,
+        update: &mut OutboxUpdate,
+    ) -> Result<(), MetaError> {
         // One look at each bucket's document for a batch is enough: the rules are those of this moment.
         let mut rules: HashMap<BucketId, Option<(Arc<Configuration>, String)>> = HashMap::new();
         for change in changes {
@@ -86,7 +92,11 @@ impl Dispatch {
         }
     }
 
-    fn configuration(&mut self, reader: &Reader, change: &Change) -> Result<Option<(Arc<Configuration>, String)>, MetaError> {
+    fn configuration(
+        &mut self,
+        reader: &Reader,
+        change: &Change,
+    ) -> Result<Option<(Arc<Configuration>, String)>, MetaError> {
         let Some(document) = reader.bucket_config(change.bucket, BucketConfig::Notification)? else {
             self.parsed.remove(&change.bucket);
             return Ok(None);

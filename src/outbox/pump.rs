@@ -18,9 +18,7 @@ use super::worker::{Attempt, Finished, Line};
 use super::{OutboxError, OutboxSettings};
 use crate::hook::{HookFault, Outcome};
 use crate::limits;
-use crate::meta::{
-    InvocationState, Meta, MetaError, NewPublication, OutboxUpdate, Reader, Sequence, StoredInvocation,
-};
+use crate::meta::{InvocationState, Meta, MetaError, NewPublication, OutboxUpdate, Reader, Sequence, StoredInvocation};
 use crate::mqtt::{LatencyHistogram, TopicError, TopicFields, check_topic, clean, expand};
 use crate::seam::World;
 
@@ -188,7 +186,13 @@ impl Pump {
         error.truncate(error.floor_char_boundary(limits::INVOCATION_ERROR_BYTES_MAX));
         if !fault.retry() || attempts >= self.settings.attempts_max {
             self.counters.invocations_dead.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(hook = row.hook, event_id = row.event_id, attempts, error, "an invocation is dead; see the dead list");
+            tracing::error!(
+                hook = row.hook,
+                event_id = row.event_id,
+                attempts,
+                error,
+                "an invocation is dead; see the dead list"
+            );
             batch.update.dead.push((row.id, attempts, error));
             return None;
         }

@@ -9,7 +9,8 @@ use super::OutboxError;
 use crate::engine::version_id;
 use crate::limits;
 use crate::meta::{
-    Bucket, Change, EventName, ListQuery, Listed, Meta, MetaError, NewInvocation, OutboxUpdate, Reader, Requester, Version,
+    Bucket, Change, EventName, ListQuery, Listed, Meta, MetaError, NewInvocation, OutboxUpdate, Reader, Requester,
+    Version,
 };
 
 const PROPERTY: &str = "outbox.replays";
@@ -118,7 +119,12 @@ impl Replays {
         if page.truncated {
             self.jobs.push(job);
         } else {
-            tracing::info!(bucket = job.bucket, hook = job.hook, queued = job.queued, "a replay has queued all it found");
+            tracing::info!(
+                bucket = job.bucket,
+                hook = job.hook,
+                queued = job.queued,
+                "a replay has queued all it found"
+            );
         }
         self.store(meta)?;
         Ok(added > 0)

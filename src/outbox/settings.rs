@@ -124,7 +124,8 @@ impl OutboxSettings {
 
     /// Finds what could not work, before anything is started.
     pub fn check(&self) -> Result<(), OutboxError> {
-        let refuse = |key: &str, reason: &str| Err(OutboxError::Setting { key: key.to_owned(), reason: reason.to_owned() });
+        let refuse =
+            |key: &str, reason: &str| Err(OutboxError::Setting { key: key.to_owned(), reason: reason.to_owned() });
         if self.device.is_empty() || self.device.contains(['+', '#', '/', '\0']) {
             return refuse("device", "is empty, or has a character that divides or matches topics");
         }
@@ -147,7 +148,8 @@ impl OutboxSettings {
             if route.qos > 2 {
                 return refuse(&format!("{key}.qos"), "is above 2");
             }
-            let wrong = |error: TopicError| OutboxError::Setting { key: format!("{key}.topic"), reason: error.to_string() };
+            let wrong =
+                |error: TopicError| OutboxError::Setting { key: format!("{key}.topic"), reason: error.to_string() };
             check_template(&route.topic).and_then(|()| check_template(&route.prefix)).map_err(wrong)?;
         }
         Ok(())

@@ -148,7 +148,8 @@ impl Worker {
 
     fn invoke(&self, engine: &Rc<Engine>, row: &StoredInvocation) -> Result<Outcome, HookFault> {
         let change = &row.change;
-        let region = region(engine.reader(), &change.bucket_name).map_err(|error| HookFault::Object(error.to_string()))?;
+        let region =
+            region(engine.reader(), &change.bucket_name).map_err(|error| HookFault::Object(error.to_string()))?;
         let invocation = Invocation {
             event_id: row.event_id.clone(),
             hook: row.hook.clone(),

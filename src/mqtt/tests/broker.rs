@@ -41,7 +41,11 @@ fn settings_that_would_open_the_broker_to_strangers_are_refused() {
         BrokerSettings { address: "0.0.0.0:0".parse().unwrap(), ..BrokerSettings::default() },
         BrokerSettings { users: vec![user("", "x")], ..BrokerSettings::default() },
         BrokerSettings { users: vec![user("x", "")], ..BrokerSettings::default() },
-        BrokerSettings { address: "127.0.0.1:0".parse().unwrap(), users: vec![user("$aerie", "x")], ..BrokerSettings::default() },
+        BrokerSettings {
+            address: "127.0.0.1:0".parse().unwrap(),
+            users: vec![user("$aerie", "x")],
+            ..BrokerSettings::default()
+        },
         BrokerSettings { message_bytes_max: 10, ..BrokerSettings::default() },
     ];
     for settings in cases {

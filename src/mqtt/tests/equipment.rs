@@ -209,7 +209,10 @@ pub struct CuttingProxy {
 
 impl CuttingProxy {
     pub fn start(target: SocketAddr, bytes: usize) -> CuttingProxy {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        CuttingProxy::serve(TcpListener::bind("127.0.0.1:0").unwrap(), target, bytes)
+    }
+
+    pub fn serve(listener: TcpListener, target: SocketAddr, bytes: usize) -> CuttingProxy {
         let proxy = CuttingProxy {
             address: listener.local_addr().unwrap(),
             connections: Arc::new(AtomicUsize::new(0)),

@@ -5,5 +5,4 @@ mod equipment;
 mod publisher;
 mod tls;
 
-#[allow(unused_imports)]
 pub(crate) use equipment::{CuttingProxy, Received, Subscriber, free_address, until};

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::equipment::{CuttingProxy, MemoryQueue, Received, Subscriber, broker, free_address, message, publisher, until};
+use super::equipment::{
+    CuttingProxy, MemoryQueue, Received, Subscriber, broker, free_address, message, publisher, until,
+};
 use crate::mqtt::{Broker, BrokerSettings, Message, MqttError, PublisherSettings};
 use crate::seam::real::world;
 
@@ -42,7 +44,11 @@ fn every_version_and_qos_empties_the_queue_in_order() {
             queue.fill(200, 7, qos);
             let publisher = publisher(&queue, PublisherSettings { version, ..towards(&broker) });
             let received = subscriber.take(200);
-            assert_eq!(received.iter().map(id_of).collect::<Vec<_>>(), (1..=200).collect::<Vec<_>>(), "v{version} q{qos}");
+            assert_eq!(
+                received.iter().map(id_of).collect::<Vec<_>>(),
+                (1..=200).collect::<Vec<_>>(),
+                "v{version} q{qos}"
+            );
             let event_id = (version == 5).then(|| "event-1".to_owned());
             assert_eq!(received[0].event_id, event_id);
             until("the queue is empty", || queue.len() == 0);
