@@ -31,16 +31,42 @@ pub const OBJECT_BYTES_MAX: u64 = 5 << 40;
 pub const PART_BYTES_MIN: u64 = 5 << 20;
 /// Highest part number (S3).
 pub const PART_NUMBER_MAX: u32 = 10_000;
+/// A completed upload is remembered this long, so that a client that lost the answer can repeat its request.
+pub const COMPLETED_UPLOAD_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Entries in one listing page (S3).
 pub const LIST_KEYS_MAX: usize = 1000;
+/// Buckets in one listing page (S3).
+pub const LIST_BUCKETS_MAX: usize = 10_000;
 /// Keys in one DeleteObjects call (S3).
 pub const DELETE_KEYS_MAX: usize = 1000;
+/// Keys of one DeleteObjects call that wait for the metadata writer at once: enough to fill a group commit, and far from
+/// filling its queue.
+pub const DELETE_KEYS_IN_FLIGHT: usize = 128;
 /// Bytes of user metadata, names and values together (S3).
 pub const USER_METADATA_BYTES_MAX: usize = 2048;
 /// Tags on one object (S3).
 pub const OBJECT_TAGS_MAX: usize = 10;
+/// Tags on one bucket (S3).
+pub const BUCKET_TAGS_MAX: usize = 50;
+/// Characters in a tag's key (S3).
+pub const TAG_KEY_CHARS_MAX: usize = 128;
+/// Characters in a tag's value (S3).
+pub const TAG_VALUE_CHARS_MAX: usize = 256;
+/// Rules in a bucket's cross-origin configuration (S3).
+pub const CORS_RULES_MAX: usize = 100;
 /// Bytes in an XML request body that is kept in memory.
 pub const XML_BODY_BYTES_MAX: usize = 2 << 20;
+/// Elements inside each other in an XML request. S3's documents have at most six; the bound keeps recursion shallow.
+pub const XML_DEPTH_MAX: usize = 32;
+/// Elements in an XML request. The largest document names 10,000 parts by eight elements each.
+pub const XML_ELEMENTS_MAX: usize = 100_000;
+
+/// Entries in a bucket's notification configuration (S3).
+pub const NOTIFICATION_RULES_MAX: usize = 100;
+/// Bytes in the id of a notification configuration's entry (S3).
+pub const NOTIFICATION_ID_BYTES_MAX: usize = 255;
+/// Bytes in the name of a hook or topic that a notification goes to: far beyond use, and small beside MQTT's 65,535.
+pub const NOTIFICATION_TARGET_BYTES_MAX: usize = 512;
 
 /// Bytes in a request head. S3 clients stay far below; a longer one is answered with 431.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
@@ -72,6 +98,8 @@ pub const PRESIGN_EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const GROUP_COMMIT_MAX: usize = 512;
 /// Mutations that may wait for the metadata writer; more than this answers SlowDown.
 pub const META_QUEUE_MAX: usize = 8192;
+/// Older versions of a key that a listing steps over before it seeks to the next key instead.
+pub const LIST_STEPS_BEFORE_SEEK: usize = 8;
 /// Operations that may wait for one drive; senders wait beyond this.
 pub const DRIVE_QUEUE_MAX: usize = 4096;
 /// Requests that a drive's thread executes before it syncs: bounds the wait of the first one.

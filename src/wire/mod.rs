@@ -24,6 +24,7 @@ mod response;
 mod route;
 mod service;
 mod settings;
+pub mod xml;
 
 pub use admin::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};
 pub use auth::Identity;
@@ -31,4 +32,4 @@ pub use error::{S3Code, S3Error};
 pub use response::{Response, ResponseBody};
 pub use route::Operation;
 pub use service::Service;
-pub use settings::{Keys, RootKeys, Secret, Settings, Timeouts};
+pub use settings::{HookExists, Keys, RootKeys, Secret, Settings, Timeouts};

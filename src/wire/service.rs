@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -136,6 +136,7 @@ impl Service {
         let (head, incoming) = request.into_parts();
         let raw = RawBody::incoming(incoming, exchange);
         let resource = head.uri.path().to_owned();
+        let shared = head.headers.contains_key(header::ORIGIN).then(|| (head.method.clone(), head.headers.clone()));
         let waits_for_continue = head.headers.contains_key(header::EXPECT);
         let parts = Parts { head, peer, secure, request_id };
         let request_id = parts.request_id.clone();
@@ -155,11 +156,25 @@ impl Service {
         if failed && raw.may_discard(waits_for_continue) {
             raw.discard().await;
         }
+        if let Some((method, request)) = shared
+            && method != Method::OPTIONS
+        {
+            response.headers_mut().extend(self.cors_headers(&resource, &method, &request));
+        }
         let headers = response.headers_mut();
         headers.insert(header::SERVER, self.server.clone());
         headers.insert(REQUEST_ID, HeaderValue::from_str(&request_id).expect("hex is a header value"));
         headers.insert(HOST_ID, self.host_id.clone());
         Ok(response.map(|body| GuardedBody::new(body, guard)))
+    }
+
+    /// What a bucket's cross-origin rules add to any answer, errors included.
+    fn cors_headers(&self, path: &str, method: &Method, request: &HeaderMap) -> HeaderMap {
+        match address_of(path, request, &self.settings) {
+            Ok(address) => ops::cors::response_headers(&self.engine, &address.bucket, method.as_str(), request),
+            // A path that cannot be read has no bucket.
+            Err(_) => HeaderMap::new(),
+        }
     }
 
     async fn handle(self: &Rc<Self>, parts: Parts, raw: RawBody) -> Result<Response, S3Error> {
@@ -187,8 +202,7 @@ impl Service {
             let path = path.to_owned();
             return self.administer(parts, path, query, authenticated.identity, body, length).await;
         }
-        let host = parts.head.headers.get(header::HOST).and_then(|value| value.to_str().ok());
-        let address = Address::parse(path, host, self.settings.domain.as_deref())?;
+        let address = address_of(path, &parts.head.headers, &self.settings)?;
         let operation = route(&parts.head.method, &address, &query, &parts.head.headers)?;
         // A form carries its signature inside, a preflight has none: these two ask for themselves.
         if !matches!(operation, Operation::PostObject | Operation::PreflightRequest) {
@@ -257,6 +271,11 @@ impl Service {
         let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         format!("{:016X}", n ^ (n >> 31))
     }
+}
+
+fn address_of(path: &str, headers: &HeaderMap, settings: &Settings) -> Result<Address, S3Error> {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    Address::parse(path, host, settings.domain.as_deref())
 }
 
 impl std::fmt::Debug for Service {

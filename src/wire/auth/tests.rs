@@ -8,7 +8,7 @@ use super::{Authenticated, Authenticator, Head, Identity, Payload, authorize};
 use crate::wire::date;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::query::Query;
-use crate::wire::settings::{RootKeys, Secret, Settings, Timeouts};
+use crate::wire::settings::{HookExists, RootKeys, Secret, Settings, Timeouts};
 
 const SCOPE: &str = "AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request";
 const EMPTY: &str = super::signing::EMPTY_SHA256;
@@ -23,6 +23,7 @@ fn settings() -> Settings {
         }),
         server: "test".to_owned(),
         timeouts: Timeouts::default(),
+        hook_exists: HookExists::new(|_| false),
     }
 }
 

@@ -1,0 +1,13 @@
+//! The file system that SQLite sees: every write goes to all copies, on different drives.
+//!
+//! SQL runs once; what is mirrored is its bytes. All writes, truncations and syncs of the database and its log go to
+//! each current copy, so that the copies are identical up to the last sync. A copy whose drive fails is left behind, and
+//! the commit that it misses is acknowledged only after `on_copy_failed` has recorded that. Locks and the log's index
+//! live in this process's memory: no other process uses the files (a lock file sees to that).
+
+mod copies;
+mod ffi;
+mod locks;
+
+pub(super) use copies::{Copies, CopyPlace};
+pub(super) use ffi::Vfs;
