@@ -22,6 +22,8 @@ mod config;
 pub(super) mod cors;
 mod delete_objects;
 mod list;
+mod multipart;
+mod post;
 
 use super::error::S3Error;
 use super::request::Call;
@@ -50,6 +52,14 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Operation::ListObjects => list::objects(call),
         Operation::ListObjectsV2 => list::objects_v2(call),
         Operation::ListObjectVersions => list::versions(call),
+        Operation::CreateMultipartUpload => multipart::create(call).await,
+        Operation::UploadPart => multipart::upload_part(call).await,
+        Operation::UploadPartCopy => multipart::upload_part_copy(call).await,
+        Operation::ListParts => multipart::list_parts(call),
+        Operation::ListMultipartUploads => multipart::list_uploads(call),
+        Operation::CompleteMultipartUpload => multipart::complete(call).await,
+        Operation::AbortMultipartUpload => multipart::abort(call).await,
+        Operation::PostObject => post::run(call).await,
         Operation::DeleteObjects => delete_objects::run(call).await,
         Operation::GetBucketAcl
         | Operation::GetObjectAcl

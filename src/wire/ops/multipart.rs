@@ -25,13 +25,7 @@ pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
     let attributes = object_headers::attributes(call)?;
     let checksum = announced_checksum(call)?;
-    let create = CreateUpload {
-        bucket,
-        key: call.key.clone(),
-        attributes,
-        checksum,
-        requester: call.requester(),
-    };
+    let create = CreateUpload { bucket, key: call.key.clone(), attributes, checksum, requester: call.requester() };
     let upload_id = call.engine.create_upload(create).await?;
     let mut document = Document::new("InitiateMultipartUploadResult");
     document.text("Bucket", &call.bucket);
@@ -87,7 +81,11 @@ fn part_number(call: &Call) -> Result<u32, S3Error> {
     let number = text.parse().ok().filter(|number| (1..=limits::PART_NUMBER_MAX).contains(number));
     number.ok_or_else(|| {
         let limit = limits::PART_NUMBER_MAX;
-        S3Error::argument("partNumber", text, format!("Part number must be an integer between 1 and {limit}, inclusive"))
+        S3Error::argument(
+            "partNumber",
+            text,
+            format!("Part number must be an integer between 1 and {limit}, inclusive"),
+        )
     })
 }
 
@@ -108,7 +106,9 @@ fn part_digests(mut expected: ExpectedDigests, upload: &Upload) -> Result<Expect
     match (upload.checksum, &expected.checksum) {
         (Some((announced, _)), Some((algorithm, _))) if announced != *algorithm => Err(S3Error::with(
             S3Code::InvalidRequest,
-            format!("Checksum Type mismatch occurred, expected checksum Type: {announced}, actual checksum Type: {algorithm}"),
+            format!(
+                "Checksum Type mismatch occurred, expected checksum Type: {announced}, actual checksum Type: {algorithm}"
+            ),
         )),
         (Some((announced, _)), None) => {
             expected.checksum = Some((announced, None));
@@ -318,15 +318,15 @@ pub async fn complete(call: &mut Call) -> Result<Response, S3Error> {
 }
 
 fn read_size(text: &str) -> Result<u64, S3Error> {
-    text.parse().map_err(|_| S3Error::argument("x-amz-mp-object-size", text, "The object size must be a number of bytes"))
+    text.parse()
+        .map_err(|_| S3Error::argument("x-amz-mp-object-size", text, "The object size must be a number of bytes"))
 }
 
 /// The answer to a completion that is repeated, because its first answer was lost: the newest version is made of just
 /// these parts.
 fn completed_before(call: &Call, parts: &[NamedPart]) -> Option<PutDone> {
     let bucket = call.open_bucket().ok()?;
-    let ObjectVersion { version, version_id } =
-        call.engine.head_object(&bucket, &call.key, VersionRef::Latest).ok()?;
+    let ObjectVersion { version, version_id } = call.engine.head_object(&bucket, &call.key, VersionRef::Latest).ok()?;
     let md5s = parts.iter().map(|part| hash::parse_md5_hex(&part.etag)).collect::<Option<Vec<_>>>()?;
     let numbers = version.attributes.parts.iter().map(|part| part.number);
     let same = version.etag == hash::composite_etag(&md5s) && numbers.eq(parts.iter().map(|part| part.number));
@@ -387,7 +387,18 @@ mod tests {
         assert_eq!(of("bytes=0-9"), Ok(0..10));
         assert_eq!(of("bytes=3-3"), Ok(3..4));
         assert_eq!(of("bytes=0-10"), Err(S3Code::InvalidRange));
-        let bad = ["", "0-1", "bytes=", "bytes=-1", "bytes=1-", "bytes=5-4", "bytes=0-2,4-5", "bytes=a-b", "bytes=+1-2", "bytes=0"];
+        let bad = [
+            "",
+            "0-1",
+            "bytes=",
+            "bytes=-1",
+            "bytes=1-",
+            "bytes=5-4",
+            "bytes=0-2,4-5",
+            "bytes=a-b",
+            "bytes=+1-2",
+            "bytes=0",
+        ];
         for text in bad {
             assert_eq!(of(text), Err(S3Code::InvalidArgument), "{text}");
         }

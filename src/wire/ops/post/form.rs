@@ -15,7 +15,6 @@ pub struct Form {
     pub fields: Vec<(String, String)>,
     /// The name that the browser gave the file, without folders.
     pub filename: String,
-    pub file_content_type: Option<String>,
 }
 
 impl Form {
@@ -73,7 +72,6 @@ impl<'b> FormReader<'b> {
             if part.name == "file" {
                 let filename = part.filename.unwrap_or_default();
                 form.filename = filename.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
-                form.file_content_type = part.content_type;
                 self.state = State::File;
                 return Ok(form);
             }
@@ -83,20 +81,20 @@ impl<'b> FormReader<'b> {
     }
 
     async fn part_head(&mut self) -> Result<PartHead, S3Error> {
-        let mut head = PartHead { name: String::new(), filename: None, content_type: None };
+        let mut head = PartHead { name: String::new(), filename: None };
         loop {
             let line = self.take_until(b"\r\n").await?;
             if line.is_empty() {
                 break;
             }
             let line = String::from_utf8(line.to_vec()).map_err(|_| malformed("a part's head is not UTF-8"))?;
-            let (name, value) = line.split_once(':').ok_or_else(|| malformed("a part's head has a line without `:`"))?;
+            let (name, value) =
+                line.split_once(':').ok_or_else(|| malformed("a part's head has a line without `:`"))?;
             match name.trim().to_ascii_lowercase().as_str() {
                 "content-disposition" => {
                     head.name = parameter(value, "name").unwrap_or_default().to_ascii_lowercase();
                     head.filename = parameter(value, "filename");
                 }
-                "content-type" => head.content_type = Some(value.trim().to_owned()),
                 _ => {}
             }
         }
@@ -189,7 +187,6 @@ impl BodySource for FormReader<'_> {
 struct PartHead {
     name: String,
     filename: Option<String>,
-    content_type: Option<String>,
 }
 
 fn boundary(content_type: &str) -> Result<String, S3Error> {
@@ -314,11 +311,11 @@ mod tests {
                 assert_eq!(form.get("key"), Some("a/${filename}"));
                 assert_eq!(form.get("policy"), Some("two\r\nlines"));
                 assert_eq!(form.filename, "x \"y\".txt");
-                assert_eq!(form.file_content_type.as_deref(), Some("text/x"));
             }
         }
         let later_field = "\r\nContent-Disposition: form-data; name=\"submit\"\r\n\r\nUpload\r\n--B--\r\n";
-        let (_, file) = read("Multipart/Form-Data; charset=x; boundary=\"B\"", &form("f", later_field), 9).expect("valid");
+        let (_, file) =
+            read("Multipart/Form-Data; charset=x; boundary=\"B\"", &form("f", later_field), 9).expect("valid");
         assert_eq!(file, b"f");
     }
 
@@ -327,7 +324,10 @@ mod tests {
         let good = form("f", "--\r\n");
         let kind = "multipart/form-data; boundary=B";
         let no_file = b"--B\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\nk\r\n--B--\r\n";
-        let large = format!("--B\r\nContent-Disposition: form-data; name=\"k\"\r\n\r\n{}", "x".repeat(limits::FORM_FIELDS_BYTES_MAX));
+        let large = format!(
+            "--B\r\nContent-Disposition: form-data; name=\"k\"\r\n\r\n{}",
+            "x".repeat(limits::FORM_FIELDS_BYTES_MAX)
+        );
         let cases: [(&str, &[u8], &str); 10] = [
             ("text/plain", &good, "PreconditionFailed"),
             ("multipart/form-data", &good, "MalformedPOSTRequest"),

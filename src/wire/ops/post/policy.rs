@@ -17,10 +17,19 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Condition {
     /// Field in lower case.
-    Equal { field: String, value: String },
-    StartsWith { field: String, value: String },
+    Equal {
+        field: String,
+        value: String,
+    },
+    StartsWith {
+        field: String,
+        value: String,
+    },
     /// Bytes of the file, both ends included.
-    Length { least: u64, most: u64 },
+    Length {
+        least: u64,
+        most: u64,
+    },
 }
 
 fn invalid(reason: impl std::fmt::Display) -> S3Error {
@@ -39,7 +48,8 @@ impl Policy {
         let json: Value = serde_json::from_slice(&decoded).map_err(|_| invalid("Invalid JSON."))?;
         let expiration = json.get("expiration").ok_or_else(|| invalid("Policy missing expiration."))?;
         let expiration = expiration.as_str().and_then(date::parse_iso);
-        let expires_ms = expiration.ok_or_else(|| invalid("Invalid 'expiration' value, write it as 2030-12-31T12:00:00Z"))?;
+        let expires_ms =
+            expiration.ok_or_else(|| invalid("Invalid 'expiration' value, write it as 2030-12-31T12:00:00Z"))?;
         let conditions = json.get("conditions").and_then(Value::as_array);
         let conditions = conditions.ok_or_else(|| invalid("Policy missing conditions."))?;
         let mut read = Vec::new();
@@ -88,7 +98,8 @@ impl Policy {
 
 /// Fields that no condition needs to allow.
 fn is_exempt(name: &str) -> bool {
-    matches!(name, "policy" | "file" | "signature" | "awsaccesskeyid" | "x-amz-signature") || name.starts_with("x-ignore-")
+    matches!(name, "policy" | "file" | "signature" | "awsaccesskeyid" | "x-amz-signature")
+        || name.starts_with("x-ignore-")
 }
 
 /// A content type may be a list; each entry must begin so.
@@ -170,9 +181,18 @@ mod tests {
 
     #[test]
     fn conditions_are_checked() {
-        let conditions = |list: &str| format!("{{\"expiration\": \"2030-01-01T00:00:00.000Z\", \"conditions\": [{list}]}}");
-        let basic = conditions(r#"{"bUcKeT": "b"}, ["StArTs-WiTh", "$KeY", "foo"], {"acl": "private"}, ["content-length-range", 0, 10]"#);
-        let sent = form(&[("key", "foo.txt"), ("acl", "private"), ("policy", "p"), ("x-ignore-me", "x"), ("awsaccesskeyid", "k")]);
+        let conditions =
+            |list: &str| format!("{{\"expiration\": \"2030-01-01T00:00:00.000Z\", \"conditions\": [{list}]}}");
+        let basic = conditions(
+            r#"{"bUcKeT": "b"}, ["StArTs-WiTh", "$KeY", "foo"], {"acl": "private"}, ["content-length-range", 0, 10]"#,
+        );
+        let sent = form(&[
+            ("key", "foo.txt"),
+            ("acl", "private"),
+            ("policy", "p"),
+            ("x-ignore-me", "x"),
+            ("awsaccesskeyid", "k"),
+        ]);
         let refused = Some(S3Code::AccessDenied);
         let cases = [
             (basic.clone(), sent.clone(), None),
