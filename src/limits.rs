@@ -65,6 +65,8 @@ pub const TAG_KEY_CHARS_MAX: usize = 128;
 pub const TAG_VALUE_CHARS_MAX: usize = 256;
 /// Rules in a bucket's cross-origin configuration (S3).
 pub const CORS_RULES_MAX: usize = 100;
+/// Bytes of a browser form beside its file (S3 takes 20 KB before the file; policies with many conditions need more).
+pub const FORM_FIELDS_BYTES_MAX: usize = 64 << 10;
 /// Bytes in an XML request body that is kept in memory.
 pub const XML_BODY_BYTES_MAX: usize = 2 << 20;
 /// Elements inside each other in an XML request. S3's documents have at most six; the bound keeps recursion shallow.
@@ -91,6 +93,15 @@ pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Bytes in one aws-chunked frame head (size, extension, signature).
 pub const CHUNK_HEAD_BYTES_MAX: usize = 1024;
+/// Bytes of the trailing headers of an aws-chunked body. S3 clients send one checksum and a signature.
+pub const TRAILER_BYTES_MAX: usize = 4096;
+/// Bytes of an unwanted body that are read and thrown away so that the client sees its error; beyond, the connection is
+/// closed at once.
+pub const DISCARD_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of an administration request's body: a model or a hook.
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 << 20;
+/// Derived signing keys that a core remembers: access keys times the days that a presigned URL may live.
+pub const SIGNING_KEYS_MAX: usize = 256;
 /// Clock skew a signature may have (S3: 15 minutes).
 pub const SIGNATURE_SKEW: Duration = Duration::from_secs(15 * 60);
 /// Longest life of a presigned URL (S3: seven days).

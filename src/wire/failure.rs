@@ -23,6 +23,7 @@ impl From<MetaError> for S3Error {
             MetaError::BucketNotEmpty => S3Error::new(S3Code::BucketNotEmpty),
             MetaError::NoSuchKey => S3Error::new(S3Code::NoSuchKey),
             MetaError::NoSuchVersion => S3Error::new(S3Code::NoSuchVersion),
+            MetaError::PartChanged => S3Error::new(S3Code::InvalidPart),
             MetaError::NoSuchUpload => S3Error::new(S3Code::NoSuchUpload),
             MetaError::ConditionFailed => S3Error::new(S3Code::PreconditionFailed),
             MetaError::Busy => retry_later(S3Error::new(S3Code::SlowDown)),

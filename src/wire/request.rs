@@ -4,24 +4,34 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Method};
 
-use super::auth::{self, Identity};
-use super::body::RequestBody;
+use super::auth::{self, Authenticator, Identity};
+use super::body::{self, RequestBody};
 use super::error::{S3Code, S3Error};
 use super::query::Query;
 use super::route::Operation;
 use super::settings::Settings;
-use crate::engine::{BodySource, Engine, ExpectedDigests};
+use crate::engine::{Engine, ExpectedDigests};
 use crate::hash::{self, ChecksumAlgorithm, Checksummer, Md5};
 use crate::meta::{self, Bucket, Requester, VersionRef};
+
+/// A request as it came, without its body.
+#[derive(Debug)]
+pub struct Parts {
+    pub head: http::request::Parts,
+    pub peer: SocketAddr,
+    pub secure: bool,
+    pub request_id: String,
+}
 
 /// One request, on its way through an operation.
 #[derive(Debug)]
 pub struct Call {
     pub engine: Rc<Engine>,
     pub settings: Arc<Settings>,
+    pub(super) authenticator: Rc<Authenticator>,
     pub operation: Operation,
     pub method: Method,
     /// Empty where the request names none.
@@ -111,16 +121,8 @@ impl Call {
         if found.is_some() {
             return Ok(found);
         }
-        if let Some(trailer) = self.header("x-amz-trailer") {
-            let named =
-                ChecksumAlgorithm::ALL.into_iter().find(|a| trailer.trim().eq_ignore_ascii_case(a.header_name()));
-            return match named {
-                Some(algorithm) => Ok(Some((algorithm, None))),
-                None => Err(S3Error::with(
-                    S3Code::InvalidRequest,
-                    "The value specified in the x-amz-trailer header is not supported",
-                )),
-            };
+        if let Some(algorithm) = body::announced_trailer(&self.headers)? {
+            return Ok(Some((algorithm, None)));
         }
         match self.header("x-amz-sdk-checksum-algorithm") {
             None => Ok(None),
@@ -132,33 +134,36 @@ impl Call {
 
     /// The whole body in memory, all its digests checked; at most `limit` bytes.
     pub async fn collect_body(&mut self, limit: usize) -> Result<Bytes, S3Error> {
-        let too_large =
-            || S3Error::new(S3Code::MaxMessageLengthExceeded).field("MaxMessageLengthBytes", limit.to_string());
-        if self.body_length.is_some_and(|length| length > limit as u64) {
-            return Err(too_large());
-        }
         let expected = self.expected_digests()?;
-        let mut body = self.take_body();
-        let mut collected = BytesMut::new();
-        while let Some(bytes) = body.next().await? {
-            if collected.len() + bytes.len() > limit {
-                return Err(too_large());
-            }
-            collected.extend_from_slice(&bytes);
-        }
+        let (collected, in_trailer) = self.take_body().collect(limit, self.body_length).await?;
         if expected.content_md5.is_some_and(|md5| md5 != Md5::of(&collected)) {
             return Err(S3Error::new(S3Code::BadDigest));
         }
         if let Some((algorithm, in_header)) = expected.checksum {
-            let in_trailer = body.trailing_checksum().filter(|(named, _)| *named == algorithm).map(|(_, value)| value);
+            let in_trailer = in_trailer.filter(|(named, _)| *named == algorithm).map(|(_, value)| value);
             let computed = Checksummer::of(algorithm, &collected);
             if [in_header, in_trailer].into_iter().flatten().any(|announced| announced != computed) {
-                return Err(S3Error::with(
-                    S3Code::BadDigest,
-                    format!("The {algorithm} you specified did not match the calculated checksum."),
-                ));
+                let message = format!("The {algorithm} you specified did not match the calculated checksum.");
+                return Err(S3Error::with(S3Code::BadDigest, message));
             }
         }
-        Ok(collected.freeze())
+        Ok(collected)
+    }
+
+    /// The whole body in memory, where the checksum headers speak of an object and not of this body
+    /// (CompleteMultipartUpload): only `Content-MD5` is compared.
+    pub async fn collect_document(&mut self, limit: usize) -> Result<Bytes, S3Error> {
+        let expected = self.expected_digests()?;
+        let (collected, _) = self.take_body().collect(limit, self.body_length).await?;
+        if expected.content_md5.is_some_and(|md5| md5 != Md5::of(&collected)) {
+            return Err(S3Error::new(S3Code::BadDigest));
+        }
+        Ok(collected)
+    }
+
+    /// Takes the identity that a browser form's signature proves (see `Authenticator::authenticate_form`).
+    pub fn authenticate_form(&mut self, credential: &str, policy: &str, signature: &str) -> Result<(), S3Error> {
+        self.identity = self.authenticator.authenticate_form(&self.settings, credential, policy, signature)?;
+        Ok(())
     }
 }

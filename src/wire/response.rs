@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 
 use super::admin::{AdminAnswer, AdminBody};
+use super::connection::ExchangeGuard;
 use crate::engine::{EngineError, ObjectReader};
 
 pub type Response = http::Response<ResponseBody>;
@@ -186,6 +187,39 @@ impl ObjectBody {
         assert!(bytes.len() as u64 <= self.remaining, "a reader gives no more than its range");
         self.remaining -= bytes.len() as u64;
         bytes
+    }
+}
+
+/// A response's body, with the guard that ends the exchange when hyper has it all.
+#[derive(Debug)]
+pub struct GuardedBody {
+    body: ResponseBody,
+    _guard: ExchangeGuard,
+}
+
+impl GuardedBody {
+    pub fn new(body: ResponseBody, guard: ExchangeGuard) -> GuardedBody {
+        GuardedBody { body, _guard: guard }
+    }
+}
+
+impl Body for GuardedBody {
+    type Data = Bytes;
+    type Error = EngineError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, EngineError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -18,6 +18,28 @@ pub struct Settings {
     /// Value of the `Server` header.
     pub server: String,
     pub timeouts: Timeouts,
+    /// Whether a hook is installed: asked when a notification configuration names one.
+    pub hook_exists: HookExists,
+}
+
+/// Answers whether a hook of this name is installed. Called on every core, must not block.
+#[derive(Clone)]
+pub struct HookExists(Arc<dyn Fn(&str) -> bool + Send + Sync>);
+
+impl HookExists {
+    pub fn new(exists: impl Fn(&str) -> bool + Send + Sync + 'static) -> HookExists {
+        HookExists(Arc::new(exists))
+    }
+
+    pub(super) fn ask(&self, hook: &str) -> bool {
+        (self.0)(hook)
+    }
+}
+
+impl fmt::Debug for HookExists {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HookExists(…)")
+    }
 }
 
 /// How long a client may keep us waiting. The defaults are in `limits`.

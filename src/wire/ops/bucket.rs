@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::engine::EngineError;
 use crate::limits;
-use crate::meta::{Bucket, MetaError, Versioning};
+use crate::meta::{Bucket, MetaError};
 use crate::wire::date;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::request::Call;
@@ -23,7 +23,8 @@ pub fn list(call: &Call) -> Result<Response, S3Error> {
         Some(text) => {
             let allowed = |limit: &usize| (1..=limits::LIST_BUCKETS_MAX).contains(limit);
             text.parse().ok().filter(allowed).ok_or_else(|| {
-                let message = format!("Argument max-buckets must be an integer between 1 and {}", limits::LIST_BUCKETS_MAX);
+                let message =
+                    format!("Argument max-buckets must be an integer between 1 and {}", limits::LIST_BUCKETS_MAX);
                 S3Error::argument("max-buckets", text, message)
             })?
         }
@@ -74,19 +75,24 @@ pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
         Err(EngineError::Meta(MetaError::BucketExists)) if region == CLASSIC_REGION => {}
         Err(error) => return Err(S3Error::from(error).field("BucketName", &call.bucket)),
     }
-    if object_lock {
-        call.engine.set_versioning(&call.open_bucket()?, Versioning::Enabled).await?;
-    }
     let mut response = response::empty(StatusCode::OK);
     let location = HeaderValue::from_str(&format!("/{}", call.bucket));
-    response.headers_mut().insert(header::LOCATION, location.expect("a bucket's name has only letters, digits, - and ."));
+    response
+        .headers_mut()
+        .insert(header::LOCATION, location.expect("a bucket's name has only letters, digits, - and ."));
     Ok(response)
 }
 
 /// Refuses what would be promised and not kept; gives whether an object lock is asked for.
 fn refuse_unsupported(headers: &HeaderMap) -> Result<bool, S3Error> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let grants = ["x-amz-grant-full-control", "x-amz-grant-read", "x-amz-grant-read-acp", "x-amz-grant-write", "x-amz-grant-write-acp"];
+    let grants = [
+        "x-amz-grant-full-control",
+        "x-amz-grant-read",
+        "x-amz-grant-read-acp",
+        "x-amz-grant-write",
+        "x-amz-grant-write-acp",
+    ];
     let public = text("x-amz-acl").is_some_and(|acl| acl != "private");
     if public || grants.iter().any(|grant| headers.contains_key(*grant)) {
         return Err(S3Error::new(S3Code::InvalidBucketAclWithObjectOwnership));
@@ -99,7 +105,9 @@ fn refuse_unsupported(headers: &HeaderMap) -> Result<bool, S3Error> {
         None => Ok(false),
         Some(flag) if flag.eq_ignore_ascii_case("true") => Ok(true),
         Some(flag) if flag.eq_ignore_ascii_case("false") => Ok(false),
-        Some(flag) => Err(S3Error::argument("x-amz-bucket-object-lock-enabled", flag, "The value must be true or false")),
+        Some(flag) => {
+            Err(S3Error::argument("x-amz-bucket-object-lock-enabled", flag, "The value must be true or false"))
+        }
     }
 }
 

@@ -36,13 +36,15 @@ pub async fn delete(call: &Call) -> Result<Response, S3Error> {
 /// `OPTIONS` on a bucket or object.
 pub fn preflight(call: &Call) -> Result<Response, S3Error> {
     let insufficient = |message| S3Error::with(S3Code::BadRequest, message);
-    let origin = call.header("origin").ok_or_else(|| insufficient("Insufficient information. Origin request header needed."))?;
+    let origin =
+        call.header("origin").ok_or_else(|| insufficient("Insufficient information. Origin request header needed."))?;
     let method = call
         .header("access-control-request-method")
         .ok_or_else(|| insufficient("Invalid Access-Control-Request-Method: null"))?;
     let wanted = call.header("access-control-request-headers").unwrap_or_default();
     let names = wanted.split(',').map(str::trim).filter(|name| !name.is_empty());
-    let configuration = load(&call.engine, &call.bucket)?.ok_or_else(|| refuse("CORSResponse: CORS is not enabled for this bucket."))?;
+    let configuration = load(&call.engine, &call.bucket)?
+        .ok_or_else(|| refuse("CORSResponse: CORS is not enabled for this bucket."))?;
     let rule = configuration.find(origin, method, names.clone()).ok_or_else(|| {
         refuse(
             "CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, request \

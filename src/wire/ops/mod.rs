@@ -17,13 +17,78 @@
 //!   `date::http(ms)`, `date::iso(ms)`.
 //! Request id, resource, `Server` and CORS headers are the service's work. Nothing here sets a timer: the connection does.
 
+mod bucket;
+mod config;
+pub(super) mod cors;
+mod delete_objects;
+mod list;
+mod multipart;
+mod post;
+
 use super::error::S3Error;
 use super::request::Call;
 use super::response::Response;
+use super::route::Operation;
 
 /// Runs the operation that the router chose.
 pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     match call.operation {
+        Operation::ListBuckets => bucket::list(call),
+        Operation::CreateBucket => bucket::create(call).await,
+        Operation::HeadBucket => bucket::head(call),
+        Operation::DeleteBucket => bucket::delete(call).await,
+        Operation::GetBucketLocation => bucket::location(call),
+        Operation::GetBucketVersioning => config::get_versioning(call),
+        Operation::PutBucketVersioning => config::put_versioning(call).await,
+        Operation::GetBucketTagging => config::get_tagging(call),
+        Operation::PutBucketTagging => config::put_tagging(call).await,
+        Operation::DeleteBucketTagging => config::delete_tagging(call).await,
+        Operation::GetBucketNotificationConfiguration => config::get_notification(call),
+        Operation::PutBucketNotificationConfiguration => config::put_notification(call).await,
+        Operation::GetBucketCors => cors::get(call),
+        Operation::PutBucketCors => cors::put(call).await,
+        Operation::DeleteBucketCors => cors::delete(call).await,
+        Operation::PreflightRequest => cors::preflight(call),
+        Operation::ListObjects => list::objects(call),
+        Operation::ListObjectsV2 => list::objects_v2(call),
+        Operation::ListObjectVersions => list::versions(call),
+        Operation::CreateMultipartUpload => multipart::create(call).await,
+        Operation::UploadPart => multipart::upload_part(call).await,
+        Operation::UploadPartCopy => multipart::upload_part_copy(call).await,
+        Operation::ListParts => multipart::list_parts(call),
+        Operation::ListMultipartUploads => multipart::list_uploads(call),
+        Operation::CompleteMultipartUpload => multipart::complete(call).await,
+        Operation::AbortMultipartUpload => multipart::abort(call).await,
+        Operation::PostObject => post::run(call).await,
+        Operation::DeleteObjects => delete_objects::run(call).await,
+        Operation::GetBucketAcl
+        | Operation::GetObjectAcl
+        | Operation::GetBucketPolicy
+        | Operation::GetBucketPolicyStatus
+        | Operation::GetPublicAccessBlock
+        | Operation::GetBucketEncryption
+        | Operation::GetBucketLifecycleConfiguration
+        | Operation::GetBucketWebsite
+        | Operation::GetBucketReplication
+        | Operation::GetObjectLockConfiguration
+        | Operation::GetBucketOwnershipControls
+        | Operation::GetBucketLogging
+        | Operation::GetBucketAccelerateConfiguration
+        | Operation::GetBucketRequestPayment
+        | Operation::GetBucketAnalyticsConfiguration
+        | Operation::GetBucketIntelligentTieringConfiguration
+        | Operation::GetBucketInventoryConfiguration
+        | Operation::GetBucketMetricsConfiguration
+        | Operation::ListBucketAnalyticsConfigurations
+        | Operation::ListBucketIntelligentTieringConfigurations
+        | Operation::ListBucketInventoryConfigurations
+        | Operation::ListBucketMetricsConfigurations
+        | Operation::DeleteBucketPolicy
+        | Operation::DeleteBucketLifecycle
+        | Operation::DeleteBucketEncryption
+        | Operation::DeleteBucketReplication
+        | Operation::DeleteBucketWebsite
+        | Operation::DeletePublicAccessBlock => config::not_configured(call),
         operation => Err(S3Error::not_implemented(operation.as_str())),
     }
 }
