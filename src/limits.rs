@@ -173,6 +173,13 @@ pub const UPKEEP_SAVE_INTERVAL: Duration = Duration::from_secs(10);
 /// A rebuild that a census did not find complete (a full drive, say) is tried again after this time.
 pub const REBUILD_RETRY: Duration = Duration::from_secs(60);
 
+/// `aerie verify` waits this long for the count; it goes on beyond.
+pub const VERIFY_WAIT_MAX: Duration = Duration::from_secs(50);
+/// Time between two looks at whether the count is done.
+pub const VERIFY_POLL: Duration = Duration::from_millis(50);
+/// Time between two looks for new lines of a log that is followed.
+pub const LOG_FOLLOW_POLL: Duration = Duration::from_millis(200);
+
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 

@@ -17,7 +17,7 @@ pub(super) struct Status {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "heal")]
 pub(super) struct Heal {
-    #[argh(positional, description = "`status` only shows", default = "String::from(\"start\")")]
+    #[argh(positional, description = "status only shows", default = "String::from(\"start\")")]
     action: String,
     #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
     endpoint: Option<String>,

@@ -65,8 +65,8 @@ impl Serve {
             settings.server.address = address;
         }
         settings.pool.parity = self.parity.or(settings.pool.parity);
-        if self.mqtt.is_some() {
-            settings.mqtt.url = self.mqtt;
+        if let Some(url) = self.mqtt {
+            settings.mqtt.url = url;
         }
         let named = if self.drives.is_empty() {
             settings.pool.drives.iter().map(|drive| drive.display().to_string()).collect()

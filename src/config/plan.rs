@@ -38,13 +38,13 @@ pub fn plan(settings: &Settings, drives: usize, parity: u8) -> Result<Plan, Conf
     let data = drives - parity;
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let cores = if settings.server.cores == 0 { processors } else { settings.server.cores };
-    let hooks = settings.hooks.threads as u64 * settings.hooks.memory_bytes_max;
-    let connections = cores as u64 + settings.hooks.threads as u64 + 4;
+    let hooks = settings.outbox.hook_threads as u64 * settings.hooks.memory_bytes;
+    let connections = cores as u64 + settings.outbox.hook_threads as u64 + 4;
     let fixed = [
         ("process", BASE_BYTES),
         ("metadata caches", connections * META_CACHE_BYTES),
         ("hook guests", hooks),
-        ("models", settings.inference.models_bytes_max),
+        ("models", 2 * settings.inference.memory_bytes),
     ];
     let used: u64 = fixed.iter().map(|(_, bytes)| bytes).sum();
     let budget_bytes = settings.memory.budget_bytes;
@@ -56,7 +56,7 @@ pub fn plan(settings: &Settings, drives: usize, parity: u8) -> Result<Plan, Conf
     if transfers_max < TRANSFERS_MIN {
         return Err(ConfigError::Plan(format!(
             "memory.budget_bytes = {budget_bytes} leaves room for {transfers_max} transfers of {transfer_bytes} bytes, at least \
-             {TRANSFERS_MIN} are needed: raise it to {}, or lower hooks.threads, hooks.memory_bytes_max or inference.models_bytes_max",
+             {TRANSFERS_MIN} are needed: raise it to {}, or lower outbox.hook_threads, hooks.memory_bytes or inference.memory_bytes",
             used + TRANSFERS_MIN as u64 * transfer_bytes
         )));
     }

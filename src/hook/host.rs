@@ -21,7 +21,7 @@ use crate::limits;
 use crate::seam::World;
 
 /// A model as guests hold it.
-pub(super) struct LoadedModel(Arc<crate::inference::LoadedModel>);
+pub struct LoadedModel(Arc<crate::inference::LoadedModel>);
 
 /// Values that a hook keeps between invocations.
 pub(super) trait StateSource {
@@ -46,8 +46,7 @@ pub(super) struct HostParts {
 pub(super) struct Host {
     parts: HostParts,
     table: ResourceTable,
-    memory_bytes: u64,
-    pub memory_hit: bool,
+    pub limiter: Limiter,
     pub output_hit: bool,
     output_left: u64,
     pub results: Vec<HookResult>,
@@ -97,10 +96,9 @@ impl Host {
     pub fn new(parts: HostParts) -> Host {
         Host {
             output_left: parts.bounds.output_bytes,
+            limiter: Limiter { limit_bytes: parts.bounds.memory_bytes, bytes: 0, hit: false },
             parts,
             table: ResourceTable::new(),
-            memory_bytes: 0,
-            memory_hit: false,
             output_hit: false,
             results: Vec::new(),
             state_writes: BTreeMap::new(),
@@ -155,14 +153,23 @@ impl Host {
     }
 }
 
-impl ResourceLimiter for Host {
+/// Counts the guest's memory.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    limit_bytes: u64,
+    bytes: u64,
+    /// The guest asked for more than its limit.
+    pub hit: bool,
+}
+
+impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        let total = self.memory_bytes + desired.saturating_sub(current) as u64;
-        if total > self.parts.bounds.memory_bytes {
-            self.memory_hit = true;
+        let total = self.bytes + desired.saturating_sub(current) as u64;
+        if total > self.limit_bytes {
+            self.hit = true;
             return Ok(false);
         }
-        self.memory_bytes = total;
+        self.bytes = total;
         Ok(true)
     }
 

@@ -122,7 +122,7 @@ impl Runtime {
     ) -> (Host, Result<T, HookFault>) {
         let bounds = parts.bounds;
         let mut store = Store::new(&self.engine, Host::new(parts));
-        store.limiter(|host| host);
+        store.limiter(|host| &mut host.limiter);
         store.set_hostcall_fuel(limits::HOOK_CALL_BYTES_MAX);
         store.set_epoch_deadline(ticks(bounds.deadline_ms));
         let mut granted_ms = 0;
@@ -217,7 +217,7 @@ fn limit_hit(host: &Host, bounds: Bounds) -> Option<HookFault> {
     if host.output_hit {
         return Some(HookFault::Output { limit_bytes: bounds.output_bytes });
     }
-    host.memory_hit.then_some(HookFault::Memory { limit_bytes: bounds.memory_bytes })
+    host.limiter.hit.then_some(HookFault::Memory { limit_bytes: bounds.memory_bytes })
 }
 
 fn trap_fault(host: &Host, bounds: Bounds, error: &wasmtime::Error) -> HookFault {

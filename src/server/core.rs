@@ -88,7 +88,7 @@ pub async fn serve(
         }
     }
     drop(listener);
-    service.shut_down();
+    service.shutdown();
     let step = Duration::from_millis(10);
     let mut waited = Duration::ZERO;
     while open.get() > 0 && waited < limits::SHUTDOWN_GRACE {

@@ -25,8 +25,8 @@ use crate::config::{self, Plan, Settings};
 use crate::engine::Engine;
 use crate::hook;
 use crate::meta::{self, Meta};
-use crate::mqtt::Broker;
-use crate::outbox::Outbox;
+use crate::mqtt::{Broker, BrokerSettings, MqttError, PublisherSettings};
+use crate::outbox::{Outbox, OutboxParts};
 use crate::pool::{Pool, PoolOptions};
 use crate::seam::files::RealStorage;
 use crate::seam::{Storage, World};
@@ -80,17 +80,20 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let keys = credentials::root_keys(environment, &settings.credentials, &storages, &world)?;
 
     let engines = engine_factory(&meta, &pool, &world);
-    let (broker, mut publisher) = start_broker(&settings)?;
-    if publisher.url.is_none() {
-        publisher.url = broker.as_ref().map(|broker| broker.url());
-    }
-    let mqtt = publisher.url.clone();
-    let hooks = hook::Hooks::start(settings.hooks.clone(), settings.inference.clone(), meta.clone(), engines.clone())
-        .map_err(|error| error.to_string())?;
-    let hooks = Arc::new(hooks);
-    let outbox = Outbox::start(meta.clone(), engines.clone(), hooks.clone(), settings.outbox.clone(), publisher, world.clone())
-        .map_err(|error| error.to_string())?;
-    let upkeep = Upkeep::start(meta.clone(), pool.clone(), engines.clone(), settings.upkeep.clone(), world.clone())
+    let (broker, publisher) = start_broker(&settings, &world)?;
+    let mqtt = publisher.as_ref().map(|publisher| publisher.url.clone());
+    let hooks = hook::Hooks::new(settings.hooks.clone(), settings.inference.clone());
+    let hooks = Arc::new(hooks.map_err(|error| error.to_string())?);
+    let outbox = Outbox::start(OutboxParts {
+        meta: meta.clone(),
+        engines: engines.clone(),
+        runner: hooks.clone(),
+        world: world.clone(),
+        settings: settings.outbox.clone(),
+        publisher,
+    });
+    let outbox = outbox.map_err(|error| error.to_string())?;
+    let upkeep = Upkeep::start(meta.clone(), pool.clone(), settings.upkeep.clone(), world.clone())
         .map_err(|error| error.to_string())?;
     let parts = Parts {
         connections: Connections::new(settings.server.connections_max),
@@ -162,14 +165,47 @@ fn open_meta(pool: &Arc<Pool>, world: &World) -> Result<Meta, String> {
     Ok(opened)
 }
 
-/// The broker of our own, unless it is off or an external one is named.
-fn start_broker(settings: &Settings) -> Result<(Option<Broker>, crate::mqtt::PublisherSettings), String> {
-    let publisher = settings.mqtt.clone();
-    if !settings.broker.enabled || publisher.url.is_some() {
-        return Ok((None, publisher));
+/// The broker of our own, unless it is off or an external one is named; and where results are published.
+fn start_broker(settings: &Settings, world: &World) -> Result<(Option<Broker>, Option<PublisherSettings>), String> {
+    let mut publisher = settings.mqtt.clone();
+    if !publisher.url.is_empty() {
+        return Ok((None, Some(publisher)));
     }
-    let broker = Broker::start(&settings.broker).map_err(|error| error.to_string())?;
-    Ok((Some(broker), publisher))
+    if !settings.broker.enabled {
+        tracing::warn!("no broker: results wait in the outbox until mqtt.url names one or broker.enabled is true");
+        return Ok((None, None));
+    }
+    let broker = match Broker::start(&settings.broker, world) {
+        // The usual port is taken, by another appliance for instance; nobody asked for this very one.
+        Err(MqttError::Listen { address, reason }) if settings.broker == BrokerSettings::default() => {
+            tracing::warn!(address, reason, "the built-in broker takes another port");
+            let mut elsewhere = settings.broker.clone();
+            elsewhere.address.set_port(0);
+            Broker::start(&elsewhere, world)
+        }
+        started => started,
+    };
+    let broker = broker.map_err(|error| error.to_string())?;
+    broker.lead(&mut publisher);
+    Ok((Some(broker), Some(publisher)))
+}
+
+/// What the wire layer is told.
+fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Result<wire::Settings, String> {
+    let engine = engines().map_err(|error| error.to_string())?;
+    let (hooks, engine) = (parts.hooks.clone(), std::sync::Mutex::new(engine));
+    let exists = move |name: &str| hooks.exists(&engine.lock().expect("no holder of this lock panics"), name);
+    Ok(wire::Settings {
+        region: parts.settings.server.region.clone(),
+        domain: parts.settings.server.domain.clone(),
+        keys: Arc::new(wire::RootKeys {
+            access_key: keys.access_key.clone(),
+            secret: wire::Secret::new(keys.secret_key.clone()),
+        }),
+        server: "Aerie".to_owned(),
+        timeouts: wire::Timeouts::default(),
+        hook_exists: wire::HookExists::new(exists),
+    })
 }
 
 fn start_cores(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Result<(SocketAddr, Vec<Core>), String> {
@@ -208,17 +244,18 @@ fn start_core(
     let run = move || {
         core::pin_to(index);
         let runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new().enable_timer().build();
-        let prepared = runtime
-            .map_err(|error| format!("no runtime for a core: {error}"))
-            .and_then(|runtime| Ok((runtime, engines().map_err(|error| error.to_string())?)));
-        let (mut runtime, engine) = match prepared {
+        let prepared = runtime.map_err(|error| format!("no runtime for a core: {error}")).and_then(|runtime| {
+            let engine = engines().map_err(|error| error.to_string())?;
+            Ok((runtime, engine, wire_settings(&parts, &keys, &engines)?))
+        });
+        let (mut runtime, engine, settings) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return drop(ready.send(Err(error))),
         };
         let engine = Rc::new(engine);
-        let settings = Arc::new(wire_settings(&parts, &keys));
         let connections = parts.connections.clone();
-        let service = Rc::new(wire::Service::new(engine.clone(), settings, Rc::new(AdminApi::new(parts, engine))));
+        let admin = Rc::new(AdminApi::new(parts, engine.clone()));
+        let service = wire::Service::new(engine, Arc::new(settings), admin);
         _ = ready.send(Ok(()));
         runtime.block_on(core::serve(listener, service, connections, stopped));
     };
