@@ -7,6 +7,10 @@ use argh::FromArgs;
 use http::Method;
 
 use super::client::{Client, Connection, encode};
+use super::object::content_type_of;
+use crate::hook::trial;
+use crate::inference::ModelFile;
+use crate::seam::real;
 
 /// Write, test and run hooks.
 #[derive(FromArgs, Debug)]
@@ -70,10 +74,6 @@ struct Add {
     allow_tags: bool,
     #[argh(option, description = "grant: store derived objects under this key prefix")]
     allow_derive: Option<String>,
-    #[argh(option, description = "topic of the results; {{device}} {{bucket}} {{key}} {{hook}} are filled in")]
-    topic: Option<String>,
-    #[argh(switch, description = "the broker keeps each topic's last result")]
-    retain: bool,
     #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
     endpoint: Option<String>,
 }
@@ -201,6 +201,40 @@ impl HookCommand {
     }
 }
 
+impl Test {
+    fn run(self) -> Result<(), String> {
+        let mut models = std::collections::BTreeMap::new();
+        for named in &self.model {
+            let (name, file) = named.split_once('=').ok_or_else(|| format!("{named}: write --model NAME=FILE.onnx"))?;
+            let labels = Path::new(file).with_extension("labels");
+            let labels = if labels.exists() { String::from_utf8_lossy(&read(&labels)?).into_owned() } else { String::new() };
+            let labels = labels.lines().map(str::to_owned).collect();
+            models.insert(name.to_owned(), ModelFile { bytes: read(Path::new(file))?, labels });
+        }
+        let module = read(&self.file)?;
+        let key = self.object.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let kind = content_type_of(&self.object);
+        let report = trial(&module, read(&self.object)?, &key, kind, models, &real::world())
+            .map_err(|fault| format!("{}: {fault}", self.file.display()))?;
+        for line in &report.lines {
+            eprintln!("{:5} {}", line.level, line.message);
+        }
+        for change in &report.changes {
+            println!("would write {change}");
+        }
+        for result in &report.results {
+            let topic = result.topic.as_deref().unwrap_or("(default topic)");
+            println!("{topic} {}", String::from_utf8_lossy(&result.payload));
+        }
+        if let Some(made) = &report.transformed {
+            let kind = made.content_type.as_deref().unwrap_or("no content type");
+            println!("transformed to {} bytes ({kind})", made.bytes.len());
+        }
+        eprintln!("{} µs", report.duration_us);
+        report.fault.map_or(Ok(()), |fault| Err(fault.to_string()))
+    }
+}
+
 impl Add {
     fn run(self) -> Result<(), String> {
         let module = read(&self.file)?;
@@ -214,12 +248,6 @@ impl Add {
         let numbers =
             [("deadline-ms", self.deadline_ms), ("memory-mib", self.memory_mib), ("output-bytes", self.output_bytes)];
         query.extend(numbers.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))));
-        if self.retain {
-            query.push("retain=1".to_owned());
-        }
-        if let Some(topic) = &self.topic {
-            query.push(format!("topic={}", encode(topic)));
-        }
         query.sort();
         let path = format!("/_aerie/v1/hooks/{}", encode(&self.name));
         println!("{}", call(self.endpoint, Method::PUT, &path, &query.join("&"), module)?);

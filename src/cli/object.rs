@@ -161,7 +161,7 @@ fn object_path(object: &str) -> Result<String, String> {
     }
 }
 
-fn content_type_of(file: &std::path::Path) -> &'static str {
+pub(super) fn content_type_of(file: &std::path::Path) -> &'static str {
     match file.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase().as_str() {
         "jpg" | "jpeg" => "image/jpeg",
         "png" => "image/png",

@@ -137,14 +137,7 @@ impl Meta {
     pub async fn set_property(&self, name: String, value: Option<String>) -> Result<(), MetaError> {
         self.writer
             .write(move |group| {
-                let connection = group.connection();
-                match value {
-                    Some(value) => connection
-                        .prepare_cached("INSERT OR REPLACE INTO property VALUES(?1, ?2)")?
-                        .execute([name, value])?,
-                    None => connection.prepare_cached("DELETE FROM property WHERE name = ?1")?.execute([name])?,
-                };
-                Ok(())
+                outbox::write_property(group, &name, value.as_deref())
             })
             .await
     }

@@ -44,6 +44,17 @@ impl Reader {
         Ok(statement.query_row([name], |row| row.get(0)).optional()?)
     }
 
+    /// Names of properties that begin with `prefix`, in order.
+    pub fn property_names(&self, prefix: &str, limit: usize) -> Result<Vec<String>, MetaError> {
+        // U+10FFFF sorts behind every other character.
+        let end = format!("{prefix}\u{10ffff}");
+        self.rows(
+            "SELECT name FROM property WHERE name >= ?1 AND name < ?2 ORDER BY name LIMIT ?3",
+            rusqlite::params![prefix, end, limit as i64],
+            |row| row.get(0),
+        )
+    }
+
     pub fn bucket(&self, name: &str) -> Result<Bucket, MetaError> {
         bucket::by_name(&self.connection, name)
     }

@@ -22,9 +22,9 @@ use std::thread::JoinHandle;
 use futures_channel::oneshot;
 
 use crate::config::{self, Plan, Settings};
-use crate::engine::Engine;
+use crate::engine::{Engine, open_meta};
 use crate::hook;
-use crate::meta::{self, Meta};
+use crate::meta::Meta;
 use crate::mqtt::{Broker, BrokerSettings, MqttError, PublisherSettings};
 use crate::outbox::{Outbox, OutboxParts};
 use crate::pool::{Pool, PoolOptions};
@@ -44,6 +44,7 @@ pub struct Server {
     keys: RootKeys,
     geometry: String,
     cores: Vec<Core>,
+    broker: Option<Broker>,
     parts: Parts,
 }
 
@@ -56,13 +57,11 @@ struct Core {
 #[derive(Clone)]
 struct Parts {
     settings: Arc<Settings>,
-    world: World,
     pool: Arc<Pool>,
     meta: Meta,
     hooks: Arc<hook::Hooks>,
     outbox: Arc<Outbox>,
     upkeep: Arc<Upkeep>,
-    broker: Option<Arc<Broker>>,
     connections: Arc<Connections>,
     plan: Arc<Plan>,
 }
@@ -74,7 +73,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let geometry = pool.geometry();
     let plan = config::plan(&settings, usize::from(geometry.data) + usize::from(geometry.parity), geometry.parity)
         .map_err(|error| error.to_string())?;
-    let meta = open_meta(&pool, &world)?;
+    let meta = open_meta(&pool, world.clone()).map_err(|error| error.to_string())?;
     let storages: Vec<Arc<dyn Storage>> = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let keys = credentials::root_keys(environment, &settings.credentials, &storages, &world)?;
@@ -98,18 +97,16 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let parts = Parts {
         connections: Connections::new(settings.server.connections_max),
         settings: Arc::new(settings),
-        world,
         pool,
         meta,
         hooks,
         outbox: Arc::new(outbox),
         upkeep: Arc::new(upkeep),
-        broker: broker.map(Arc::new),
         plan: Arc::new(plan),
     };
     let (address, cores) = start_cores(&parts, &keys, &engines)?;
     let geometry = format!("{}+{}", geometry.data, geometry.parity);
-    Ok(Server { address, mqtt, keys, geometry, cores, parts })
+    Ok(Server { address, mqtt, keys, geometry, cores, broker, parts })
 }
 
 /// Makes an engine for the calling thread.
@@ -142,27 +139,6 @@ fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Ar
         world: world.clone(),
     };
     Pool::open(places.iter().map(open).collect(), options).map_err(|error| error.to_string())
-}
-
-fn open_meta(pool: &Arc<Pool>, world: &World) -> Result<Meta, String> {
-    let copies: Vec<meta::Copy> = pool
-        .copies()
-        .into_iter()
-        .map(|(slot, storage, current)| meta::Copy { slot, storage, current })
-        .collect();
-    let of_pool = Arc::downgrade(pool);
-    let on_copy_failed = Arc::new(move |slot: usize| {
-        let Some(pool) = of_pool.upgrade() else { return };
-        let copies = pool.current_copies().into_iter().filter(|copy| *copy != slot).collect();
-        if let Err(error) = pool.set_copies(copies) {
-            tracing::error!(slot, %error, "the labels could not be told that a copy of the metadata is behind");
-        }
-    });
-    let opened = Meta::open(copies, &pool.id(), on_copy_failed, world.clone()).map_err(|error| error.to_string())?;
-    pool.set_copies(opened.current_copies()).map_err(|error| error.to_string())?;
-    let reader = opened.reader().map_err(|error| error.to_string())?;
-    pool.reserve_segments(reader.last_segment().map_err(|error| error.to_string())?);
-    Ok(opened)
 }
 
 /// The broker of our own, unless it is off or an external one is named; and where results are published.
@@ -302,13 +278,17 @@ impl Server {
                 tracing::error!("a core panicked");
             }
         }
-        self.parts.upkeep.stop();
-        self.parts.outbox.stop();
-        self.parts.hooks.stop();
-        if let Some(broker) = &self.parts.broker {
+        let Parts { pool, meta, hooks, outbox, upkeep, .. } = self.parts;
+        upkeep.stop();
+        match Arc::try_unwrap(outbox) {
+            Ok(outbox) => outbox.stop(),
+            Err(_) => tracing::error!("the outbox is still in use at the end; what is pending goes on at the next start"),
+        }
+        hooks.stop();
+        if let Some(broker) = self.broker {
             broker.stop();
         }
-        self.parts.meta.close();
-        self.parts.pool.close();
+        meta.close();
+        pool.close();
     }
 }
