@@ -77,8 +77,95 @@ pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
+/// Bytes of memory of a hook instance when its manifest says nothing. A Python guest needs 13 MB, others less.
+pub const HOOK_MEMORY_BYTES: u64 = 64 << 20;
+/// Most memory in bytes a manifest may grant: each of the pool's slots reserves so much address space.
+pub const HOOK_MEMORY_BYTES_MAX: u64 = 512 << 20;
+/// Time of an invocation when its manifest says nothing; inference has a time of its own.
+pub const HOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// Longest deadline a manifest may grant: beyond this one hook would hold up its thread's other hooks.
+pub const HOOK_DEADLINE_MAX: Duration = Duration::from_secs(300);
+/// Time between two looks at a running hook's deadline: the most by which it is late.
+pub const HOOK_TICK: Duration = Duration::from_millis(10);
+/// Bytes of results (or of a transformed object) of an invocation when the manifest says nothing.
+pub const HOOK_OUTPUT_BYTES: u64 = 1 << 20;
+/// Most bytes of results a manifest may grant; they are kept in the metadata until the broker has them.
+pub const HOOK_OUTPUT_BYTES_MAX: u64 = 16 << 20;
+/// Messages of an invocation. Each is a row in the outbox.
+pub const HOOK_MESSAGES_MAX: usize = 256;
+/// Bytes of a hook's call stack. CPython needs some 500 KiB for its own depth limit.
+pub const HOOK_STACK_BYTES: usize = 1 << 20;
+/// Stack in bytes of a thread that runs hooks: the guest's, and below it the host's (picture decoders, SQLite).
+pub const HOOK_THREAD_STACK_BYTES: usize = HOOK_STACK_BYTES + (3 << 20);
+/// Bytes that a guest may hand over in one host call: the tensors of a run, or a derived object, and their names.
+pub const HOOK_CALL_BYTES_MAX: usize = (16 << 20) + (64 << 10);
+/// Bytes that one `object.read` gives.
+pub const HOOK_READ_BYTES_MAX: u32 = 16 << 20;
+/// Bytes of derived objects of an invocation.
+pub const HOOK_DERIVED_BYTES_MAX: u64 = 16 << 20;
+/// Derived objects of an invocation.
+pub const HOOK_DERIVED_MAX: usize = 16;
+/// How many hooks may feed on each other's derived objects before the chain is cut.
+pub const HOOK_DERIVED_DEPTH_MAX: u32 = 8;
+/// Instances at the same time, over all hooks, when the settings say nothing: more than there are hook threads.
+pub const HOOK_INSTANCES: u32 = 16;
+/// Bytes of a hook's module. A Python guest has 18 MB.
+pub const HOOK_MODULE_BYTES_MAX: u64 = 48 << 20;
+/// Core instances in one component. A Python guest has some thirty.
+pub const HOOK_CORE_INSTANCES_MAX: u32 = 64;
+/// Compiled hooks kept in memory. A compiled Python guest has 40 MB, others some 100 KB.
+pub const HOOKS_COMPILED_MAX: usize = 32;
+/// Bytes in the name of a hook or model.
+pub const HOOK_NAME_BYTES_MAX: usize = 64;
+/// Bytes of one log line of a hook (the contract's).
+pub const HOOK_LOG_LINE_BYTES_MAX: usize = 4 << 10;
+/// Log lines of one invocation (the contract's).
+pub const HOOK_LOG_LINES_MAX: usize = 256;
+/// Log lines kept of each hook.
+pub const HOOK_LOG_KEPT_LINES: usize = 1000;
+/// Bytes of log lines kept of each hook.
+pub const HOOK_LOG_KEPT_BYTES: usize = 256 << 10;
+/// Bytes in a key of a hook's state (the contract's).
+pub const HOOK_STATE_KEY_BYTES_MAX: usize = 256;
+/// Bytes in a value of a hook's state (the contract's).
+pub const HOOK_STATE_VALUE_BYTES_MAX: usize = 64 << 10;
+/// State keys that one invocation may write.
+pub const HOOK_STATE_WRITES_MAX: usize = 64;
+/// State keys of a hook. With full values that is 16 MiB of metadata.
+pub const HOOK_STATE_KEYS_MAX: usize = 256;
+/// Pixels of a picture that is decoded for a hook (the contract's); 192 MB as RGB.
+pub const PICTURE_PIXELS_MAX: u64 = 64_000_000;
+/// Longest side in pixels of a picture, in and out.
+pub const PICTURE_SIDE_MAX: u32 = 32_768;
+/// Bytes of a picture's file.
+pub const PICTURE_FILE_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of pixels that a hook gets (the contract's).
+pub const PICTURE_OUT_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes of model files that stay loaded when the settings say nothing.
+pub const MODEL_MEMORY_BYTES: u64 = 256 << 20;
+/// Bytes of one model file.
+pub const MODEL_BYTES_MAX: u64 = 128 << 20;
+/// Bytes of a model's label file.
+pub const MODEL_LABELS_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of all inputs, and of all outputs, of one run: a picture of 1,024 by 1,024 in f32 has 12 MiB.
+pub const TENSOR_BYTES_MAX: u64 = 16 << 20;
+/// A run of a model takes no longer. The SSD of the examples takes 30 ms on a desk, half a second on a small board.
+pub const INFERENCE_RUN_MAX: Duration = Duration::from_secs(10);
+/// A caller waits no longer for an inference worker.
+pub const INFERENCE_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Models that one invocation may hold open.
+pub const HOOK_MODELS_OPEN_MAX: usize = 16;
+
 const _: () = assert!(STRIPE_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
 const _: () = assert!(BLOCK_HEADER_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
 const _: () = assert!(SEGMENT_BYTES / (BLOCK_ALIGN_BYTES as u64) <= u32::MAX as u64);
 const _: () = assert!(INLINE_BYTES_MAX < STRIPE_BYTES);
 const _: () = assert!(SHARDS_MAX <= 64);
+const _: () = assert!(HOOK_MEMORY_BYTES <= HOOK_MEMORY_BYTES_MAX);
+const _: () = assert!(HOOK_OUTPUT_BYTES <= HOOK_OUTPUT_BYTES_MAX);
+const _: () = assert!(HOOK_DEADLINE.as_millis() <= HOOK_DEADLINE_MAX.as_millis());
+const _: () = assert!(HOOK_CALL_BYTES_MAX as u64 > TENSOR_BYTES_MAX);
+const _: () = assert!(HOOK_CALL_BYTES_MAX as u64 > HOOK_DERIVED_BYTES_MAX);
+const _: () = assert!(HOOK_OUTPUT_BYTES_MAX <= HOOK_CALL_BYTES_MAX as u64);
+const _: () = assert!(HOOK_THREAD_STACK_BYTES > HOOK_STACK_BYTES);
