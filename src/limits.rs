@@ -31,6 +31,8 @@ pub const OBJECT_BYTES_MAX: u64 = 5 << 40;
 pub const PART_BYTES_MIN: u64 = 5 << 20;
 /// Highest part number (S3).
 pub const PART_NUMBER_MAX: u32 = 10_000;
+/// A completed upload is remembered this long, so that a client that lost the answer can repeat its request.
+pub const COMPLETED_UPLOAD_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Entries in one listing page (S3).
 pub const LIST_KEYS_MAX: usize = 1000;
 /// Keys in one DeleteObjects call (S3).
@@ -63,6 +65,8 @@ pub const PRESIGN_EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const GROUP_COMMIT_MAX: usize = 512;
 /// Mutations that may wait for the metadata writer; more than this answers SlowDown.
 pub const META_QUEUE_MAX: usize = 8192;
+/// Older versions of a key that a listing steps over before it seeks to the next key instead.
+pub const LIST_STEPS_BEFORE_SEEK: usize = 8;
 /// Operations that may wait for one drive; senders wait beyond this.
 pub const DRIVE_QUEUE_MAX: usize = 4096;
 /// Requests that a drive's thread executes before it syncs: bounds the wait of the first one.
