@@ -43,6 +43,17 @@ pub const USER_METADATA_BYTES_MAX: usize = 2048;
 pub const OBJECT_TAGS_MAX: usize = 10;
 /// Bytes in an XML request body that is kept in memory.
 pub const XML_BODY_BYTES_MAX: usize = 2 << 20;
+/// Elements inside each other in an XML request. S3's documents have at most six; the bound keeps recursion shallow.
+pub const XML_DEPTH_MAX: usize = 32;
+/// Elements in an XML request. The largest document names 10,000 parts by eight elements each.
+pub const XML_ELEMENTS_MAX: usize = 100_000;
+
+/// Entries in a bucket's notification configuration (S3).
+pub const NOTIFICATION_RULES_MAX: usize = 100;
+/// Bytes in the id of a notification configuration's entry (S3).
+pub const NOTIFICATION_ID_BYTES_MAX: usize = 255;
+/// Bytes in the name of a hook or topic that a notification goes to: far beyond use, and small beside MQTT's 65,535.
+pub const NOTIFICATION_TARGET_BYTES_MAX: usize = 512;
 
 /// Bytes in a request head. S3 clients stay far below; a longer one is answered with 431.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
@@ -77,6 +88,46 @@ pub const OPEN_SEGMENTS_MAX: usize = 256;
 pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 4;
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
 pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
+
+/// Bytes in an MQTT topic name (its length field has 16 bits).
+pub const MQTT_TOPIC_BYTES_MAX: usize = u16::MAX as usize;
+/// Bytes in an MQTT packet (the length field of the protocol ends here).
+pub const MQTT_PACKET_BYTES_MAX: usize = 268_435_455;
+/// Payload bytes that the publisher reads ahead of the broker: enough to fill a window, little on a small board.
+pub const PUBLISH_AHEAD_BYTES_MAX: usize = 4 << 20;
+/// Acknowledged messages whose removal is under way; the publisher waits beyond this.
+pub const PUBLISH_UNSETTLED_MAX: usize = 4096;
+/// A message that the broker refuses for now is offered again after this time.
+pub const PUBLISH_REFUSED_RETRY: Duration = Duration::from_secs(60);
+/// Connections in a row that die on the same message before the next one passes over its topic.
+pub const PUBLISH_STUCK_MAX: u32 = 8;
+/// When the publisher stops, what is on its way gets this long to be acknowledged.
+pub const PUBLISH_STOP_GRACE: Duration = Duration::from_secs(2);
+/// The built-in broker gets this long to say goodbye to its clients.
+pub const BROKER_STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// Changes, finished invocations and commands that go into one transaction of the outbox.
+pub const OUTBOX_BATCH_MAX: usize = 256;
+/// Without a wake-up the outbox looks at its tables this often: a retry may be due, a commit may have failed.
+pub const OUTBOX_IDLE: Duration = Duration::from_secs(1);
+/// After a failed transaction of the outbox the same one is tried again after this time.
+pub const OUTBOX_COMMIT_RETRY: Duration = Duration::from_millis(200);
+/// Rows of an invocation kept in memory beside the index; the others are read again when their turn comes.
+pub const INVOCATION_ROWS_MAX: usize = 256;
+/// Payload bytes of results that go into one transaction of the outbox.
+pub const OUTBOX_BATCH_BYTES_MAX: usize = 4 << 20;
+/// Hook threads get this long to finish what they run when the program stops; a hook's deadline is far below.
+pub const OUTBOX_STOP_GRACE: Duration = Duration::from_secs(15);
+/// An operator's command to the outbox is answered within this time, or not at all.
+pub const OUTBOX_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Replays under way at once.
+pub const REPLAYS_MAX: usize = 16;
+/// Keys that a replay looks at in one transaction.
+pub const REPLAY_PAGE_KEYS: usize = 128;
+/// A replay adds invocations only while fewer than this wait: live events go first, and the outbox stays small.
+pub const REPLAY_PENDING_MAX: u64 = 512;
+/// Bytes of a failed invocation's error that are kept.
+pub const INVOCATION_ERROR_BYTES_MAX: usize = 1024;
 
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);

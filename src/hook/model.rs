@@ -1,5 +1,7 @@
 //! What the outbox asks of hooks and what they answer.
 
+use std::rc::Rc;
+
 use crate::engine::Engine;
 use crate::meta::Change;
 
@@ -67,5 +69,5 @@ impl HookFault {
 
 /// Runs hooks. Called on a hook thread, which lends its engine to read the object.
 pub trait HookRunner: Send + Sync {
-    fn run(&self, engine: &Engine, invocation: &Invocation) -> Result<Outcome, HookFault>;
+    fn run(&self, engine: &Rc<Engine>, invocation: &Invocation) -> Result<Outcome, HookFault>;
 }
