@@ -13,6 +13,17 @@ pub const BLOCK_ALIGN_BYTES: usize = 64;
 pub const BLOCK_HEADER_BYTES: usize = 64;
 /// Size in bytes of a segment file on each drive. Large enough that creation is rare, small enough to reclaim whole.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Least size in bytes of a segment file, on small drives: any stripe's block fits.
+pub const SEGMENT_BYTES_MIN: u64 = 2 << 20;
+/// A drive holds at least this many segments, so that the two that are open are a small part of it.
+pub const SEGMENTS_PER_DRIVE_MIN: u64 = 64;
+/// Segment numbers that a start reserves in the labels: a quarter TiB on each drive until the labels are written again,
+/// and a million starts until the numbers are used up.
+pub const SEGMENTS_RESERVED: u32 = 4096;
+/// A drive counts as full for uploads when fewer bytes than this, or than its `FULL_RESERVE_PART`-th part, are left: the
+/// rest is for the metadata, so that deletes go on.
+pub const FULL_RESERVE_BYTES: u64 = 256 << 20;
+pub const FULL_RESERVE_PART: u64 = 16;
 /// Objects up to this many bytes live in the metadata, not in segments: one sync round instead of two.
 pub const INLINE_BYTES_MAX: usize = 1024;
 /// Shards of one stripe, data and parity together. Bounded by the slots of a `u64` drive mask.
@@ -35,12 +46,25 @@ pub const PART_NUMBER_MAX: u32 = 10_000;
 pub const COMPLETED_UPLOAD_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Entries in one listing page (S3).
 pub const LIST_KEYS_MAX: usize = 1000;
+/// Buckets in one listing page (S3).
+pub const LIST_BUCKETS_MAX: usize = 10_000;
 /// Keys in one DeleteObjects call (S3).
 pub const DELETE_KEYS_MAX: usize = 1000;
+/// Keys of one DeleteObjects call that wait for the metadata writer at once: enough to fill a group commit, and far from
+/// filling its queue.
+pub const DELETE_KEYS_IN_FLIGHT: usize = 128;
 /// Bytes of user metadata, names and values together (S3).
 pub const USER_METADATA_BYTES_MAX: usize = 2048;
 /// Tags on one object (S3).
 pub const OBJECT_TAGS_MAX: usize = 10;
+/// Tags on one bucket (S3).
+pub const BUCKET_TAGS_MAX: usize = 50;
+/// Characters in a tag's key (S3).
+pub const TAG_KEY_CHARS_MAX: usize = 128;
+/// Characters in a tag's value (S3).
+pub const TAG_VALUE_CHARS_MAX: usize = 256;
+/// Rules in a bucket's cross-origin configuration (S3).
+pub const CORS_RULES_MAX: usize = 100;
 /// Bytes in an XML request body that is kept in memory.
 pub const XML_BODY_BYTES_MAX: usize = 2 << 20;
 /// Elements inside each other in an XML request. S3's documents have at most six; the bound keeps recursion shallow.
@@ -168,6 +192,8 @@ pub const HOOK_INSTANCES: u32 = 16;
 pub const HOOK_MODULE_BYTES_MAX: u64 = 48 << 20;
 /// Core instances in one component. A Python guest has some thirty.
 pub const HOOK_CORE_INSTANCES_MAX: u32 = 64;
+/// Elements of a guest's table. CPython has some 8,000.
+pub const HOOK_TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Compiled hooks kept in memory. A compiled Python guest has 40 MB, others some 100 KB.
 pub const HOOKS_COMPILED_MAX: usize = 32;
 /// Bytes in the name of a hook or model.
@@ -215,6 +241,8 @@ pub const HOOK_MODELS_OPEN_MAX: usize = 16;
 const _: () = assert!(STRIPE_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
 const _: () = assert!(BLOCK_HEADER_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
 const _: () = assert!(SEGMENT_BYTES / (BLOCK_ALIGN_BYTES as u64) <= u32::MAX as u64);
+const _: () =
+    assert!(SEGMENT_BYTES_MIN >= (STRIPE_BYTES + BLOCK_HEADER_BYTES) as u64 && SEGMENT_BYTES_MIN <= SEGMENT_BYTES);
 const _: () = assert!(INLINE_BYTES_MAX < STRIPE_BYTES);
 const _: () = assert!(SHARDS_MAX <= 64);
 const _: () = assert!(HOOK_MEMORY_BYTES <= HOOK_MEMORY_BYTES_MAX);
