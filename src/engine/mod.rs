@@ -13,7 +13,7 @@ mod write;
 pub use bucket::check_bucket_name;
 pub use model::*;
 pub use read::{ObjectReader, version_id};
-pub use write::check_condition;
+pub use crate::meta::check_condition;
 
 use std::sync::Arc;
 

@@ -58,7 +58,8 @@ impl Pool {
                 self.reconstruct(&place, &missing, &mut found).await?;
                 self.rewrite(&place, &missing, &found).await?
             };
-            let good = |shard: usize| !missing.contains(&shard) || healed & 1 << self.slot_of(place.segment, shard) != 0;
+            let good =
+                |shard: usize| !missing.contains(&shard) || healed & 1 << self.slot_of(place.segment, shard) != 0;
             health.add(self.stripe_health(&place, good));
         }
         Ok(health)
