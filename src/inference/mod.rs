@@ -7,6 +7,7 @@
 
 mod cache;
 mod error;
+mod framing;
 mod model;
 mod tensor;
 mod workers;

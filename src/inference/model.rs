@@ -52,6 +52,9 @@ impl LoadedModel {
     pub fn parse(name: &str, file: ModelFile) -> Result<LoadedModel, InferenceError> {
         let refuse = |reason: String| InferenceError::InvalidModel { name: name.to_owned(), reason };
         let file_bytes = file.bytes.len() as u64;
+        if !super::framing::well_framed(&file.bytes) {
+            return Err(refuse("it is not a whole ONNX file; export or copy it anew".to_owned()));
+        }
         // The parser is given whatever was uploaded: should it panic, this model is refused and nothing else suffers.
         let parsed = catch_unwind(AssertUnwindSafe(|| ModelOptions::with_all_ops().load(file.bytes)));
         let model = match parsed {
