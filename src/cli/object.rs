@@ -141,14 +141,14 @@ pub(super) struct Put {
     endpoint: Option<String>,
 }
 
-/// Download an object: `aerie get photos/picture.jpg picture.jpg` (`-` for standard output).
+/// Download an object: `aerie get photos/picture.jpg picture.jpg` (standard output where no file is named).
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "get")]
 pub(super) struct Get {
     #[argh(positional, description = "BUCKET/KEY")]
     object: String,
     #[argh(positional)]
-    file: PathBuf,
+    file: Option<PathBuf>,
     #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
     endpoint: Option<String>,
 }
@@ -189,11 +189,8 @@ impl Get {
     pub fn run(self) -> Result<(), String> {
         let path = object_path(&self.object)?;
         let client = Client::new(Connection::find(self.endpoint)?)?;
-        let failed = |error: std::io::Error| format!("{}: {error}", self.file.display());
-        if self.file.as_os_str() == "-" {
-            return client.download(&path, &mut std::io::stdout().lock());
-        }
-        let mut file = std::fs::File::create(&self.file).map_err(failed)?;
-        client.download(&path, &mut file)
+        let Some(file) = self.file else { return client.download(&path, &mut std::io::stdout().lock()) };
+        let mut to = std::fs::File::create(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        client.download(&path, &mut to)
     }
 }

@@ -124,7 +124,7 @@ impl Appliance {
     }
 
     pub fn get(&self, object: &str) -> Result<Vec<u8>, String> {
-        let output = self.try_run(&["get", object, "-"]);
+        let output = self.try_run(&["get", object]);
         if output.status.success() { Ok(output.stdout) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
 
