@@ -124,6 +124,7 @@ impl Pump {
             Attempt::Ran(row, Ok(outcome)) => {
                 batch.update.finished.push(row.id);
                 batch.done_ms.push(row.change.time_ms);
+                batch.update.properties.extend(outcome.properties(&row.hook));
                 self.publish(&row, outcome, batch);
                 None
             }
