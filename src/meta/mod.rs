@@ -136,9 +136,7 @@ impl Meta {
     /// A small named value that belongs to the whole pool (keys, cursors); `None` removes it.
     pub async fn set_property(&self, name: String, value: Option<String>) -> Result<(), MetaError> {
         self.writer
-            .write(move |group| {
-                outbox::write_property(group, &name, value.as_deref())
-            })
+            .write(move |group| set_property(group.connection(), &name, value.as_deref()))
             .await
     }
 
@@ -152,6 +150,16 @@ impl Meta {
     pub fn close(&self) {
         self.writer.stop();
     }
+}
+
+fn set_property(connection: &rusqlite::Connection, name: &str, value: Option<&str>) -> Result<(), MetaError> {
+    match value {
+        Some(value) => {
+            connection.prepare_cached("INSERT OR REPLACE INTO property VALUES(?1, ?2)")?.execute([name, value])?
+        }
+        None => connection.prepare_cached("DELETE FROM property WHERE name = ?1")?.execute([name])?,
+    };
+    Ok(())
 }
 
 /// The text by which S3 clients know a version: its sequence in 16 hexadecimal digits.

@@ -95,7 +95,7 @@ pub struct OutboxUpdate {
     pub acknowledged: Vec<i64>,
     /// Publications that policy drops (expired, overflow); they are removed and counted.
     pub dropped: Vec<i64>,
-    /// Named values to be written (`None`: removed) with the rest: a hook's state.
+    /// Properties that change with all this (a hook's state, where a replay stands); `None` removes.
     pub properties: Vec<(String, Option<String>)>,
 }
 
@@ -198,22 +198,13 @@ impl Meta {
                 remove_publications(group, &update.acknowledged)?;
                 let dropped = remove_publications(group, &update.dropped)?;
                 group.count(Tally::Dropped, dropped);
-                update.properties.iter().try_for_each(|(name, value)| write_property(group, name, value.as_deref()))
+                for (name, value) in &update.properties {
+                    super::set_property(group.connection(), name, value.as_deref())?;
+                }
+                Ok(())
             })
             .await
     }
-}
-
-/// Writes or removes a named value.
-pub(super) fn write_property(group: &Group<'_>, name: &str, value: Option<&str>) -> Result<(), MetaError> {
-    let connection = group.connection();
-    match value {
-        Some(value) => {
-            connection.prepare_cached("INSERT OR REPLACE INTO property VALUES(?1, ?2)")?.execute([name, value])?
-        }
-        None => connection.prepare_cached("DELETE FROM property WHERE name = ?1")?.execute([name])?,
-    };
-    Ok(())
 }
 
 fn consume(group: &Group<'_>, sequences: &[Sequence]) -> Result<(), MetaError> {

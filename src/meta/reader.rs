@@ -46,11 +46,9 @@ impl Reader {
 
     /// Names of properties that begin with `prefix`, in order.
     pub fn property_names(&self, prefix: &str, limit: usize) -> Result<Vec<String>, MetaError> {
-        // U+10FFFF sorts behind every other character.
-        let end = format!("{prefix}\u{10ffff}");
         self.rows(
-            "SELECT name FROM property WHERE name >= ?1 AND name < ?2 ORDER BY name LIMIT ?3",
-            rusqlite::params![prefix, end, limit as i64],
+            "SELECT name FROM property WHERE name >= ?1 AND substr(name, 1, length(?1)) = ?1 ORDER BY name LIMIT ?2",
+            rusqlite::params![prefix, limit as i64],
             |row| row.get(0),
         )
     }

@@ -7,6 +7,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::OutboxSettings;
+use crate::hook::principal;
 use crate::meta::{BucketConfig, BucketId, Change, MetaError, NewInvocation, NewPublication, OutboxUpdate, Reader};
 use crate::mqtt::{TopicFields, expand};
 use crate::notification::{Configuration, EventRecord, Rule, Target, records_json};
@@ -60,7 +61,7 @@ impl Dispatch {
     fn add(&self, rule: &Rule, change: &Change, region: &str, now_ms: i64, update: &mut OutboxUpdate) {
         let event_id = format!("{:016x}-{}", change.sequence.0, rule.id);
         match &rule.target {
-            Target::Hook(hook) if change.requester.principal == format!("hook:{hook}") => {}
+            Target::Hook(hook) if change.requester.principal == principal(hook) => {}
             Target::Hook(hook) => update.invocations.push(NewInvocation {
                 event_id,
                 rule: rule.id.clone(),

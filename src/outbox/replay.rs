@@ -1,7 +1,7 @@
 //! Replays: a hook over objects that are there already, a page at a time, resumed after a restart.
 //!
-//! Where each replay stands is kept as a property of the pool. It is written after its page was queued: a crash between
-//! the two queues a page twice, with the same event ids. Runs on the outbox thread.
+//! Where each replay stands is kept as a property of the pool, written in the transaction that queues its page. Runs on
+//! the outbox thread.
 
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +80,7 @@ impl Replays {
         Ok(self.store(meta)?)
     }
 
-    /// Queues the next page of one replay; gives whether invocations were added.
+    /// Queues the next page of one replay; gives whether there was one and room for it.
     pub fn step(&mut self, meta: &Meta, reader: &Reader) -> Result<bool, MetaError> {
         let Some(job) = self.jobs.first() else { return Ok(false) };
         if reader.outbox_stats()?.pending >= limits::REPLAY_PENDING_MAX {
@@ -92,7 +92,7 @@ impl Replays {
                 tracing::warn!(bucket = job.bucket, hook = job.hook, "a replay ends: its bucket is gone");
                 self.jobs.remove(0);
                 self.store(meta)?;
-                return Ok(false);
+                return Ok(true);
             }
             Err(error) => return Err(error),
         };
@@ -107,17 +107,17 @@ impl Replays {
             Listed::Object(version) => Some(version),
             Listed::CommonPrefix(_) => None,
         });
-        let last = versions.clone().last().map(|version| version.key.clone());
+        let last = versions.clone().next_back().map(|version| version.key.clone());
         let wanted = versions.filter(|version| version.modified_ms >= job.since_ms);
         let invocations: Vec<_> = wanted.map(|version| invocation(&bucket, version, &job.hook)).collect();
         let added = invocations.len();
-        pollster::block_on(meta.update_outbox(OutboxUpdate { invocations, ..OutboxUpdate::default() }))?;
-        // The replays take turns, page by page.
-        let mut job = self.jobs.remove(0);
+        // The replays take turns, page by page. A page and the place behind it are one transaction.
+        let mut jobs = self.jobs.clone();
+        let mut job = jobs.remove(0);
         job.queued += added as u64;
         job.after = last.or(job.after);
         if page.truncated {
-            self.jobs.push(job);
+            jobs.push(job);
         } else {
             tracing::info!(
                 bucket = job.bucket,
@@ -126,15 +126,20 @@ impl Replays {
                 "a replay has queued all it found"
             );
         }
-        self.store(meta)?;
-        Ok(added > 0)
+        let properties = vec![(PROPERTY.to_owned(), text_of(&jobs))];
+        pollster::block_on(meta.update_outbox(OutboxUpdate { invocations, properties, ..OutboxUpdate::default() }))?;
+        self.jobs = jobs;
+        Ok(true)
     }
 
     fn store(&self, meta: &Meta) -> Result<(), MetaError> {
-        let text = serde_json::to_string(&self.jobs).expect("replays are texts and numbers");
-        let value = if self.jobs.is_empty() { None } else { Some(text) };
-        pollster::block_on(meta.set_property(PROPERTY.to_owned(), value))
+        pollster::block_on(meta.set_property(PROPERTY.to_owned(), text_of(&self.jobs)))
     }
+}
+
+/// As a property; none where there is nothing to keep.
+fn text_of(jobs: &[Replay]) -> Option<String> {
+    (!jobs.is_empty()).then(|| serde_json::to_string(jobs).expect("replays are texts and numbers"))
 }
 
 /// The work of a hook on a version, as if it had been uploaded now.

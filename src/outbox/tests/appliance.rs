@@ -62,7 +62,10 @@ impl HookRunner for Runner {
 }
 
 pub fn answer(payload: &str) -> Outcome {
-    Outcome { results: vec![HookResult { topic: None, payload: payload.as_bytes().to_vec() }], ..Outcome::default() }
+    Outcome {
+        results: vec![HookResult { topic: None, payload: payload.as_bytes().to_vec() }],
+        state_writes: std::collections::BTreeMap::new(),
+    }
 }
 
 pub fn refusal(retry: bool) -> HookFault {

@@ -51,7 +51,7 @@ fn results_go_where_hook_and_settings_say() {
         };
         let long = "x".repeat(70_000);
         let results = vec![result(None, "default"), result(Some("/al#rm/"), "below"), result(Some(&long), "too long")];
-        Ok(Outcome { results, ..Outcome::default() })
+        Ok(Outcome { results, state_writes: BTreeMap::new() })
     });
     let change = RouteChange {
         topic: Some("{device}/{bucket}/{hook}".to_owned()),
@@ -72,6 +72,25 @@ fn results_go_where_hook_and_settings_say() {
     let ids: std::collections::HashSet<_> = received.iter().map(|message| message.event_id.clone()).collect();
     assert_eq!(ids.len(), 3);
     assert!(Subscriber::connect(broker.address(), "by/#").take(1)[0].retain);
+    outbox.stop();
+}
+
+#[test]
+fn what_a_hook_keeps_is_stored_with_its_results() {
+    let appliance = Appliance::new();
+    let runner = Runner::new(|invocation| {
+        let value = (invocation.change.key != "clear").then(|| invocation.change.key.clone().into_bytes());
+        Ok(Outcome { results: Vec::new(), state_writes: BTreeMap::from([("last".to_owned(), value)]) })
+    });
+    let outbox = appliance.outbox(&runner, OutboxSettings::default(), None);
+    let kept = || appliance.meta.reader().unwrap().property("hook-state/look/last").unwrap();
+    appliance.put("a", 1);
+    until("it is stored", || kept().as_deref() == Some("YQ=="));
+    let names = |prefix| appliance.meta.reader().unwrap().property_names(prefix, 10).unwrap();
+    assert_eq!(names("hook-state/look/"), ["hook-state/look/last"]);
+    assert_eq!(names("hook-state/look/z"), Vec::<String>::new());
+    appliance.put("clear", 2);
+    until("it is removed", || kept().is_none());
     outbox.stop();
 }
 
@@ -227,6 +246,7 @@ fn a_replay_runs_a_hook_over_what_is_there_within_its_budget() {
     until("all have run", || runner.count() == 300);
     until("the replay has ended", || outbox.replays().unwrap().is_empty());
     assert!(runner.attempts.lock().unwrap().iter().all(|attempt| attempt.hook == "new"));
+    // Pages without a match follow each other at once.
     outbox.replay(request(i64::MAX)).unwrap();
     until("it found nothing", || outbox.replays().unwrap().is_empty());
     assert_eq!(runner.count(), 300);
