@@ -3,6 +3,7 @@
 
 mod crash;
 mod full;
+mod kill;
 mod model;
 mod rescue;
 mod store;

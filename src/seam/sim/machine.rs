@@ -37,6 +37,8 @@ impl SkipSync {
             _ if path.starts_with("segments/") => Some(SkipSync::SegmentData),
             _ if path.starts_with("aerie.label") => Some(SkipSync::LabelFile),
             _ if path.starts_with("meta/") && path.ends_with("-wal") => Some(SkipSync::MetaLog),
+            // Marks are empty files, whose names are all there is to them; a new log is for repairs only.
+            "meta/creating" | "meta/replacing" | "meta/log.new" => None,
             _ if path.starts_with("meta/") => Some(SkipSync::MetaDatabase),
             _ => None,
         }
@@ -124,6 +126,13 @@ impl SimMachine {
     /// The drive is pulled; every operation fails until it is back.
     pub fn unplug(&self, drive: usize, unplugged: bool) {
         self.lock().drives[drive].unplugged = unplugged;
+    }
+
+    /// The drive is exchanged for an empty one while the machine has no power.
+    pub fn replace(&self, drive: usize) {
+        let mut state = self.lock();
+        state.drives[drive].volume = Volume::default();
+        state.steps.push(Step { drive, operation: Operation::Replaced });
     }
 
     /// Steps so far.

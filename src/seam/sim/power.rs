@@ -24,6 +24,8 @@ pub(super) enum Operation {
     /// A sync that failed: what it covered is lost or not, and no later sync brings it back.
     FailedSync(Inode),
     SyncFolder(String),
+    /// An empty drive took the place of this one.
+    Replaced,
 }
 
 /// A change of a folder.
@@ -183,6 +185,10 @@ impl Cut {
             Operation::SyncFolder(folder) => {
                 let changes = pending.names.remove(folder).unwrap_or_default();
                 changes.iter().for_each(|change| change.apply(volume));
+            }
+            Operation::Replaced => {
+                *volume = Volume::default();
+                *pending = Pending::default();
             }
         }
         self.position += 1;
