@@ -24,6 +24,8 @@ mod delete_objects;
 mod list;
 mod multipart;
 mod post;
+#[cfg(test)]
+mod tests;
 
 use super::error::S3Error;
 use super::request::Call;
