@@ -54,6 +54,8 @@ pub const TAG_KEY_CHARS_MAX: usize = 128;
 pub const TAG_VALUE_CHARS_MAX: usize = 256;
 /// Rules in a bucket's cross-origin configuration (S3).
 pub const CORS_RULES_MAX: usize = 100;
+/// Bytes of a browser form beside its file (S3 takes 20 KB before the file; policies with many conditions need more).
+pub const FORM_FIELDS_BYTES_MAX: usize = 64 << 10;
 /// Bytes in an XML request body that is kept in memory.
 pub const XML_BODY_BYTES_MAX: usize = 2 << 20;
 /// Elements inside each other in an XML request. S3's documents have at most six; the bound keeps recursion shallow.

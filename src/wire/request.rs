@@ -158,6 +158,17 @@ impl Call {
         Ok(collected)
     }
 
+    /// The whole body in memory, where the checksum headers speak of an object and not of this body
+    /// (CompleteMultipartUpload): only `Content-MD5` is compared.
+    pub async fn collect_document(&mut self, limit: usize) -> Result<Bytes, S3Error> {
+        let expected = self.expected_digests()?;
+        let (collected, _) = self.take_body().collect(limit, self.body_length).await?;
+        if expected.content_md5.is_some_and(|md5| md5 != Md5::of(&collected)) {
+            return Err(S3Error::new(S3Code::BadDigest));
+        }
+        Ok(collected)
+    }
+
     /// Takes the identity that a browser form's signature proves (see `Authenticator::authenticate_form`).
     pub fn authenticate_form(&mut self, credential: &str, policy: &str, signature: &str) -> Result<(), S3Error> {
         self.identity = self.authenticator.authenticate_form(&self.settings, credential, policy, signature)?;

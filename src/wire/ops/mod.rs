@@ -10,9 +10,9 @@
 //! - `?` turns EngineError, MetaError, PoolError and BodyError into their S3 errors; others are
 //!   `S3Error::new(S3Code::X)`, `S3Error::with(S3Code::X, "message")`, `.field("Name", value)`, or
 //!   `S3Error::argument(name, value, message)`.
-//! - Headers: `object_headers::attributes(&call.headers)?` (content headers, user metadata, storage class, tags; refuses
+//! - Headers: `object_headers::attributes(call)?` (content headers, user metadata, storage class, tags; refuses
 //!   what we cannot honour), `object_headers::parse_tagging`, `conditions::write_condition(&call.headers)?`,
-//!   `CopySource::of(call)?.open(call)?` (authorised, conditions checked), `object_headers::insert_put_done`,
+//!   `CopySource::open(call)?` (authorised, conditions checked), `response::put_done(&done, headers)`,
 //!   `date::http(ms)`, `date::iso(ms)`, `call.require_length()?` (411).
 //! - Browser forms: `call.authenticate_form(credential, policy, signature)?`, then `call.authorize(…)`.
 //!
@@ -25,7 +25,9 @@ mod copy;
 pub(super) mod cors;
 mod delete_objects;
 mod list;
+mod multipart;
 mod object;
+mod post;
 mod tagging;
 
 use super::error::S3Error;
@@ -55,6 +57,14 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Operation::ListObjects => list::objects(call),
         Operation::ListObjectsV2 => list::objects_v2(call),
         Operation::ListObjectVersions => list::versions(call),
+        Operation::CreateMultipartUpload => multipart::create(call).await,
+        Operation::UploadPart => multipart::upload_part(call).await,
+        Operation::UploadPartCopy => multipart::upload_part_copy(call).await,
+        Operation::ListParts => multipart::list_parts(call),
+        Operation::ListMultipartUploads => multipart::list_uploads(call),
+        Operation::CompleteMultipartUpload => multipart::complete(call).await,
+        Operation::AbortMultipartUpload => multipart::abort(call).await,
+        Operation::PostObject => post::run(call).await,
         Operation::DeleteObjects => delete_objects::run(call).await,
         Operation::GetBucketAcl
         | Operation::GetObjectAcl
