@@ -47,3 +47,36 @@ fn decode(raw: &str) -> Result<String, S3Error> {
         Err(_) => Err(S3Error::with(S3Code::InvalidURI, "the path is not UTF-8 after percent-decoding")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_and_keys_are_found_in_both_styles() {
+        let domain = Some("s3.example.com");
+        for (path, host, domain, bucket, key) in [
+            ("/", None, None, "", ""),
+            ("/b", None, None, "b", ""),
+            ("/b/", None, None, "b", ""),
+            ("/b/k/", None, None, "b", "k/"),
+            ("/b//k", None, None, "b", "/k"),
+            ("/b/./a/../b", None, None, "b", "./a/../b"),
+            ("/b/a%2Fb+c%20d", None, None, "b", "a/b+c d"),
+            ("/b/%E4%BD%A0", None, None, "b", "你"),
+            ("/b/%00%01", None, None, "b", "\0\u{1}"),
+            ("/k", Some("b.s3.example.com"), domain, "b", "k"),
+            ("/k/l", Some("a.b.S3.Example.com:9000"), domain, "a.b", "k/l"),
+            ("/", Some("b.s3.example.com"), domain, "b", ""),
+            ("/b/k", Some("s3.example.com"), domain, "b", "k"),
+            ("/b/k", Some(".s3.example.com"), domain, "b", "k"),
+            ("/b/k", Some("xs3.example.com"), domain, "b", "k"),
+            ("/b/k", Some("b.s3.example.com"), None, "b", "k"),
+            ("/b/k", Some("127.0.0.1:9000"), domain, "b", "k"),
+        ] {
+            let address = Address::parse(path, host, domain).unwrap();
+            assert_eq!((address.bucket.as_str(), address.key.as_str()), (bucket, key), "{path} at {host:?}");
+        }
+        assert_eq!(Address::parse("/b/%FF", None, None).unwrap_err().code, S3Code::InvalidURI);
+    }
+}

@@ -46,7 +46,12 @@ pub struct Exchange {
 
 impl Exchange {
     pub fn new() -> Rc<Exchange> {
-        Rc::new(Exchange { phase: Cell::new(Phase::Idle), served: Cell::new(false), progress: Cell::new(0), body_wanted: Cell::new(false) })
+        Rc::new(Exchange {
+            phase: Cell::new(Phase::Idle),
+            served: Cell::new(false),
+            progress: Cell::new(0),
+            body_wanted: Cell::new(false),
+        })
     }
 
     fn enter(&self, phase: Phase) {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::response::{Response, ResponseBody};
+use crate::xml::Document;
 
 macro_rules! codes {
     ($($name:ident $status:literal $message:literal;)*) => {
@@ -151,17 +152,15 @@ impl S3Error {
 
     /// The response; `resource` is the request's path. (hyper sends no body to HEAD, and none goes with 304.)
     pub fn into_response(self, resource: &str, request_id: &str) -> Response {
-        let mut body = String::with_capacity(256 + self.message.len());
-        body.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
-        element(&mut body, "Code", self.code.as_str());
-        element(&mut body, "Message", &self.message);
+        let mut document = Document::plain("Error");
+        document.text("Code", self.code.as_str());
+        document.text("Message", &self.message);
         for (name, value) in &self.fields {
-            element(&mut body, name, value);
+            document.text(name, value);
         }
-        element(&mut body, "Resource", resource);
-        element(&mut body, "RequestId", request_id);
-        body.push_str("</Error>");
-        let mut response = Response::new(ResponseBody::from(body));
+        document.text("Resource", resource);
+        document.text("RequestId", request_id);
+        let mut response = Response::new(ResponseBody::from(document.finish()));
         *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
@@ -172,19 +171,32 @@ impl S3Error {
     }
 }
 
-fn element(out: &mut String, name: &str, text: &str) {
-    out.push('<');
-    out.push_str(name);
-    out.push('>');
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            c => out.push(c),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_rendered_as_s3_does() {
+        let error = S3Error::new(S3Code::NoSuchKey)
+            .field("Key", "a<b>&\u{1}")
+            .header(header::ALLOW, HeaderValue::from_static("DELETE"));
+        let response = error.into_response("/b/a%3Cb", "0123");
+        assert_eq!(response.status(), 404);
+        assert_eq!(response.headers()["content-type"], "application/xml");
+        assert_eq!(response.headers()["allow"], "DELETE");
+        let ResponseBody::Bytes(body) = response.into_body() else { panic!("an error has a body") };
+        let text = std::str::from_utf8(&body).unwrap();
+        let expected = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NoSuchKey</Code>\
+            <Message>The specified key does not exist.</Message><Key>a&lt;b&gt;&amp;&#x1;</Key>\
+            <Resource>/b/a%3Cb</Resource><RequestId>0123</RequestId></Error>";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn every_code_has_an_error_status_and_a_message() {
+        for code in S3Code::ALL {
+            assert!(code.status().is_client_error() || code.status().is_server_error(), "{code:?}");
+            assert!(!code.message().is_empty(), "{code:?}");
         }
     }
-    out.push_str("</");
-    out.push_str(name);
-    out.push('>');
 }

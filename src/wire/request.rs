@@ -90,6 +90,14 @@ impl Call {
         self.body.take().expect("an operation takes its body once")
     }
 
+    /// S3 wants to know how long an upload is. (One in HTTP's own chunks may leave it open.)
+    pub fn require_length(&self) -> Result<(), S3Error> {
+        match self.body_length.is_some() || self.headers.contains_key(http::header::TRANSFER_ENCODING) {
+            true => Ok(()),
+            false => Err(S3Error::new(S3Code::MissingContentLength)),
+        }
+    }
+
     /// What the headers announce of the body: `Content-MD5`, and the checksum to compute, compare and store.
     pub fn expected_digests(&self) -> Result<ExpectedDigests, S3Error> {
         let content_md5 = match self.headers.get("content-md5") {

@@ -14,6 +14,8 @@ use super::admin::{AdminAnswer, AdminBody};
 use super::connection::ExchangeGuard;
 use crate::engine::{EngineError, ObjectReader};
 
+pub use super::object_headers::insert_put_done as put_done;
+
 pub type Response = http::Response<ResponseBody>;
 
 /// An empty response of the status.

@@ -302,3 +302,94 @@ pub fn route(method: &Method, address: &Address, query: &Query, headers: &Header
             .field("ResourceType", format!("{level:?}").to_uppercase())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn ask(method: &str, path: &str, copy: bool) -> Result<Operation, S3Code> {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut headers = HeaderMap::new();
+        if copy {
+            headers.insert("x-amz-copy-source", "b/k".parse().unwrap());
+        }
+        let address = Address::parse(path, None, None).unwrap();
+        let query = Query::parse(query).unwrap();
+        route(&method.parse().unwrap(), &address, &query, &headers).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn requests_find_their_operation() {
+        use Operation::*;
+        for (method, path, copy, operation) in [
+            ("GET", "/", false, ListBuckets),
+            ("GET", "/?x-id=ListBuckets", false, ListBuckets),
+            ("GET", "/b", false, ListObjects),
+            ("GET", "/b/", false, ListObjects),
+            ("GET", "/b?list-type=2&prefix=a", false, ListObjectsV2),
+            ("GET", "/b?versions", false, ListObjectVersions),
+            ("GET", "/b?uploads", false, ListMultipartUploads),
+            ("GET", "/b?location=", false, GetBucketLocation),
+            ("GET", "/b?policyStatus", false, GetBucketPolicyStatus),
+            ("GET", "/b?analytics&id=1", false, GetBucketAnalyticsConfiguration),
+            ("GET", "/b?analytics", false, ListBucketAnalyticsConfigurations),
+            ("GET", "/b?events=s3:ObjectCreated:*", false, ListenBucketNotification),
+            ("HEAD", "/b", false, HeadBucket),
+            ("PUT", "/b", false, CreateBucket),
+            ("DELETE", "/b", false, DeleteBucket),
+            ("POST", "/b?delete", false, DeleteObjects),
+            ("POST", "/b", false, PostObject),
+            ("OPTIONS", "/b/k", false, PreflightRequest),
+            ("GET", "/b/k", false, GetObject),
+            ("GET", "/b/k?versionId=1&partNumber=1", false, GetObject),
+            ("GET", "/b/k?attributes", false, GetObjectAttributes),
+            ("GET", "/b/k?uploadId=1", false, ListParts),
+            ("GET", "/b/k?lambdaArn=a", false, GetObjectLambda),
+            ("HEAD", "/b/a//b/../c", false, HeadObject),
+            ("PUT", "/b/k", false, PutObject),
+            ("PUT", "/b/k?x-id=PutObject", false, PutObject),
+            ("PUT", "/b/k", true, CopyObject),
+            ("PUT", "/b/k?tagging", true, PutObjectTagging),
+            ("PUT", "/b/k?partNumber=1&uploadId=2", false, UploadPart),
+            ("PUT", "/b/k?partNumber=1&uploadId=2", true, UploadPartCopy),
+            ("POST", "/b/k?uploads", false, CreateMultipartUpload),
+            ("POST", "/b/k?uploadId=1", false, CompleteMultipartUpload),
+            ("POST", "/b/k?select&select-type=2", false, SelectObjectContent),
+            ("POST", "/b/k?restore", false, RestoreObject),
+            ("DELETE", "/b/k?uploadId=1", false, AbortMultipartUpload),
+            ("DELETE", "/b/k?versionId=null", false, DeleteObject),
+        ] {
+            assert_eq!(ask(method, path, copy), Ok(operation), "{method} {path}");
+        }
+        for (method, path) in [("PATCH", "/b/k"), ("POST", "/"), ("POST", "/b/k"), ("PUT", "/"), ("BREW", "/b")] {
+            assert_eq!(ask(method, path, false), Err(S3Code::MethodNotAllowed), "{method} {path}");
+        }
+        assert_eq!(ask("GET", "//k", false), Err(S3Code::InvalidBucketName));
+    }
+
+    #[test]
+    fn every_operation_has_a_rule_that_it_wins() {
+        let mut reached: HashSet<Operation> = HashSet::new();
+        for (method, level, sign, operation) in RULES {
+            let path = match level {
+                Level::Service => "/",
+                Level::Bucket => "/b",
+                Level::Object => "/b/k",
+            };
+            let (wanted, copy) = match sign {
+                Sign::Query(wanted) => (*wanted, false),
+                Sign::Copying(wanted) => (*wanted, true),
+                Sign::Nothing => (&[][..], false),
+            };
+            let path = format!("{path}?{}", wanted.join("&"));
+            assert_eq!(ask(method, &path, copy), Ok(*operation), "{method} {path}");
+            reached.insert(*operation);
+        }
+        let by_code = [Operation::PreflightRequest, Operation::WriteGetObjectResponse];
+        for operation in Operation::ALL {
+            assert!(reached.contains(operation) || by_code.contains(operation), "{operation:?} has no rule");
+        }
+    }
+}

@@ -250,7 +250,8 @@ impl Service {
         body: RequestBody,
         length: Option<u64>,
     ) -> Result<Response, S3Error> {
-        let open = path == "metrics" && parts.head.method == Method::GET && parts.peer.ip().to_canonical().is_loopback();
+        let open =
+            path == "metrics" && parts.head.method == Method::GET && parts.peer.ip().to_canonical().is_loopback();
         if identity != Identity::Root && !open {
             return Err(S3Error::with(S3Code::AccessDenied, "administration needs a request signed by root"));
         }

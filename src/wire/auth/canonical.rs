@@ -94,7 +94,8 @@ fn push_header(out: &mut Vec<u8>, name: &str, headers: &HeaderMap) {
         if i > 0 {
             out.push(b',');
         }
-        let words = value.as_bytes().split(|b| *b == b' ' || *b == b'\t').filter(|word| !word.is_empty());
+        let text = as_utf8(value.as_bytes());
+        let words = text.split(|b| *b == b' ' || *b == b'\t').filter(|word| !word.is_empty());
         for (j, word) in words.enumerate() {
             if j > 0 {
                 out.push(b' ');
@@ -103,6 +104,14 @@ fn push_header(out: &mut Vec<u8>, name: &str, headers: &HeaderMap) {
         }
     }
     out.push(b'\n');
+}
+
+/// Clients sign text as UTF-8; some then send it as Latin-1.
+fn as_utf8(value: &[u8]) -> Cow<'_, [u8]> {
+    match std::str::from_utf8(value) {
+        Ok(_) => value.into(),
+        Err(_) => value.iter().map(|b| char::from(*b)).collect::<String>().into_bytes().into(),
+    }
 }
 
 #[cfg(test)]
@@ -157,9 +166,11 @@ mod tests {
         headers.append("x-amz-meta-a", "  one   two ".parse().unwrap());
         headers.append("x-amz-meta-a", "three".parse().unwrap());
         headers.append("x-amz-meta-u", http::HeaderValue::from_bytes("å".as_bytes()).unwrap());
-        for (name, canonical) in
-            [("x-amz-meta-a", "x-amz-meta-a:one two,three\n"), ("x-amz-meta-u", "x-amz-meta-u:å\n"), ("gone", "gone:\n")]
-        {
+        for (name, canonical) in [
+            ("x-amz-meta-a", "x-amz-meta-a:one two,three\n"),
+            ("x-amz-meta-u", "x-amz-meta-u:å\n"),
+            ("gone", "gone:\n"),
+        ] {
             let mut out = Vec::new();
             push_header(&mut out, name, &headers);
             assert_eq!(String::from_utf8_lossy(&out), canonical);

@@ -158,7 +158,9 @@ pub fn split_credential(credential: &str) -> Result<(String, Scope), String> {
         return Err(format!("incorrect terminal \"{terminator}\". This endpoint uses \"aws4_request\""));
     }
     if date.len() != 8 || !date.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(format!("incorrect date format \"{date}\". This date in the credential must be in the format \"yyyyMMdd\""));
+        return Err(format!(
+            "incorrect date format \"{date}\". This date in the credential must be in the format \"yyyyMMdd\""
+        ));
     }
     let scope = Scope { date: date.to_owned(), region: region.to_owned(), service: service.to_owned() };
     Ok((access_key.to_owned(), scope))

@@ -28,9 +28,8 @@ fn settings() -> Settings {
 }
 
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-    let pair = |(name, value): &(&'static str, &str)| {
-        (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
-    };
+    let pair =
+        |(name, value): &(&'static str, &str)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
     pairs.iter().map(pair).collect()
 }
 
@@ -76,8 +75,7 @@ fn published_examples_in_the_header() {
         "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd",
     );
     let plain = "host;x-amz-content-sha256;x-amz-date";
-    let lifecycle =
-        signed(&[HOST], plain, EMPTY, "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543");
+    let lifecycle = signed(&[HOST], plain, EMPTY, "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543");
     let list = signed(&[HOST], plain, EMPTY, "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7");
     for (method, uri, headers) in [
         ("GET", "/test.txt", get_object(GET_OBJECT)),
@@ -240,8 +238,7 @@ fn anonymous_requests_are_known_and_refused() {
 
 #[test]
 fn a_changed_secret_is_noticed_at_once() {
-    let scope =
-        super::signing::Scope { date: "20130524".to_owned(), region: "r".to_owned(), service: "s3".to_owned() };
+    let scope = super::signing::Scope { date: "20130524".to_owned(), region: "r".to_owned(), service: "s3".to_owned() };
     let keys = super::signing::SigningKeys::default();
     let sign = |secret: &str| ring::hmac::sign(&keys.key("k", &Secret::new(secret), &scope), b"m").as_ref().to_vec();
     let first = sign("one");
@@ -251,11 +248,8 @@ fn a_changed_secret_is_noticed_at_once() {
 
 #[test]
 fn forms_are_verified_by_their_policy() {
-    let scope = super::signing::Scope {
-        date: "20151229".to_owned(),
-        region: "us-east-1".to_owned(),
-        service: "s3".to_owned(),
-    };
+    let scope =
+        super::signing::Scope { date: "20151229".to_owned(), region: "us-east-1".to_owned(), service: "s3".to_owned() };
     let policy = "eyJleHBpcmF0aW9uIjoiMjAzMC0wMS0wMVQwMDowMDowMFoifQ==";
     let key = super::signing::derive_key(&Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), &scope);
     let signature = crate::hash::hex_encode(ring::hmac::sign(&key, policy.as_bytes()).as_ref());

@@ -26,7 +26,9 @@ pub enum Step {
 
 enum State {
     Head,
-    Data { remaining: u64 },
+    Data {
+        remaining: u64,
+    },
     /// Behind a chunk's data.
     LineEnd,
     Trailer,

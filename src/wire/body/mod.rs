@@ -31,7 +31,10 @@ use crate::limits;
 /// Bytes as HTTP delivers them, its own framing removed. Shared, so that the service can discard what an operation left.
 #[derive(Debug, Clone)]
 pub enum RawBody {
-    Incoming { incoming: Rc<RefCell<Incoming>>, exchange: Rc<Exchange> },
+    Incoming {
+        incoming: Rc<RefCell<Incoming>>,
+        exchange: Rc<Exchange>,
+    },
     /// At hand: a body that was read before.
     Given(VecDeque<Bytes>),
 }
@@ -253,7 +256,9 @@ pub fn announced_length(headers: &HeaderMap, payload: &Payload) -> Result<Option
         None => Ok(None),
         Some(value) => match value.to_str().ok().and_then(|text| text.parse::<u64>().ok()) {
             Some(number) => Ok(Some(number)),
-            None => Err(S3Error::argument(name, &String::from_utf8_lossy(value.as_bytes()), "it is no number of bytes")),
+            None => {
+                Err(S3Error::argument(name, &String::from_utf8_lossy(value.as_bytes()), "it is no number of bytes"))
+            }
         },
     };
     match payload {

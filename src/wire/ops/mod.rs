@@ -10,20 +10,25 @@
 //! - `?` turns EngineError, MetaError, PoolError and BodyError into their S3 errors; others are
 //!   `S3Error::new(S3Code::X)`, `S3Error::with(S3Code::X, "message")`, `.field("Name", value)`, or
 //!   `S3Error::argument(name, value, message)`.
-//! - Shared readers of headers (being filled in): `object_headers::attributes(call)? -> Attributes` (content headers, user metadata,
-//!   storage class, tagging header; refuses encryption, locks and ACLs that we cannot honour), `object_headers::parse_tagging`,
-//!   `conditions::write_condition(&call.headers)? -> WriteCondition`, `copy_source::CopySource::open(call)? -> ObjectVersion`
-//!   (authorised, conditions checked), `response::put_done(&PutDone, &mut HeaderMap)` (ETag, version id, checksum headers),
-//!   `date::http(ms)`, `date::iso(ms)`.
+//! - Headers: `object_headers::attributes(call)?` (content headers, user metadata, storage class, tags; refuses
+//!   what we cannot honour), `object_headers::parse_tagging`, `conditions::write_condition(&call.headers)?`,
+//!   `CopySource::open(call)?` (authorised, conditions checked), `response::put_done(&done, headers)`,
+//!   `date::http(ms)`, `date::iso(ms)`, `call.require_length()?` (411).
+//! - Browser forms: `call.authenticate_form(credential, policy, signature)?`, then `call.authorize(…)`.
+//!
 //! Request id, resource, `Server` and CORS headers are the service's work. Nothing here sets a timer: the connection does.
 
+mod attributes;
 mod bucket;
 mod config;
+mod copy;
 pub(super) mod cors;
 mod delete_objects;
 mod list;
 mod multipart;
+mod object;
 mod post;
+mod tagging;
 #[cfg(test)]
 mod tests;
 
@@ -91,6 +96,15 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         | Operation::DeleteBucketReplication
         | Operation::DeleteBucketWebsite
         | Operation::DeletePublicAccessBlock => config::not_configured(call),
+        Operation::PutObject => object::put(call).await,
+        Operation::GetObject => object::get(call).await,
+        Operation::HeadObject => object::head(call),
+        Operation::DeleteObject => object::delete(call).await,
+        Operation::CopyObject => copy::run(call).await,
+        Operation::GetObjectAttributes => attributes::get(call),
+        Operation::GetObjectTagging => tagging::get(call),
+        Operation::PutObjectTagging => tagging::put(call).await,
+        Operation::DeleteObjectTagging => tagging::delete(call).await,
         operation => Err(S3Error::not_implemented(operation.as_str())),
     }
 }

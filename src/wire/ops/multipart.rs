@@ -90,6 +90,7 @@ fn part_number(call: &Call) -> Result<u32, S3Error> {
 }
 
 pub async fn upload_part(call: &mut Call) -> Result<Response, S3Error> {
+    object_headers::refuse_unsupported(&call.headers)?;
     let number = part_number(call)?;
     let upload = open_upload(call)?;
     let expected = part_digests(call.expected_digests()?, &upload)?;
@@ -97,7 +98,7 @@ pub async fn upload_part(call: &mut Call) -> Result<Response, S3Error> {
     let mut body = call.take_body();
     let done = call.engine.upload_part(part, &mut body).await?;
     let mut response = response::empty(StatusCode::OK);
-    response::put_done(&done, response.headers_mut());
+    object_headers::insert_put_done(&done, response.headers_mut());
     Ok(response)
 }
 
@@ -118,7 +119,8 @@ fn part_digests(mut expected: ExpectedDigests, upload: &Upload) -> Result<Expect
     }
 }
 
-pub async fn upload_part_copy(call: &mut Call) -> Result<Response, S3Error> {
+pub async fn upload_part_copy(call: &Call) -> Result<Response, S3Error> {
+    object_headers::refuse_unsupported(&call.headers)?;
     let number = part_number(call)?;
     let upload = open_upload(call)?;
     let source = CopySource::open(call)?;
@@ -350,7 +352,7 @@ fn completed(call: &Call, done: &PutDone) -> Response {
         document.text("ChecksumType", checksum.kind.as_str());
     }
     let mut response = response::xml(document.finish());
-    response::put_done(done, response.headers_mut());
+    object_headers::insert_put_done(done, response.headers_mut());
     response.headers_mut().remove(header::ETAG);
     response
 }

@@ -188,7 +188,7 @@ fn answer(call: &Call, form: &Form, key: &str, done: &PutDone) -> Result<Respons
     if let (false, Ok(location)) = (headers.contains_key(header::LOCATION), HeaderValue::from_str(&location)) {
         headers.insert(header::LOCATION, location);
     }
-    response::put_done(done, headers);
+    object_headers::insert_put_done(done, headers);
     Ok(response)
 }
 
