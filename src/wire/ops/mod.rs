@@ -78,6 +78,8 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         | Operation::GetBucketWebsite
         | Operation::GetBucketReplication
         | Operation::GetObjectLockConfiguration
+        | Operation::GetObjectLegalHold
+        | Operation::GetObjectRetention
         | Operation::GetBucketOwnershipControls
         | Operation::GetBucketLogging
         | Operation::GetBucketAccelerateConfiguration

@@ -181,6 +181,8 @@ fn what_was_never_configured_is_answered_as_aws_does() {
         ("GET", "/bucket?encryption", "404 ServerSideEncryptionConfigurationNotFoundError"),
         ("GET", "/bucket?lifecycle", "404 NoSuchLifecycleConfiguration"),
         ("GET", "/bucket?object-lock", "404 ObjectLockConfigurationNotFoundError"),
+        ("GET", "/bucket/key?retention", "400 InvalidRequest"),
+        ("GET", "/bucket/key?legal-hold", "400 InvalidRequest"),
         ("GET", "/bucket?ownershipControls", "200"),
         ("GET", "/bucket?website", "404 NoSuchWebsiteConfiguration"),
         ("GET", "/bucket?replication", "404 ReplicationConfigurationNotFoundError"),
