@@ -24,6 +24,8 @@ mod response;
 mod route;
 mod service;
 mod settings;
+#[cfg(test)]
+mod tests;
 pub mod xml;
 
 pub use admin::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};
