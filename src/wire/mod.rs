@@ -15,6 +15,7 @@ mod copy_source;
 mod date;
 mod error;
 mod failure;
+mod framing;
 mod object_headers;
 mod ops;
 mod query;

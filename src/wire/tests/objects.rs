@@ -154,16 +154,16 @@ fn versions_and_delete_markers_are_told() {
 fn copies_follow_their_directives() {
     let server = Server::start();
     server.send("PUT", "/from", &[], b"").ok(200);
-    server.send("PUT", "/to", &[], b"").ok(200);
+    server.send("PUT", "/target", &[], b"").ok(200);
     let said = [("x-amz-meta-a", "1"), ("x-amz-tagging", "t=1"), ("content-type", "text/css")];
     let etag = server.send("PUT", "/from/a%20b", &said, b"hello world").ok(200).header("etag").to_owned();
     let source = ("x-amz-copy-source", "/from/a%20b");
-    let copied = server.send("PUT", "/to/k", &[source, ("x-amz-checksum-algorithm", "CRC32")], b"").ok(200).text();
+    let copied = server.send("PUT", "/target/k", &[source, ("x-amz-checksum-algorithm", "CRC32")], b"").ok(200).text();
     assert!(
         copied.contains("<CopyObjectResult") && copied.contains("<ChecksumCRC32>DUoRhQ==</ChecksumCRC32>"),
         "{copied}"
     );
-    let got = server.get("/to/k").ok(200);
+    let got = server.get("/target/k").ok(200);
     assert_eq!(got.body, b"hello world");
     let said = ["x-amz-meta-a", "content-type", "x-amz-tagging-count"].map(|name| got.header(name).to_owned());
     assert_eq!(said, ["1", "text/css", "1"]);
@@ -173,20 +173,20 @@ fn copies_follow_their_directives() {
         ("x-amz-tagging-directive", "REPLACE"),
         ("x-amz-meta-b", "2"),
     ];
-    server.send("PUT", "/to/k", &replace, b"").ok(200);
-    let got = server.get("/to/k").ok(200);
+    server.send("PUT", "/target/k", &replace, b"").ok(200);
+    let got = server.get("/target/k").ok(200);
     let said = ["x-amz-meta-a", "x-amz-meta-b", "x-amz-tagging-count"].map(|name| got.header(name).to_owned());
     assert_eq!(said, ["-", "2", "-"]);
     for (headers, uri, code) in [
         (vec![source], "/from/a%20b", S3Code::InvalidRequest),
-        (vec![("x-amz-copy-source", "/from/none")], "/to/k", S3Code::NoSuchKey),
-        (vec![("x-amz-copy-source", "/gone/k")], "/to/k", S3Code::NoSuchBucket),
-        (vec![("x-amz-copy-source", "from")], "/to/k", S3Code::InvalidArgument),
-        (vec![("x-amz-copy-source", "/.aerie/k")], "/to/k", S3Code::AccessDenied),
-        (vec![source, ("x-amz-metadata-directive", "MERGE")], "/to/k", S3Code::InvalidArgument),
-        (vec![source, ("x-amz-copy-source-if-none-match", &etag)], "/to/k", S3Code::PreconditionFailed),
-        (vec![source, ("x-amz-copy-source-if-match", "\"no\"")], "/to/k", S3Code::PreconditionFailed),
-        (vec![source, ("x-amz-server-side-encryption", "AES256")], "/to/k", S3Code::NotImplemented),
+        (vec![("x-amz-copy-source", "/from/none")], "/target/k", S3Code::NoSuchKey),
+        (vec![("x-amz-copy-source", "/gone/k")], "/target/k", S3Code::NoSuchBucket),
+        (vec![("x-amz-copy-source", "from")], "/target/k", S3Code::InvalidArgument),
+        (vec![("x-amz-copy-source", "/.aerie/k")], "/target/k", S3Code::AccessDenied),
+        (vec![source, ("x-amz-metadata-directive", "MERGE")], "/target/k", S3Code::InvalidArgument),
+        (vec![source, ("x-amz-copy-source-if-none-match", &etag)], "/target/k", S3Code::PreconditionFailed),
+        (vec![source, ("x-amz-copy-source-if-match", "\"no\"")], "/target/k", S3Code::PreconditionFailed),
+        (vec![source, ("x-amz-server-side-encryption", "AES256")], "/target/k", S3Code::NotImplemented),
     ] {
         server.send("PUT", uri, &headers, b"").refused(code);
     }
