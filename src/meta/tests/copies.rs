@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{self, IoSlice};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::seam::{OpenMode, Space, StorageFile};
@@ -257,44 +257,90 @@ fn foreign_unknown_and_used_databases_are_refused() {
     drop(meta);
     let other = Meta::open(drives.copies(&[0, 1, 2]), "other", Arc::new(|_| ()), real::world()).unwrap_err();
     assert!(matches!(&other, MetaError::Unavailable(text) if text.contains("the drives are of other")), "{other}");
-    for slot in 0..3 {
-        let connection = rusqlite::Connection::open(drives.path(slot, DB)).unwrap();
-        connection.pragma_update(None, "user_version", 2).unwrap();
-    }
+    let meta = drives.open();
+    open::connect(&meta.database).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    meta.close();
+    drop(meta);
     let newer = drives.open_copies(drives.copies(&[0, 1, 2])).unwrap_err();
     assert!(matches!(&newer, MetaError::Unavailable(text) if text.contains("layout 2")), "{newer}");
 }
 
-/// A drive whose writes begin to fail.
+#[test]
+fn pages_carry_checksums_and_a_wrong_one_is_read_from_another_copy() {
+    let drives = three_drives();
+    let good = fs::read(drives.path(0, DB)).unwrap();
+    assert_eq!(good[20], 8, "bytes that SQLite leaves free in each page");
+    // Of two copies that differ, the checksums say which is right, whichever it is.
+    for slot in 0..2 {
+        flip(&drives.path(slot, "meta"));
+        let meta = drives.open_copies(drives.copies(&[0, 1, 2]).into_iter().take(2).collect()).unwrap();
+        meta.close();
+        drop(meta);
+        assert!(fs::read(drives.path(slot, DB)).unwrap() == good, "slot {slot}");
+    }
+    // Damage that comes while the database is open.
+    let meta = drives.open();
+    flip(&drives.path(0, "meta"));
+    assert_eq!(keys(&meta), "a b");
+    assert_eq!(meta.reader().unwrap().buckets().unwrap().len(), 1);
+    [1, 2].iter().for_each(|slot| flip(&drives.path(*slot, "meta")));
+    let reader = meta.reader().unwrap();
+    let bucket = reader.bucket("photos").unwrap().id;
+    assert!(matches!(reader.version(bucket, "a", VersionRef::Latest), Err(MetaError::Damaged(_))));
+}
+
+#[test]
+fn a_copy_is_read_by_any_sqlite_as_the_format_says() {
+    let drives = three_drives();
+    let plain = rusqlite::Connection::open(drives.path(1, DB)).unwrap();
+    assert_eq!(plain.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    assert_eq!(plain.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).unwrap(), "ok");
+    let sql = "SELECT key, bytes FROM version JOIN inline ON sequence = -rank WHERE marker = 0 AND extents IS NULL";
+    let mut statement = plain.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?))).unwrap();
+    let rows: Vec<_> = rows.map(Result::unwrap).collect();
+    assert_eq!(rows, [(b"a".to_vec(), b"a".to_vec()), (b"b".to_vec(), b"b".to_vec())]);
+}
+
+/// A drive whose changes fail once the budget is used up. Syncs are counted, not done: these tests cut no real power.
 #[derive(Debug)]
 struct Failing {
     inner: RealStorage,
-    broken: Arc<AtomicBool>,
+    budget: Arc<AtomicI64>,
 }
 
 #[derive(Debug)]
 struct FailingFile {
     inner: Arc<dyn StorageFile>,
-    broken: Arc<AtomicBool>,
+    budget: Arc<AtomicI64>,
 }
 
-fn judge(broken: &AtomicBool) -> io::Result<()> {
-    if broken.load(Ordering::SeqCst) { Err(io::Error::other("broken")) } else { Ok(()) }
+/// A budget that stands for a full drive.
+const FULL: i64 = i64::MIN / 2;
+
+fn spend(budget: &AtomicI64) -> io::Result<()> {
+    if budget.load(Ordering::SeqCst) <= FULL {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    if budget.fetch_sub(1, Ordering::SeqCst) > 0 { Ok(()) } else { Err(io::Error::other("broken")) }
 }
 
 impl Storage for Failing {
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        if matches!(mode, OpenMode::Create | OpenMode::CreateNew) {
+            spend(&self.budget)?;
+        }
         let inner = self.inner.open(path, mode)?;
-        Ok(Arc::new(FailingFile { inner, broken: self.broken.clone() }))
+        Ok(Arc::new(FailingFile { inner, budget: self.budget.clone() }))
     }
     fn remove(&self, path: &str) -> io::Result<()> {
-        judge(&self.broken).and_then(|()| self.inner.remove(path))
+        spend(&self.budget).and_then(|()| self.inner.remove(path))
     }
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        judge(&self.broken).and_then(|()| self.inner.rename(from, to))
+        spend(&self.budget).and_then(|()| self.inner.rename(from, to))
     }
     fn create_dir(&self, path: &str) -> io::Result<()> {
-        self.inner.create_dir(path)
+        spend(&self.budget).and_then(|()| self.inner.create_dir(path))
     }
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         self.inner.list(path)
@@ -303,7 +349,8 @@ impl Storage for Failing {
         self.inner.exists(path)
     }
     fn sync_dir(&self, path: &str) -> io::Result<()> {
-        self.inner.sync_dir(path)
+        assert!(self.inner.exists(path)?, "a folder is synced that is not there");
+        spend(&self.budget)
     }
     fn space(&self) -> io::Result<Space> {
         self.inner.space()
@@ -321,16 +368,16 @@ impl StorageFile for FailingFile {
         self.inner.read_at_nowait(buffer, offset)
     }
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
-        self.inner.write_at(buffer, offset)
+        spend(&self.budget).and_then(|()| self.inner.write_at(buffer, offset))
     }
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         self.inner.write_vectored_at(buffers, offset)
     }
     fn sync_data(&self) -> io::Result<()> {
-        judge(&self.broken).and_then(|()| self.inner.sync_data())
+        spend(&self.budget)
     }
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.inner.set_len(length)
+        spend(&self.budget).and_then(|()| self.inner.set_len(length))
     }
     fn len(&self) -> io::Result<u64> {
         self.inner.len()
@@ -350,13 +397,13 @@ impl StorageFile for FailingFile {
 fn a_drive_that_fails_is_reported_before_the_commit_it_misses_and_replaced_at_start() {
     for slot in 0..3 {
         let drives = three_drives();
-        let broken = Arc::new(AtomicBool::new(false));
+        let budget = Arc::new(AtomicI64::new(i64::MAX));
         let mut copies = drives.copies(&[0, 1, 2]);
         let inner = RealStorage::open(drives.folders[slot].path()).unwrap();
-        copies[slot].storage = Arc::new(Failing { inner, broken: broken.clone() });
+        copies[slot].storage = Arc::new(Failing { inner, budget: budget.clone() });
         let meta = drives.open_copies(copies).unwrap();
         put(&meta, "c");
-        broken.store(true, Ordering::SeqCst);
+        budget.store(0, Ordering::SeqCst);
         put(&meta, "d");
         assert_eq!(*drives.failed.lock().unwrap(), [slot]);
         let others: Vec<usize> = (0..3).filter(|other| *other != slot).collect();
@@ -372,6 +419,68 @@ fn a_drive_that_fails_is_reported_before_the_commit_it_misses_and_replaced_at_st
         drop(meta);
         assert_equal_at_rest(&drives);
     }
+}
+
+fn failing(drives: &Drives, budget: &Arc<AtomicI64>) -> Vec<Copy> {
+    let mut copies = drives.copies(&[0, 1, 2]);
+    for copy in &mut copies {
+        let inner = RealStorage::open(drives.folders[copy.slot].path()).unwrap();
+        copy.storage = Arc::new(Failing { inner, budget: budget.clone() });
+    }
+    copies
+}
+
+/// One copy is ahead, one is behind, one is damaged; the power goes at every step of the start that repairs this.
+#[test]
+fn a_crash_in_the_repair_is_harmless() {
+    let drives = three_drives();
+    let meta = drives.open();
+    put(&meta, "c");
+    let wreck = Drives::new(3);
+    (0..3).for_each(|slot| copy_meta(drives.folders[slot].path(), wreck.folders[slot].path()));
+    put(&meta, "d");
+    copy_meta(drives.folders[1].path(), wreck.folders[1].path());
+    overwrite(&wreck.path(2, "meta"), 5 * 4096, &[0x55; 4096]);
+    let crashed = Drives::new(3);
+    for cut in 0.. {
+        (0..3).for_each(|slot| copy_meta(wreck.folders[slot].path(), crashed.folders[slot].path()));
+        let budget = Arc::new(AtomicI64::new(cut));
+        drop(crashed.open_copies(failing(&crashed, &budget)).inspect(Meta::close));
+        let healthy = Arc::new(AtomicI64::new(i64::MAX));
+        let meta = crashed.open_copies(failing(&crashed, &healthy)).unwrap();
+        assert_eq!((keys(&meta).as_str(), meta.current_copies()), ("a b c d", vec![0, 1, 2]), "cut at {cut}");
+        meta.close();
+        drop(meta);
+        assert_equal_at_rest(&crashed);
+        if budget.load(Ordering::SeqCst) >= 0 {
+            assert!(cut > 40, "the repair takes more than {cut} steps");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_full_drive_refuses_writes_and_fails_no_copy() {
+    let drives = three_drives();
+    let budget = Arc::new(AtomicI64::new(i64::MAX));
+    let mut copies = drives.copies(&[0, 1, 2]);
+    copies[1] = failing(&drives, &budget).remove(1);
+    let meta = drives.open_copies(copies).unwrap();
+    let bucket = meta.reader().unwrap().bucket("photos").unwrap().id;
+    let put_many = || {
+        let puts = ["c", "d"].map(|key| meta.put_version(inline(bucket, key, key)));
+        block_on(futures_util::future::join_all(puts))
+    };
+    budget.store(FULL, Ordering::SeqCst);
+    assert!(put_many().iter().all(|put| *put == Err(MetaError::Full)));
+    assert_eq!(keys(&meta), "a b");
+    budget.store(i64::MAX, Ordering::SeqCst);
+    assert!(put_many().iter().all(Result::is_ok));
+    assert_eq!(keys(&meta), "a b c d");
+    assert_eq!(meta.current_copies(), [0, 1, 2]);
+    meta.close();
+    drop(meta);
+    assert_equal_at_rest(&drives);
 }
 
 #[test]

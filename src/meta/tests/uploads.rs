@@ -31,7 +31,7 @@ impl Store {
     }
 
     fn part(&self, id: &str, part: Part) -> Result<(), MetaError> {
-        block_on(self.meta.put_part(self.bucket, id.to_owned(), part))
+        block_on(self.meta.put_part(self.bucket, id.to_owned(), part, 0))
     }
 
     fn complete(&self, id: &str, parts: &[(u32, &str)], extents: &[Extent]) -> Result<Committed, MetaError> {
@@ -85,6 +85,15 @@ fn an_upload_becomes_a_version_and_the_rest_is_given_back() {
     assert_eq!(remembered.committed, done);
     assert_eq!(remembered.parts, [(1, "one".to_owned()), (2, "two".to_owned())]);
     assert_eq!(store.buried(), [B, D]);
+}
+
+#[test]
+fn what_a_part_missed_is_queued_for_heal() {
+    let store = Store::new();
+    store.begin("k", "u", 1);
+    block_on(store.meta.put_part(store.bucket, "u".to_owned(), part(1, "one", &[A]), 0b10)).unwrap();
+    let tasks = store.reader.heal_tasks(0, 10).unwrap();
+    assert_eq!((tasks.len(), &tasks[0].extents, tasks[0].slots), (1, &vec![A], 0b10));
 }
 
 #[test]
