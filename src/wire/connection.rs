@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
+use super::framing::HeadScan;
 use super::settings::Timeouts;
 use crate::seam::Clock;
 
@@ -42,6 +43,8 @@ pub struct Exchange {
     progress: Cell<u64>,
     /// This request's body was asked for.
     body_wanted: Cell<bool>,
+    /// This request's head says twice how long its body is.
+    contradicts: Cell<bool>,
 }
 
 impl Exchange {
@@ -51,6 +54,7 @@ impl Exchange {
             served: Cell::new(false),
             progress: Cell::new(0),
             body_wanted: Cell::new(false),
+            contradicts: Cell::new(false),
         })
     }
 
@@ -64,6 +68,11 @@ impl Exchange {
         self.enter(Phase::Busy);
         self.body_wanted.set(false);
         ExchangeGuard { exchange: self.clone() }
+    }
+
+    /// The head of the request under way must not be believed; see `framing`.
+    pub fn head_contradicts(&self) -> bool {
+        self.contradicts.get()
     }
 
     /// The request under way has read of its body.
@@ -88,6 +97,7 @@ pub struct ExchangeGuard {
 impl Drop for ExchangeGuard {
     fn drop(&mut self) {
         self.exchange.served.set(true);
+        self.exchange.contradicts.set(false);
         self.exchange.enter(Phase::Idle);
     }
 }
@@ -148,9 +158,15 @@ impl Wait {
     }
 }
 
-/// A socket whose waits are bounded.
+/// Bytes that are read at once while a head is expected: more than all but the largest have.
+const HEAD_READ_BYTES: usize = 8 << 10;
+
+/// A socket whose waits are bounded and whose request heads are looked at.
 pub struct BoundedIo<IO> {
     io: IO,
+    scan: HeadScan,
+    /// Heads are read here first, so that they can be looked at; bodies go straight to hyper.
+    head: Box<[u8]>,
     exchange: Rc<Exchange>,
     clock: Arc<dyn Clock>,
     timeouts: Timeouts,
@@ -162,7 +178,8 @@ pub struct BoundedIo<IO> {
 impl<IO> BoundedIo<IO> {
     pub fn new(io: IO, exchange: Rc<Exchange>, clock: Arc<dyn Clock>, timeouts: Timeouts) -> BoundedIo<IO> {
         let (read, write) = (Wait::default(), Wait::default());
-        BoundedIo { io, exchange, clock, timeouts, read, read_progress: 0, write }
+        let (scan, head) = (HeadScan::default(), vec![0; HEAD_READ_BYTES].into_boxed_slice());
+        BoundedIo { io, scan, head, exchange, clock, timeouts, read, read_progress: 0, write }
     }
 
     /// Bounds the wait for the client's next byte.
@@ -196,6 +213,20 @@ impl<IO> BoundedIo<IO> {
     }
 }
 
+impl<IO: Read + Unpin> BoundedIo<IO> {
+    fn poll_read_head(&mut self, context: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let room = buffer.remaining().min(self.head.len());
+        let mut head = ReadBuf::new(&mut self.head[..room]);
+        let polled = Pin::new(&mut self.io).poll_read(context, head.unfilled());
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            self.scan.feed(head.filled());
+            self.exchange.contradicts.set(self.scan.contradicts());
+            buffer.put_slice(head.filled());
+        }
+        polled
+    }
+}
+
 impl<IO: Read + Unpin> Read for BoundedIo<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -203,18 +234,26 @@ impl<IO: Read + Unpin> Read for BoundedIo<IO> {
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        match Pin::new(&mut this.io).poll_read(context, buffer) {
-            Poll::Ready(read) => {
-                match this.exchange.phase.get() {
-                    // A slow head is not excused by its bytes; a body is.
-                    Phase::Idle => this.exchange.enter(Phase::Head),
-                    Phase::Body => this.read.over(),
-                    Phase::Head | Phase::Busy => {}
+        let phase = this.exchange.phase.get();
+        let polled = match phase {
+            Phase::Idle | Phase::Head => {
+                if phase == Phase::Idle {
+                    this.scan = HeadScan::default();
                 }
-                Poll::Ready(read)
+                this.poll_read_head(context, buffer)
             }
-            Poll::Pending => this.check_read(context),
+            Phase::Busy | Phase::Body => Pin::new(&mut this.io).poll_read(context, buffer),
+        };
+        if polled.is_pending() {
+            return this.check_read(context);
         }
+        match phase {
+            // A slow head is not excused by its bytes; a body is.
+            Phase::Idle => this.exchange.enter(Phase::Head),
+            Phase::Body => this.read.over(),
+            Phase::Head | Phase::Busy => {}
+        }
+        polled
     }
 }
 

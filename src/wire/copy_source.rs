@@ -45,8 +45,13 @@ impl CopySource {
         CopySource::parse(call.header("x-amz-copy-source").unwrap_or_default())
     }
 
+    /// The version that the request's source names; see `find`.
+    pub fn open(call: &Call) -> Result<ObjectVersion, S3Error> {
+        CopySource::of(call)?.find(call)
+    }
+
     /// The version to read: the caller may read it, and the request's conditions on it hold.
-    pub fn open(&self, call: &Call) -> Result<ObjectVersion, S3Error> {
+    pub fn find(&self, call: &Call) -> Result<ObjectVersion, S3Error> {
         let (action, version) = match &self.version_id {
             None => ("GetObject", VersionRef::Latest),
             Some(id) => {

@@ -15,6 +15,7 @@ mod copy_source;
 mod date;
 mod error;
 mod failure;
+mod framing;
 mod object_headers;
 mod ops;
 mod query;
@@ -24,6 +25,8 @@ mod response;
 mod route;
 mod service;
 mod settings;
+#[cfg(test)]
+mod tests;
 pub mod xml;
 
 pub use admin::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};

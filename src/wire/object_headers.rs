@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::date;
 use super::error::{S3Code, S3Error};
+use super::request::Call;
 use super::xml::{OBJECT_TAGS, check_tags};
 use crate::engine::{ObjectVersion, PutDone, Tags};
 use crate::hash::{StoredChecksum, base64_decode, base64_encode};
@@ -35,7 +36,11 @@ const STORAGE_CLASSES: [&str; 11] = [
 ];
 
 /// All that a request says of the object it makes: content headers, user metadata, storage class, tags.
-pub fn attributes(headers: &HeaderMap) -> Result<Attributes, S3Error> {
+pub fn attributes(call: &Call) -> Result<Attributes, S3Error> {
+    attributes_of(&call.headers)
+}
+
+fn attributes_of(headers: &HeaderMap) -> Result<Attributes, S3Error> {
     refuse_unsupported(headers)?;
     let text = |name: &HeaderName| header_text(headers, name);
     Ok(Attributes {
@@ -222,7 +227,7 @@ pub fn insert_checksum(headers: &mut HeaderMap, checksum: &StoredChecksum) {
 }
 
 /// What an upload is answered with.
-pub fn insert_put_done(headers: &mut HeaderMap, done: &PutDone) {
+pub fn insert_put_done(done: &PutDone, headers: &mut HeaderMap) {
     insert_etag(headers, &done.etag);
     insert_version_id(headers, done.version_id.as_deref());
     if let Some(checksum) = &done.checksum {
@@ -289,19 +294,19 @@ mod tests {
             (b"=?broken", "=?broken", "=?broken"),
             (b"=?UTF-8?B?!!?=", "=?UTF-8?B?!!?=", "=?UTF-8?B?!!?="),
         ] {
-            let attributes = attributes(&headers(&[("x-amz-meta-a", sent)])).unwrap();
+            let attributes = attributes_of(&headers(&[("x-amz-meta-a", sent)])).unwrap();
             assert_eq!(attributes.user_metadata["a"], kept);
             assert_eq!(metadata_value(kept).unwrap(), given);
         }
-        let twice = attributes(&headers(&[("x-amz-meta-a", b"1"), ("x-amz-meta-a", b"2")])).unwrap();
+        let twice = attributes_of(&headers(&[("x-amz-meta-a", b"1"), ("x-amz-meta-a", b"2")])).unwrap();
         assert_eq!(twice.user_metadata["a"], "1,2");
     }
 
     #[test]
     fn metadata_is_limited_by_names_and_values_together() {
         let fits = vec![b'x'; limits::USER_METADATA_BYTES_MAX - 1];
-        assert!(attributes(&headers(&[("x-amz-meta-a", &fits)])).is_ok());
-        let error = attributes(&headers(&[("x-amz-meta-ab", &fits)])).unwrap_err();
+        assert!(attributes_of(&headers(&[("x-amz-meta-a", &fits)])).is_ok());
+        let error = attributes_of(&headers(&[("x-amz-meta-ab", &fits)])).unwrap_err();
         assert_eq!(error.code, S3Code::MetadataTooLarge);
     }
 
@@ -322,7 +327,7 @@ mod tests {
             ("x-amz-tagging", "a=1&b=2", None),
             ("x-amz-tagging", "a=1&a=2", Some(S3Code::InvalidTag)),
         ] {
-            let got = attributes(&headers(&[(name, value.as_bytes())]));
+            let got = attributes_of(&headers(&[(name, value.as_bytes())]));
             assert_eq!(got.err().map(|error| error.code), code, "{name}: {value}");
         }
     }
@@ -335,7 +340,7 @@ mod tests {
             ("aws-chunked,gzip", Some("gzip")),
             ("gzip, aws-chunked", Some("gzip")),
         ] {
-            let attributes = attributes(&headers(&[("content-encoding", sent.as_bytes())])).unwrap();
+            let attributes = attributes_of(&headers(&[("content-encoding", sent.as_bytes())])).unwrap();
             assert_eq!(attributes.content_encoding.as_deref(), kept, "{sent}");
         }
     }

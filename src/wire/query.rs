@@ -37,10 +37,6 @@ impl Query {
         self.get(name).filter(|value| !value.is_empty())
     }
 
-    pub fn pairs(&self) -> &[(String, String)] {
-        &self.pairs
-    }
-
     pub fn into_pairs(self) -> Vec<(String, String)> {
         self.pairs
     }

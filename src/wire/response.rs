@@ -14,6 +14,8 @@ use super::admin::{AdminAnswer, AdminBody};
 use super::connection::ExchangeGuard;
 use crate::engine::{EngineError, ObjectReader};
 
+pub use super::object_headers::insert_put_done as put_done;
+
 pub type Response = http::Response<ResponseBody>;
 
 /// An empty response of the status.
@@ -43,13 +45,15 @@ pub fn stream(content_type: &'static str, pieces: Pin<Box<dyn Stream<Item = Byte
 }
 
 pub(super) fn admin(answer: AdminAnswer) -> Response {
-    let body = match answer.body {
-        AdminBody::Bytes(bytes) => ResponseBody::Bytes(bytes),
-        AdminBody::Stream(pieces) => ResponseBody::Stream(pieces),
+    let mut response = match answer.body {
+        AdminBody::Stream(pieces) => stream(answer.content_type, pieces),
+        AdminBody::Bytes(bytes) => {
+            let mut response = Response::new(ResponseBody::Bytes(bytes));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+            response
+        }
     };
-    let mut response = Response::new(body);
     *response.status_mut() = answer.status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     response
 }
 

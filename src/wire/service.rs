@@ -134,13 +134,17 @@ impl Service {
         let guard = exchange.begin();
         let request_id = self.request_id();
         let (head, incoming) = request.into_parts();
+        let contradicts = exchange.head_contradicts();
         let raw = RawBody::incoming(incoming, exchange);
         let resource = head.uri.path().to_owned();
         let shared = head.headers.contains_key(header::ORIGIN).then(|| (head.method.clone(), head.headers.clone()));
         let waits_for_continue = head.headers.contains_key(header::EXPECT);
         let parts = Parts { head, peer, secure, request_id };
         let request_id = parts.request_id.clone();
-        let handled = AssertUnwindSafe(self.handle(parts, raw.clone())).catch_unwind().await;
+        let handled = match contradicts {
+            true => Ok(Err(S3Error::with(S3Code::InvalidRequest, "The request says twice how long its body is"))),
+            false => AssertUnwindSafe(self.handle(parts, raw.clone())).catch_unwind().await,
+        };
         let (mut response, failed) = match handled {
             Ok(Ok(response)) => (response, false),
             Ok(Err(error)) => {
@@ -153,6 +157,9 @@ impl Service {
             }
         };
         // A client that still sends would not see the answer. One that waits to be told to send must not be told.
+        if contradicts {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if failed && raw.may_discard(waits_for_continue) {
             raw.discard().await;
         }

@@ -6,13 +6,13 @@
 
 mod canonical;
 mod claim;
-mod signing;
+pub(super) mod signing;
 #[cfg(test)]
 mod tests;
 
 use http::HeaderMap;
 
-use self::canonical::Signed;
+pub(super) use self::canonical::Signed;
 use self::claim::Claim;
 pub use self::signing::ChunkSigner;
 use self::signing::SigningKeys;

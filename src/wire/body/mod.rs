@@ -8,6 +8,7 @@ mod chunked;
 mod tests;
 
 use std::cell::RefCell;
+#[cfg(test)]
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -35,7 +36,8 @@ pub enum RawBody {
         incoming: Rc<RefCell<Incoming>>,
         exchange: Rc<Exchange>,
     },
-    /// At hand: a body that was read before.
+    /// At hand.
+    #[cfg(test)]
     Given(VecDeque<Bytes>),
 }
 
@@ -46,6 +48,7 @@ impl RawBody {
 
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         match self {
+            #[cfg(test)]
             RawBody::Given(pieces) => Ok(pieces.pop_front()),
             RawBody::Incoming { incoming, exchange } => {
                 let _waits = exchange.wait_for_body();
@@ -57,6 +60,7 @@ impl RawBody {
     /// Whether the client sends, or has been told to send (it waits for that if it said `Expect: 100-continue`).
     pub fn may_discard(&self, waits_for_continue: bool) -> bool {
         match self {
+            #[cfg(test)]
             RawBody::Given(_) => false,
             RawBody::Incoming { incoming, exchange } => {
                 !incoming.borrow().is_end_stream() && (!waits_for_continue || exchange.body_was_wanted())

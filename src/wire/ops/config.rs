@@ -118,6 +118,13 @@ pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
             document.text("ObjectLockEnabled", "Enabled");
             document
         }
+        Operation::GetObjectLegalHold | Operation::GetObjectRetention => {
+            call.engine.head_object(&bucket, &call.key, call.version()?)?;
+            return Err(match bucket.object_lock {
+                true => S3Error::new(S3Code::NoSuchObjectLockConfiguration),
+                false => S3Error::with(S3Code::InvalidRequest, "Bucket is missing Object Lock Configuration"),
+            });
+        }
         Operation::GetBucketOwnershipControls => {
             let mut document = Document::new("OwnershipControls");
             document.inside("Rule", |document| document.text("ObjectOwnership", "BucketOwnerEnforced"));

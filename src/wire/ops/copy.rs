@@ -19,7 +19,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     headers::refuse_unsupported(&call.headers)?;
     let source = CopySource::of(call)?;
     let bucket = call.open_bucket()?;
-    let object = source.open(call)?;
+    let object = source.find(call)?;
     check_size(object.version.size)?;
     let source_version_id = object.version_id.clone();
     let copy = engine::CopyObject {
@@ -62,7 +62,7 @@ fn replaces(call: &Call, header: &str) -> Result<bool, S3Error> {
 fn attributes(call: &Call, source: &CopySource, object: &ObjectVersion) -> Result<Attributes, S3Error> {
     let replace_metadata = replaces(call, "x-amz-metadata-directive")?;
     let replace_tags = replaces(call, "x-amz-tagging-directive")?;
-    let of_request = headers::attributes(&call.headers)?;
+    let of_request = headers::attributes(call)?;
     let of_source = &object.version.attributes;
     let to_itself = source.bucket == call.bucket && source.key == call.key && source.version_id.is_none();
     let changes = replace_metadata

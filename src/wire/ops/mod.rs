@@ -10,9 +10,9 @@
 //! - `?` turns EngineError, MetaError, PoolError and BodyError into their S3 errors; others are
 //!   `S3Error::new(S3Code::X)`, `S3Error::with(S3Code::X, "message")`, `.field("Name", value)`, or
 //!   `S3Error::argument(name, value, message)`.
-//! - Headers: `object_headers::attributes(&call.headers)?` (content headers, user metadata, storage class, tags; refuses
+//! - Headers: `object_headers::attributes(call)?` (content headers, user metadata, storage class, tags; refuses
 //!   what we cannot honour), `object_headers::parse_tagging`, `conditions::write_condition(&call.headers)?`,
-//!   `CopySource::of(call)?.open(call)?` (authorised, conditions checked), `object_headers::insert_put_done`,
+//!   `CopySource::open(call)?` (authorised, conditions checked), `response::put_done(&done, headers)`,
 //!   `date::http(ms)`, `date::iso(ms)`, `call.require_length()?` (411).
 //! - Browser forms: `call.authenticate_form(credential, policy, signature)?`, then `call.authorize(…)`.
 //!
@@ -29,6 +29,8 @@ mod multipart;
 mod object;
 mod post;
 mod tagging;
+#[cfg(test)]
+mod tests;
 
 use super::error::S3Error;
 use super::request::Call;
@@ -76,6 +78,8 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         | Operation::GetBucketWebsite
         | Operation::GetBucketReplication
         | Operation::GetObjectLockConfiguration
+        | Operation::GetObjectLegalHold
+        | Operation::GetObjectRetention
         | Operation::GetBucketOwnershipControls
         | Operation::GetBucketLogging
         | Operation::GetBucketAccelerateConfiguration

@@ -23,7 +23,7 @@ use crate::xml::Document;
 
 pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
-    let attributes = object_headers::attributes(&call.headers)?;
+    let attributes = object_headers::attributes(call)?;
     let checksum = announced_checksum(call)?;
     let create = CreateUpload { bucket, key: call.key.clone(), attributes, checksum, requester: call.requester() };
     let upload_id = call.engine.create_upload(create).await?;
@@ -90,6 +90,7 @@ fn part_number(call: &Call) -> Result<u32, S3Error> {
 }
 
 pub async fn upload_part(call: &mut Call) -> Result<Response, S3Error> {
+    object_headers::refuse_unsupported(&call.headers)?;
     let number = part_number(call)?;
     let upload = open_upload(call)?;
     let expected = part_digests(call.expected_digests()?, &upload)?;
@@ -97,7 +98,7 @@ pub async fn upload_part(call: &mut Call) -> Result<Response, S3Error> {
     let mut body = call.take_body();
     let done = call.engine.upload_part(part, &mut body).await?;
     let mut response = response::empty(StatusCode::OK);
-    object_headers::insert_put_done(response.headers_mut(), &done);
+    object_headers::insert_put_done(&done, response.headers_mut());
     Ok(response)
 }
 
@@ -118,10 +119,11 @@ fn part_digests(mut expected: ExpectedDigests, upload: &Upload) -> Result<Expect
     }
 }
 
-pub async fn upload_part_copy(call: &mut Call) -> Result<Response, S3Error> {
+pub async fn upload_part_copy(call: &Call) -> Result<Response, S3Error> {
+    object_headers::refuse_unsupported(&call.headers)?;
     let number = part_number(call)?;
     let upload = open_upload(call)?;
-    let source = CopySource::of(call)?.open(call)?;
+    let source = CopySource::open(call)?;
     let range = copy_range(call.header("x-amz-copy-source-range"), source.version.size)?;
     let part = UploadPart { upload, number, size_hint: None, expected: ExpectedDigests::default() };
     let done = call.engine.upload_part_copy(part, &source, range).await?;
@@ -350,7 +352,7 @@ fn completed(call: &Call, done: &PutDone) -> Response {
         document.text("ChecksumType", checksum.kind.as_str());
     }
     let mut response = response::xml(document.finish());
-    object_headers::insert_put_done(response.headers_mut(), done);
+    object_headers::insert_put_done(done, response.headers_mut());
     response.headers_mut().remove(header::ETAG);
     response
 }

@@ -27,7 +27,7 @@ pub async fn put(call: &mut Call) -> Result<Response, S3Error> {
     let put = PutObject {
         bucket,
         key: call.key.clone(),
-        attributes: headers::attributes(&call.headers)?,
+        attributes: headers::attributes(call)?,
         size_hint: call.body_length,
         expected: call.expected_digests()?,
         condition: write_condition(&call.headers)?,
@@ -37,7 +37,7 @@ pub async fn put(call: &mut Call) -> Result<Response, S3Error> {
     let mut body = call.take_body();
     let done = call.engine.put_object(put, &mut body).await?;
     let mut response = response::empty(StatusCode::OK);
-    headers::insert_put_done(response.headers_mut(), &done);
+    response::put_done(&done, response.headers_mut());
     Ok(response)
 }
 

@@ -163,11 +163,14 @@ mod tests {
         <CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>DELETE</AllowedMethod></CORSRule>\
         </CORSConfiguration>";
 
+    /// Origin, method, request headers; the rule that decides and the origin it allows.
+    type Case = (&'static str, &'static str, &'static [&'static str], Option<(usize, &'static str)>);
+
     #[test]
     fn the_first_rule_that_fits_decides() {
         let configuration = CorsConfiguration::parse(RULES.as_bytes()).expect("valid");
         assert_eq!(CorsConfiguration::parse(configuration.to_xml().as_bytes()), Ok(configuration.clone()));
-        let cases: [(&str, &str, &[&str], Option<(usize, &str)>); 11] = [
+        let cases: [Case; 11] = [
             ("foo.suffix", "GET", &[], Some((0, "foo.suffix"))),
             ("suffix", "GET", &[], Some((0, "suffix"))),
             ("foo.suffix", "PUT", &[], None),

@@ -86,7 +86,7 @@ mod tests {
         format!("<Tag><Key>{key}</Key><Value>{value}</Value></Tag>")
     }
 
-    fn parse(tags: &str) -> Result<BTreeMap<String, String>, &'static str> {
+    fn parse(tags: &str) -> Result<BTreeMap<String, String>, S3Code> {
         let document = format!("<Tagging><TagSet>{tags}</TagSet></Tagging>");
         parse_tagging(document.as_bytes(), OBJECT_TAGS).map_err(|error| error.code())
     }

@@ -90,12 +90,9 @@ impl<'b> FormReader<'b> {
             let line = String::from_utf8(line.to_vec()).map_err(|_| malformed("a part's head is not UTF-8"))?;
             let (name, value) =
                 line.split_once(':').ok_or_else(|| malformed("a part's head has a line without `:`"))?;
-            match name.trim().to_ascii_lowercase().as_str() {
-                "content-disposition" => {
-                    head.name = parameter(value, "name").unwrap_or_default().to_ascii_lowercase();
-                    head.filename = parameter(value, "filename");
-                }
-                _ => {}
+            if name.trim().eq_ignore_ascii_case("content-disposition") {
+                head.name = parameter(value, "name").unwrap_or_default().to_ascii_lowercase();
+                head.filename = parameter(value, "filename");
             }
         }
         if head.name.is_empty() { Err(malformed("a part has no name")) } else { Ok(head) }

@@ -45,7 +45,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     call.authorize("PutObject", &call.bucket, &key)?;
     let bucket = call.open_bucket()?;
     take_headers(call, &form)?;
-    let mut attributes = object_headers::attributes(&call.headers)?;
+    let mut attributes = object_headers::attributes(call)?;
     if let Some(document) = form.get("tagging") {
         attributes.tags = parse_tagging(document.as_bytes(), OBJECT_TAGS)?;
     }
@@ -188,7 +188,7 @@ fn answer(call: &Call, form: &Form, key: &str, done: &PutDone) -> Result<Respons
     if let (false, Ok(location)) = (headers.contains_key(header::LOCATION), HeaderValue::from_str(&location)) {
         headers.insert(header::LOCATION, location);
     }
-    object_headers::insert_put_done(headers, done);
+    object_headers::insert_put_done(done, headers);
     Ok(response)
 }
 
