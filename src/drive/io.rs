@@ -37,10 +37,25 @@ pub struct Block {
 #[derive(Debug)]
 enum Request {
     /// With `sync`, the ticket is settled once this and everything before it is on stable storage.
-    Write { block: Block, sync: bool, ticket: Ticket },
-    Read { segment: u32, offset: u64, length: usize, reply: oneshot::Sender<io::Result<Vec<u8>>> },
-    Punch { segment: u32, offset: u64, length: u64 },
-    Remove { segment: u32 },
+    Write {
+        block: Block,
+        sync: bool,
+        ticket: Ticket,
+    },
+    Read {
+        segment: u32,
+        offset: u64,
+        length: usize,
+        reply: oneshot::Sender<io::Result<Vec<u8>>>,
+    },
+    Punch {
+        segment: u32,
+        offset: u64,
+        length: u64,
+    },
+    Remove {
+        segment: u32,
+    },
     Stop,
 }
 
@@ -70,8 +85,8 @@ impl Health {
 }
 
 impl Drive {
-    /// Starts the drive's thread. The caller has checked the label.
-    pub fn start(slot: usize, storage: Arc<dyn Storage>) -> Result<Drive, DriveFault> {
+    /// Starts the drive's thread. The caller has checked the label; new segments get `segment_bytes` of space.
+    pub fn start(slot: usize, storage: Arc<dyn Storage>, segment_bytes: u64) -> Result<Drive, DriveFault> {
         let place = storage.describe();
         let fault = |source| DriveFault::Io { place: place.clone(), source };
         if !storage.exists(SEGMENTS_DIR).map_err(fault)? {
@@ -79,13 +94,12 @@ impl Drive {
             storage.sync_dir("").map_err(fault)?;
         }
         let (queue, requests) = crossbeam_channel::bounded(limits::DRIVE_QUEUE_MAX);
-        let segments = Arc::new(Segments::new(storage.clone()));
+        let segments = Arc::new(Segments::new(storage.clone(), segment_bytes));
         let health = Arc::new(Health::default());
-        let mut worker = Worker { slot, segments: segments.clone(), health: health.clone(), requests, dirty: Dirty::default() };
-        let thread = std::thread::Builder::new()
-            .name(format!("drive-{slot}"))
-            .spawn(move || worker.run())
-            .map_err(fault)?;
+        let mut worker =
+            Worker { slot, segments: segments.clone(), health: health.clone(), requests, dirty: Dirty::default() };
+        let thread =
+            std::thread::Builder::new().name(format!("drive-{slot}")).spawn(move || worker.run()).map_err(fault)?;
         Ok(Drive { slot, storage, segments, queue, health, thread: Mutex::new(Some(thread)) })
     }
 
@@ -116,6 +130,12 @@ impl Drive {
 
     pub fn space(&self) -> io::Result<Space> {
         self.storage.space()
+    }
+
+    /// Whether so little is left that even small writes to the metadata must be deletes.
+    pub fn is_full(&self) -> io::Result<bool> {
+        let space = self.storage.space()?;
+        Ok(space.available < segment::reserve(space) / 2)
     }
 
     pub fn segment_numbers(&self) -> io::Result<Vec<u32>> {

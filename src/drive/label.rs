@@ -40,8 +40,14 @@ pub struct Label {
     pub drives: Vec<String>,
     /// Slots whose copy of the metadata is current.
     pub copies: Vec<usize>,
-    /// Counts the changes of this label's pool-wide part.
+    /// Counts the changes of this label's pool-wide part. 0: the pool is being made and holds nothing yet.
     pub epoch: u64,
+    /// Slots that may lack blocks; empty once a census has proved them whole.
+    #[serde(default)]
+    pub rebuilding: Vec<usize>,
+    /// Segment numbers up to this one may have been used.
+    #[serde(default)]
+    pub segments_reserved: u32,
 }
 
 #[derive(Deserialize)]
@@ -50,8 +56,20 @@ struct FormatOnly {
 }
 
 impl Label {
+    /// A label of a pool in the making.
     pub fn new(pool: String, slot: usize, data: u8, parity: u8, drives: Vec<String>, copies: Vec<usize>) -> Label {
-        Label { format: FORMAT, pool, slot, data, parity, drives, copies, epoch: 1 }
+        Label {
+            format: FORMAT,
+            pool,
+            slot,
+            data,
+            parity,
+            drives,
+            copies,
+            epoch: 0,
+            rebuilding: vec![],
+            segments_reserved: 0,
+        }
     }
 
     /// Seed of the pool's block checksums.

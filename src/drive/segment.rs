@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, RwLock};
 
 use crate::limits;
-use crate::seam::{OpenMode, Storage, StorageFile};
+use crate::seam::{OpenMode, Space, Storage, StorageFile};
 
 /// Folder of the segment files below a drive's root.
 pub const SEGMENTS_DIR: &str = "segments";
@@ -14,12 +14,13 @@ pub const SEGMENTS_DIR: &str = "segments";
 #[derive(Debug)]
 pub(super) struct Segments {
     storage: Arc<dyn Storage>,
+    segment_bytes: u64,
     open: RwLock<HashMap<u32, Arc<dyn StorageFile>>>,
 }
 
 impl Segments {
-    pub fn new(storage: Arc<dyn Storage>) -> Segments {
-        Segments { storage, open: RwLock::default() }
+    pub fn new(storage: Arc<dyn Storage>, segment_bytes: u64) -> Segments {
+        Segments { storage, segment_bytes, open: RwLock::default() }
     }
 
     /// The segment's file, which must exist.
@@ -37,8 +38,12 @@ impl Segments {
         match self.file(segment) {
             Ok(file) => Ok((file, false)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let space = self.storage.space()?;
+                if space.available < self.segment_bytes + reserve(space) {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
                 let file = self.storage.open(&path(segment), OpenMode::CreateNew)?;
-                if let Err(error) = file.allocate(0, limits::SEGMENT_BYTES) {
+                if let Err(error) = file.allocate(0, self.segment_bytes) {
                     self.storage.remove(&path(segment))?;
                     return Err(error);
                 }
@@ -70,6 +75,11 @@ impl Segments {
         }
         open.insert(segment, file);
     }
+}
+
+/// Bytes of a drive that uploads leave to the metadata.
+pub(super) fn reserve(space: Space) -> u64 {
+    limits::FULL_RESERVE_BYTES.min(space.total / limits::FULL_RESERVE_PART)
 }
 
 /// Path of a segment below the drive's root.

@@ -7,13 +7,15 @@ mod bucket;
 mod ingest;
 mod model;
 mod multipart;
+mod open;
 mod read;
 mod write;
 
 pub use bucket::check_bucket_name;
 pub use model::*;
+pub use open::open_meta;
 pub use read::{ObjectReader, version_id};
-pub use write::check_condition;
+pub use crate::meta::check_condition;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::hash;
 use crate::meta::{
-    self, Attributes, Bucket, EtagCondition, EventName, MetaError, NewVersion, Requester, Version, VersionRef,
+    self, Attributes, Bucket, EventName, MetaError, NewVersion, Requester, VersionRef,
     WriteCondition,
 };
 
@@ -83,7 +83,7 @@ impl Engine {
             return Ok(());
         }
         let current = self.current(bucket, key)?;
-        check_condition(condition, current.as_ref())?;
+        meta::check_condition(condition, current.as_ref())?;
         Ok(())
     }
 
@@ -139,25 +139,4 @@ struct Upload<'a> {
     condition: WriteCondition,
     event: EventName,
     requester: Requester,
-}
-
-/// S3's write conditions against the newest version (`None`: absent, or a delete marker).
-pub fn check_condition(condition: &WriteCondition, current: Option<&Version>) -> Result<(), MetaError> {
-    let matches = |wanted: &EtagCondition| match (wanted, current) {
-        (_, None) => false,
-        (EtagCondition::Any, Some(_)) => true,
-        (EtagCondition::OneOf(etags), Some(version)) => etags.contains(&version.etag),
-    };
-    if let Some(wanted) = &condition.if_match {
-        if current.is_none() {
-            return Err(MetaError::NoSuchKey);
-        }
-        if !matches(wanted) {
-            return Err(MetaError::ConditionFailed);
-        }
-    }
-    if condition.if_none_match.as_ref().is_some_and(matches) {
-        return Err(MetaError::ConditionFailed);
-    }
-    Ok(())
 }

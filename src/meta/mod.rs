@@ -1,16 +1,37 @@
 //! Metadata: the only place with SQL. A commit here is what makes a version visible and durable.
 //!
 //! One writer thread owns the write connection and commits in groups: many mutations, one transaction, one sync round.
-//! Each thread that reads has a `Reader` of its own. The database is mirrored to m+1 drives.
+//! Each thread that reads has a `Reader` of its own. The database is mirrored to m+1 drives. Layout: FORMAT.md.
+//! Absent here: HTTP, hashes of bodies, the bytes of extents, and any decision about what an event leads to.
 
+mod bucket;
+mod change;
+mod checkpoint;
+mod files;
+mod list;
+mod log;
 mod model;
+mod object;
+mod open;
 mod outbox;
 mod reader;
+mod repair;
+mod row;
+mod schema;
+mod space;
+mod upload;
+mod vfs;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use model::*;
+pub use object::check_condition;
 pub use outbox::*;
 pub use reader::Reader;
+pub use space::{ExtentCursor, ExtentPage, Garbage, HealTask, ReferredExtents};
+pub use upload::CompletedUpload;
 
 use std::sync::Arc;
 
@@ -31,6 +52,8 @@ pub enum MetaError {
     NoSuchVersion,
     #[error("no such upload")]
     NoSuchUpload,
+    #[error("a part was replaced or removed meanwhile; list the parts and complete the upload again")]
+    PartChanged,
     #[error("a condition of the request does not hold")]
     ConditionFailed,
     #[error("too many changes are waiting; try again")]
@@ -43,101 +66,106 @@ pub enum MetaError {
     Damaged(String),
 }
 
+impl From<rusqlite::Error> for MetaError {
+    fn from(error: rusqlite::Error) -> MetaError {
+        use rusqlite::ErrorCode;
+        if error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_DATA) {
+            return MetaError::Damaged("a page has a wrong checksum in every copy".to_owned());
+        }
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => MetaError::Full,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => MetaError::Damaged(error.to_string()),
+            Some(_) => MetaError::Unavailable(error.to_string()),
+            // Not SQLite's word but a column that does not hold what this program writes.
+            None => MetaError::Damaged(error.to_string()),
+        }
+    }
+}
+
 /// One place of the mirrored database.
 #[derive(Debug, Clone)]
 pub struct Copy {
     pub slot: usize,
     pub storage: Arc<dyn Storage>,
-    /// What the labels say: this copy missed no acknowledged commit.
+    /// What the labels say: this copy missed no acknowledged commit. Never true for a drive that joins a pool that has
+    /// been used: with no database on any drive, a current copy means that the pool is new.
     pub current: bool,
 }
 
-/// Called with the slot of a copy that failed, before any commit that it misses is acknowledged.
+/// Called with the slot of a copy that failed, before any commit that it misses is acknowledged. Any thread that uses the
+/// metadata may call it; it records the failure in the labels before it returns, and does not use the metadata.
 pub type OnCopyFailed = Arc<dyn Fn(usize) + Send + Sync>;
 
 /// Handle to the metadata; cheap to clone, for any thread.
 #[derive(Debug, Clone)]
 pub struct Meta {
     writer: writer::WriterHandle,
+    database: Arc<open::Database>,
+    /// Only its clock is used: to stamp what callers give no time for.
+    world: World,
 }
 
 impl Meta {
     /// Opens the database from its copies, repairing those that are behind; creates it where none exists.
     /// `pool_id` is kept in the database and compared: a foreign one is refused.
-    pub fn open(_copies: Vec<Copy>, _pool_id: &str, _on_copy_failed: OnCopyFailed, _world: World) -> Result<Meta, MetaError> {
-        todo!("meta")
+    pub fn open(
+        copies: Vec<Copy>,
+        pool_id: &str,
+        on_copy_failed: OnCopyFailed,
+        world: World,
+    ) -> Result<Meta, MetaError> {
+        let database = Arc::new(repair::open_copies(copies, pool_id, on_copy_failed, world.clone())?);
+        let connection = open::connect(&database)?;
+        schema::check(&connection, pool_id)?;
+        let checkpointer = checkpoint::Checkpointer::start(open::connect(&database)?, database.clone())?;
+        let writer = writer::WriterHandle::start(connection, checkpointer, database.clone())?;
+        Ok(Meta { writer, database, world })
+    }
+
+    /// Slots whose copies are complete: what the labels are to say. After `open` these are all copies that could be
+    /// repaired; later, those that have not failed.
+    pub fn current_copies(&self) -> Vec<usize> {
+        self.database.current_slots()
     }
 
     /// `listener` is called on the writer's thread after each group commit that wrote to the outbox; it must not block.
-    pub fn listen(&self, _listener: Arc<dyn Fn() + Send + Sync>) {
-        todo!("meta")
+    pub fn listen(&self, listener: Arc<dyn Fn() + Send + Sync>) {
+        self.writer.listen(listener);
     }
 
     /// A small named value that belongs to the whole pool (keys, cursors); `None` removes it.
-    pub async fn set_property(&self, _name: String, _value: Option<String>) -> Result<(), MetaError> {
-        todo!("meta")
+    pub async fn set_property(&self, name: String, value: Option<String>) -> Result<(), MetaError> {
+        self.writer
+            .write(move |group| {
+                outbox::write_property(group, &name, value.as_deref())
+            })
+            .await
     }
 
     /// A read connection for the calling thread.
     pub fn reader(&self) -> Result<Reader, MetaError> {
-        todo!("meta")
+        Reader::open(&self.database)
     }
 
-    pub async fn create_bucket(&self, _name: String, _region: String, _object_lock: bool, _now_ms: i64) -> Result<(), MetaError> {
-        todo!("meta")
-    }
-    pub async fn delete_bucket(&self, _name: String) -> Result<(), MetaError> {
-        todo!("meta")
-    }
-    pub async fn set_versioning(&self, _bucket: BucketId, _state: Versioning) -> Result<(), MetaError> {
-        todo!("meta")
-    }
-    /// Sets or, with `None`, removes a configuration document. `watched` changes only with a notification document.
-    pub async fn set_bucket_config(&self, _bucket: BucketId, _kind: BucketConfig, _document: Option<String>, _watched: Option<bool>) -> Result<(), MetaError> {
-        todo!("meta")
-    }
-
-    /// Commits a version with its change; what it replaces goes to reclaim in the same transaction.
-    pub async fn put_version(&self, _version: NewVersion) -> Result<Committed, MetaError> {
-        todo!("meta")
-    }
-    /// Deletes or marks; deleting what is not there succeeds, as in S3.
-    pub async fn delete_version(&self, _delete: DeleteVersion) -> Result<Deleted, MetaError> {
-        todo!("meta")
-    }
-    /// Replaces a version's tags, with the change. (Content and modification time stay.)
-    pub async fn set_tags(&self, _bucket: BucketId, _key: String, _version: VersionRef, _tags: std::collections::BTreeMap<String, String>, _now_ms: i64, _requester: Requester) -> Result<Committed, MetaError> {
-        todo!("meta")
-    }
-
-    pub async fn create_upload(&self, _upload: Upload) -> Result<(), MetaError> {
-        todo!("meta")
-    }
-    /// Adds or replaces a part; a replaced part's bytes go to reclaim.
-    pub async fn put_part(&self, _bucket: BucketId, _upload_id: String, _part: Part) -> Result<(), MetaError> {
-        todo!("meta")
-    }
-    /// Turns an upload into a version: the chosen parts' bodies become the version's, the others go to reclaim.
-    /// `version.body` holds the concatenated extents of the chosen parts; `parts` are their numbers and etags, checked again here.
-    pub async fn complete_upload(&self, _upload_id: String, _parts: Vec<(u32, String)>, _version: NewVersion) -> Result<Committed, MetaError> {
-        todo!("meta")
-    }
-    pub async fn abort_upload(&self, _bucket: BucketId, _key: String, _upload_id: String) -> Result<(), MetaError> {
-        todo!("meta")
-    }
-
-    /// Finishes queued commits, checkpoints and stops the writer thread.
+    /// Finishes queued commits, checkpoints and stops the writer thread. The files are released when the last `Meta`
+    /// and `Reader` are gone.
     pub fn close(&self) {
-        todo!("meta")
+        self.writer.stop();
     }
 }
 
-/// The text by which S3 clients know a version.
-pub fn version_id_text(_sequence: Sequence) -> String {
-    todo!("meta")
+/// The text by which S3 clients know a version: its sequence in 16 hexadecimal digits.
+pub fn version_id_text(sequence: Sequence) -> String {
+    format!("{:016x}", sequence.0)
 }
 
 /// Reads a version id; `None` when it was never one of ours. `null` is `VersionRef::Null`.
-pub fn parse_version_id(_text: &str) -> Option<VersionRef> {
-    todo!("meta")
+pub fn parse_version_id(text: &str) -> Option<VersionRef> {
+    if text == "null" {
+        return Some(VersionRef::Null);
+    }
+    let digits = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let number =
+        u64::from_str_radix(text, 16).ok().filter(|number| digits && (1..=i64::MAX as u64).contains(number))?;
+    Some(VersionRef::Exact(Sequence(number)))
 }

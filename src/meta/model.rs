@@ -161,8 +161,9 @@ pub struct Requester {
     pub request_id: String,
 }
 
-/// An internal fact of the change log: written in the transaction of the version it speaks of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An internal fact of the change log: written in the transaction of the version it speaks of. Stored as JSON within an
+/// invocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// The version's own number; orders all changes, and is the sequencer of the event record.
     pub sequence: Sequence,
@@ -251,7 +252,7 @@ pub struct Part {
     pub body: Body,
 }
 
-/// One line of a listing of current objects.
+/// One line of a listing of current objects. The versions of listings come without their bodies (an empty inline one).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listed {
     Object(Box<Version>),
@@ -308,6 +309,7 @@ pub struct UploadsQuery {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a page has a thousand of them at most, and nearly all are uploads")]
 pub enum ListedUpload {
     Upload(Upload),
     CommonPrefix(String),

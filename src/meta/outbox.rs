@@ -1,7 +1,22 @@
 //! The outbox: changes that no rule was applied to yet, invocations that are not finished, publications that are not
 //! acknowledged. What is here survives everything that the versions survive.
 
-use super::{Change, Meta, MetaError, Reader, Sequence};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::row::{json, json_column, key_column};
+use super::writer::Group;
+use super::{BucketId, Change, EventName, Meta, MetaError, Reader, Sequence};
+
+/// Tables beside `change`, which belongs to the versions.
+pub(super) const TABLES: &str = "
+CREATE TABLE invocation(
+    id INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL, rule TEXT NOT NULL, hook TEXT NOT NULL,
+    change TEXT NOT NULL, state INTEGER NOT NULL, attempts INTEGER NOT NULL, next_ms INTEGER NOT NULL, last_error TEXT);
+CREATE INDEX invocation_by_state ON invocation(state, id);
+CREATE TABLE publication(
+    id INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
+    qos INTEGER NOT NULL, retain INTEGER NOT NULL, priority INTEGER NOT NULL, expires_ms INTEGER);
+";
 
 /// A hook's work on one change, to be queued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +95,8 @@ pub struct OutboxUpdate {
     pub acknowledged: Vec<i64>,
     /// Publications that policy drops (expired, overflow); they are removed and counted.
     pub dropped: Vec<i64>,
+    /// Named values to be written (`None`: removed) with the rest: a hook's state.
+    pub properties: Vec<(String, Option<String>)>,
 }
 
 /// Sizes of the outbox.
@@ -94,30 +111,300 @@ pub struct OutboxStats {
     pub dropped: u64,
 }
 
+/// What is counted as it is written, so that nobody has to scan for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tally {
+    Changes,
+    Pending,
+    Dead,
+    Publications,
+    PublicationBytes,
+    Dropped,
+    HealTasks,
+}
+
+const TALLIES: [Tally; 7] = [
+    Tally::Changes,
+    Tally::Pending,
+    Tally::Dead,
+    Tally::Publications,
+    Tally::PublicationBytes,
+    Tally::Dropped,
+    Tally::HealTasks,
+];
+
+impl Tally {
+    /// Row of the `state` table.
+    fn name(self) -> &'static str {
+        match self {
+            Tally::Changes => "count-changes",
+            Tally::Pending => "count-pending",
+            Tally::Dead => "count-dead",
+            Tally::Publications => "count-publications",
+            Tally::PublicationBytes => "count-publication-bytes",
+            Tally::Dropped => "count-dropped",
+            Tally::HealTasks => "count-heal",
+        }
+    }
+
+    pub fn read(self, connection: &Connection) -> Result<u64, MetaError> {
+        let mut statement = connection.prepare_cached("SELECT value FROM state WHERE name = ?1")?;
+        let count: i64 = statement.query_row([self.name()], |row| row.get(0))?;
+        u64::try_from(count).map_err(|_| MetaError::Damaged(format!("{} is {count}", self.name())))
+    }
+}
+
+/// What a mutation, or a group of them, adds to the counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts([i64; TALLIES.len()]);
+
+impl Counts {
+    pub fn create(connection: &Connection) -> Result<(), MetaError> {
+        let mut insert = connection.prepare("INSERT INTO state VALUES(?1, 0)")?;
+        TALLIES.iter().try_for_each(|tally| insert.execute([tally.name()]).map(|_| ()))?;
+        Ok(())
+    }
+
+    pub fn add(&mut self, tally: Tally, delta: i64) {
+        self.0[tally as usize] += delta;
+    }
+
+    pub fn merge(&mut self, other: Counts) {
+        self.0.iter_mut().zip(other.0).for_each(|(count, delta)| *count += delta);
+    }
+
+    pub fn store(&self, connection: &Connection) -> Result<(), MetaError> {
+        for tally in TALLIES {
+            let delta = self.0[tally as usize];
+            if delta != 0 {
+                connection
+                    .prepare_cached("UPDATE state SET value = value + ?2 WHERE name = ?1")?
+                    .execute(params![tally.name(), delta])?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Meta {
     /// Applies one update; durable when this returns. Row ids that are gone already are passed over.
-    pub async fn update_outbox(&self, _update: OutboxUpdate) -> Result<(), MetaError> {
-        todo!("meta")
+    pub async fn update_outbox(&self, update: OutboxUpdate) -> Result<(), MetaError> {
+        self.writer
+            .write(move |group| {
+                consume(group, &update.consumed)?;
+                queue_invocations(group, &update.invocations)?;
+                settle_invocations(group, &update)?;
+                queue_publications(group, &update.publications)?;
+                remove_publications(group, &update.acknowledged)?;
+                let dropped = remove_publications(group, &update.dropped)?;
+                group.count(Tally::Dropped, dropped);
+                update.properties.iter().try_for_each(|(name, value)| write_property(group, name, value.as_deref()))
+            })
+            .await
     }
+}
+
+/// Writes or removes a named value.
+pub(super) fn write_property(group: &Group<'_>, name: &str, value: Option<&str>) -> Result<(), MetaError> {
+    let connection = group.connection();
+    match value {
+        Some(value) => {
+            connection.prepare_cached("INSERT OR REPLACE INTO property VALUES(?1, ?2)")?.execute([name, value])?
+        }
+        None => connection.prepare_cached("DELETE FROM property WHERE name = ?1")?.execute([name])?,
+    };
+    Ok(())
+}
+
+fn consume(group: &Group<'_>, sequences: &[Sequence]) -> Result<(), MetaError> {
+    let mut delete = group.connection().prepare_cached("DELETE FROM change WHERE sequence = ?1")?;
+    for sequence in sequences {
+        let deleted = delete.execute([sequence.0 as i64])?;
+        group.count(Tally::Changes, -(deleted as i64));
+    }
+    Ok(())
+}
+
+const PENDING: i64 = 0;
+const DEAD: i64 = 1;
+
+fn queue_invocations(group: &Group<'_>, invocations: &[NewInvocation]) -> Result<(), MetaError> {
+    let mut insert = group.connection().prepare_cached(
+        "INSERT INTO invocation(event_id, rule, hook, change, state, attempts, next_ms) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0)",
+    )?;
+    for invocation in invocations {
+        let NewInvocation { event_id, rule, hook, change } = invocation;
+        insert.execute(params![event_id, rule, hook, json(change), PENDING])?;
+        group.count(Tally::Pending, 1);
+        group.note_change();
+    }
+    Ok(())
+}
+
+/// Applies what became of invocations.
+fn settle_invocations(group: &Group<'_>, update: &OutboxUpdate) -> Result<(), MetaError> {
+    let connection = group.connection();
+    let mut delete = connection.prepare_cached("DELETE FROM invocation WHERE id = ?1 RETURNING state")?;
+    for id in &update.finished {
+        if let Some(state) = delete.query_row([id], |row| row.get::<_, i64>(0)).optional()? {
+            group.count(if state == PENDING { Tally::Pending } else { Tally::Dead }, -1);
+        }
+    }
+    let mut retry = connection.prepare_cached(
+        "UPDATE invocation SET attempts = ?2, next_ms = ?3, last_error = ?4 WHERE id = ?1 AND state = 0",
+    )?;
+    for (id, attempts, next_ms, error) in &update.retried {
+        retry.execute(params![id, attempts, next_ms, error])?;
+    }
+    let mut give_up = connection.prepare_cached(
+        "UPDATE invocation SET state = 1, attempts = ?2, last_error = ?3 WHERE id = ?1 AND state = 0",
+    )?;
+    for (id, attempts, error) in &update.dead {
+        let moved = give_up.execute(params![id, attempts, error])? as i64;
+        group.count(Tally::Pending, -moved);
+        group.count(Tally::Dead, moved);
+    }
+    let mut revive = connection
+        .prepare_cached("UPDATE invocation SET state = 0, attempts = 0, next_ms = 0 WHERE id = ?1 AND state = 1")?;
+    for id in &update.revived {
+        let moved = revive.execute([id])? as i64;
+        group.count(Tally::Pending, moved);
+        group.count(Tally::Dead, -moved);
+        if moved > 0 {
+            group.note_change();
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that a publication is counted with.
+fn counted_bytes(topic: usize, payload: usize) -> i64 {
+    (topic + payload) as i64
+}
+
+fn queue_publications(group: &Group<'_>, publications: &[NewPublication]) -> Result<(), MetaError> {
+    let mut insert = group.connection().prepare_cached(
+        "INSERT INTO publication(event_id, topic, payload, qos, retain, priority, expires_ms)
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    for publication in publications {
+        let NewPublication { event_id, topic, payload, qos, retain, priority, expires_ms } = publication;
+        insert.execute(params![event_id, topic, payload, qos, retain, priority, expires_ms])?;
+        group.count(Tally::Publications, 1);
+        group.count(Tally::PublicationBytes, counted_bytes(topic.len(), payload.len()));
+        group.note_change();
+    }
+    Ok(())
+}
+
+/// Removes publications; gives how many were there.
+fn remove_publications(group: &Group<'_>, ids: &[i64]) -> Result<i64, MetaError> {
+    let mut delete =
+        group.connection().prepare_cached("DELETE FROM publication WHERE id = ?1 RETURNING topic, length(payload)")?;
+    let mut removed = 0;
+    for id in ids {
+        let sizes =
+            |row: &Row<'_>| Ok(counted_bytes(row.get_ref(0)?.as_bytes()?.len(), row.get::<_, i64>(1)? as usize));
+        if let Some(bytes) = delete.query_row([id], sizes).optional()? {
+            removed += 1;
+            group.count(Tally::PublicationBytes, -bytes);
+        }
+    }
+    group.count(Tally::Publications, -removed);
+    Ok(removed)
 }
 
 impl Reader {
     /// Changes in order, from after `after`.
-    pub fn changes(&self, _after: Sequence, _limit: usize) -> Result<Vec<Change>, MetaError> {
-        todo!("meta")
+    pub fn changes(&self, after: Sequence, limit: usize) -> Result<Vec<Change>, MetaError> {
+        self.rows(
+            "SELECT sequence, event, time_ms, bucket, bucket_name, key, version_id, version, size, etag, requester
+             FROM change WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
+            params![after.0 as i64, limit as i64],
+            change_of,
+        )
     }
 
     /// Invocations of one state in order, from after row `after`.
-    pub fn invocations(&self, _state: InvocationState, _after: i64, _limit: usize) -> Result<Vec<StoredInvocation>, MetaError> {
-        todo!("meta")
+    pub fn invocations(
+        &self,
+        state: InvocationState,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<StoredInvocation>, MetaError> {
+        let code = match state {
+            InvocationState::Pending => PENDING,
+            InvocationState::Dead => DEAD,
+        };
+        self.rows(
+            "SELECT id, event_id, rule, hook, change, attempts, next_ms, last_error FROM invocation
+             WHERE state = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            params![code, after, limit as i64],
+            |row| {
+                Ok(StoredInvocation {
+                    id: row.get(0)?,
+                    event_id: row.get(1)?,
+                    rule: row.get(2)?,
+                    hook: row.get(3)?,
+                    change: json_column(row, 4)?,
+                    state,
+                    attempts: row.get(5)?,
+                    next_ms: row.get(6)?,
+                    last_error: row.get(7)?,
+                })
+            },
+        )
     }
 
     /// Publications in order, from after row `after`.
-    pub fn publications(&self, _after: i64, _limit: usize) -> Result<Vec<StoredPublication>, MetaError> {
-        todo!("meta")
+    pub fn publications(&self, after: i64, limit: usize) -> Result<Vec<StoredPublication>, MetaError> {
+        self.rows(
+            "SELECT id, event_id, topic, payload, qos, retain, priority, expires_ms FROM publication
+             WHERE id > ?1 ORDER BY id LIMIT ?2",
+            params![after, limit as i64],
+            |row| {
+                let publication = NewPublication {
+                    event_id: row.get(1)?,
+                    topic: row.get(2)?,
+                    payload: row.get(3)?,
+                    qos: row.get(4)?,
+                    retain: row.get(5)?,
+                    priority: row.get(6)?,
+                    expires_ms: row.get(7)?,
+                };
+                Ok(StoredPublication { id: row.get(0)?, publication })
+            },
+        )
     }
 
     pub fn outbox_stats(&self) -> Result<OutboxStats, MetaError> {
-        todo!("meta")
+        let read = |tally: Tally| tally.read(self.connection());
+        Ok(OutboxStats {
+            changes: read(Tally::Changes)?,
+            pending: read(Tally::Pending)?,
+            dead: read(Tally::Dead)?,
+            publications: read(Tally::Publications)?,
+            publication_bytes: read(Tally::PublicationBytes)?,
+            dropped: read(Tally::Dropped)?,
+        })
     }
+}
+
+fn change_of(row: &Row<'_>) -> rusqlite::Result<Change> {
+    let event = row.get_ref(1)?.as_str()?;
+    Ok(Change {
+        sequence: Sequence(row.get::<_, i64>(0)? as u64),
+        event: EventName::parse(event).ok_or_else(|| {
+            rusqlite::Error::InvalidColumnType(1, format!("event {event}"), rusqlite::types::Type::Text)
+        })?,
+        time_ms: row.get(2)?,
+        bucket: BucketId(row.get(3)?),
+        bucket_name: row.get(4)?,
+        key: key_column(row, 5)?,
+        version_id: row.get(6)?,
+        version: row.get::<_, Option<i64>>(7)?.map(|version| Sequence(version as u64)),
+        size: row.get::<_, i64>(8)? as u64,
+        etag: row.get(9)?,
+        requester: json_column(row, 10)?,
+    })
 }

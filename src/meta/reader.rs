@@ -1,42 +1,77 @@
 //! Reads, on a connection that belongs to the calling thread.
 
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+
 use super::model::*;
-use super::MetaError;
+use super::open::{self, Database};
+use super::{MetaError, bucket, row};
 
 /// A read connection. One per thread; every call sees all that was committed before it began.
 #[derive(Debug)]
 pub struct Reader {
-    _not_sync: std::marker::PhantomData<std::cell::Cell<()>>,
+    connection: Connection,
+    /// Outlives the connection: fields are dropped in this order.
+    _database: Arc<Database>,
 }
 
 impl Reader {
-    pub fn bucket(&self, _name: &str) -> Result<Bucket, MetaError> {
-        todo!("meta")
+    pub(super) fn open(database: &Arc<Database>) -> Result<Reader, MetaError> {
+        let connection = open::connect(database)?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(Reader { connection, _database: database.clone() })
     }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(super) fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        decode: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, MetaError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params, decode)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// A value that `Meta::set_property` stored.
+    pub fn property(&self, name: &str) -> Result<Option<String>, MetaError> {
+        let mut statement = self.connection.prepare_cached("SELECT value FROM property WHERE name = ?1")?;
+        Ok(statement.query_row([name], |row| row.get(0)).optional()?)
+    }
+
+    /// Names of properties that begin with `prefix`, in order.
+    pub fn property_names(&self, prefix: &str, limit: usize) -> Result<Vec<String>, MetaError> {
+        // U+10FFFF sorts behind every other character.
+        let end = format!("{prefix}\u{10ffff}");
+        self.rows(
+            "SELECT name FROM property WHERE name >= ?1 AND name < ?2 ORDER BY name LIMIT ?3",
+            rusqlite::params![prefix, end, limit as i64],
+            |row| row.get(0),
+        )
+    }
+
+    pub fn bucket(&self, name: &str) -> Result<Bucket, MetaError> {
+        bucket::by_name(&self.connection, name)
+    }
+
     pub fn buckets(&self) -> Result<Vec<Bucket>, MetaError> {
-        todo!("meta")
+        bucket::all(&self.connection)
     }
-    pub fn bucket_config(&self, _bucket: BucketId, _kind: BucketConfig) -> Result<Option<String>, MetaError> {
-        todo!("meta")
+
+    pub fn bucket_config(&self, bucket: BucketId, kind: BucketConfig) -> Result<Option<String>, MetaError> {
+        bucket::config(&self.connection, bucket, kind)
     }
+
     /// The version asked for, delete markers included (as S3, `Latest` may be a marker).
-    pub fn version(&self, _bucket: BucketId, _key: &str, _version: VersionRef) -> Result<Version, MetaError> {
-        todo!("meta")
-    }
-    pub fn list(&self, _query: &ListQuery) -> Result<ListPage<Listed>, MetaError> {
-        todo!("meta")
-    }
-    pub fn list_versions(&self, _query: &VersionsQuery) -> Result<ListPage<ListedVersion>, MetaError> {
-        todo!("meta")
-    }
-    pub fn upload(&self, _bucket: BucketId, _key: &str, _upload_id: &str) -> Result<Upload, MetaError> {
-        todo!("meta")
-    }
-    pub fn list_uploads(&self, _query: &UploadsQuery) -> Result<ListPage<ListedUpload>, MetaError> {
-        todo!("meta")
-    }
-    /// Parts in order, from after `number_marker`.
-    pub fn parts(&self, _upload_id: &str, _number_marker: u32, _limit: usize) -> Result<ListPage<Part>, MetaError> {
-        todo!("meta")
+    pub fn version(&self, bucket: BucketId, key: &str, version: VersionRef) -> Result<Version, MetaError> {
+        row::find_version(&self.connection, bucket, key, version)?.ok_or(match version {
+            VersionRef::Latest => MetaError::NoSuchKey,
+            VersionRef::Null | VersionRef::Exact(_) => MetaError::NoSuchVersion,
+        })
     }
 }

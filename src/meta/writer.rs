@@ -1,5 +1,286 @@
-//! The writer thread and its queue.
+//! The writer thread: many mutations, one transaction, one sync round.
+//!
+//! Each mutation runs in a savepoint of its own, so that one that fails leaves nothing and disturbs no other. A result
+//! is delivered only after the COMMIT of its group is durable.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use futures_channel::oneshot;
+use rusqlite::Connection;
+
+use super::checkpoint::Checkpointer;
+use super::open::Database;
+use super::outbox::{Counts, Tally};
+use super::{Bucket, BucketId, MetaError, Sequence};
+use crate::limits;
+use crate::pool::Extent;
+
+/// The transaction of a group, as one mutation sees it. Runs on the writer thread.
+pub(super) struct Group<'a> {
+    connection: &'a Connection,
+    sequence: Cell<u64>,
+    /// Bytes that this mutation adds to (or takes from) segments.
+    live: RefCell<Vec<(u32, i64)>>,
+    buckets: RefCell<HashMap<BucketId, Bucket>>,
+    /// Rows that this mutation adds to (or takes from) the counted tables.
+    counts: Cell<Counts>,
+    changed: Cell<bool>,
+}
+
+impl Group<'_> {
+    pub fn connection(&self) -> &Connection {
+        self.connection
+    }
+
+    pub fn next_sequence(&self) -> Sequence {
+        self.sequence.set(self.sequence.get() + 1);
+        Sequence(self.sequence.get())
+    }
+
+    /// Notes that extents came to life (or ended, with `sign` -1).
+    pub fn count_live(&self, extents: &[Extent], sign: i64) {
+        let deltas = extents.iter().map(|extent| (extent.segment, extent.length as i64 * sign));
+        self.live.borrow_mut().extend(deltas);
+    }
+
+    /// Notes that a counted table grew or shrank.
+    pub fn count(&self, tally: Tally, delta: i64) {
+        let mut counts = self.counts.get();
+        counts.add(tally, delta);
+        self.counts.set(counts);
+    }
+
+    /// A row was written to the outbox: its readers are to be woken after the commit.
+    pub fn note_change(&self) {
+        self.changed.set(true);
+    }
+
+    /// The bucket's row, remembered until a bucket changes.
+    pub fn bucket(&self, id: BucketId) -> Result<Bucket, MetaError> {
+        if let Some(bucket) = self.buckets.borrow().get(&id) {
+            return Ok(bucket.clone());
+        }
+        let bucket = super::bucket::by_id(self.connection, id)?;
+        self.buckets.borrow_mut().insert(id, bucket.clone());
+        Ok(bucket)
+    }
+
+    /// To be called by whatever changes a bucket's row.
+    pub fn forget_buckets(&self) {
+        self.buckets.borrow_mut().clear();
+    }
+}
+
+trait Job: Send {
+    fn run(&mut self, group: &Group<'_>) -> bool;
+    fn deliver(self: Box<Self>, commit: &Result<(), MetaError>);
+}
+
+struct Mutation<T, F> {
+    work: Option<F>,
+    result: Option<Result<T, MetaError>>,
+    reply: oneshot::Sender<Result<T, MetaError>>,
+}
+
+impl<T: Send, F: FnOnce(&Group<'_>) -> Result<T, MetaError> + Send> Job for Mutation<T, F> {
+    /// `false` when its writes are to be undone.
+    fn run(&mut self, group: &Group<'_>) -> bool {
+        let work = self.work.take().expect("a job is run once");
+        let result = work(group);
+        let good = result.is_ok();
+        self.result = Some(result);
+        good
+    }
+
+    fn deliver(self: Box<Self>, commit: &Result<(), MetaError>) {
+        let result = match (commit, self.result) {
+            (Err(error), _) => Err(error.clone()),
+            (Ok(()), Some(result)) => result,
+            (Ok(()), None) => Err(MetaError::Unavailable("the change was not run".to_owned())),
+        };
+        // The asker may have gone; the commit stands all the same.
+        _ = self.reply.send(result);
+    }
+}
+
+enum Request {
+    Run(Box<dyn Job>),
+    Stop,
+}
+
+/// Called after commits that wrote to the outbox.
+pub type Listener = Arc<dyn Fn() + Send + Sync>;
 
 /// Sends mutations to the writer thread.
-#[derive(Debug, Clone)]
-pub struct WriterHandle {}
+#[derive(Clone)]
+pub(super) struct WriterHandle {
+    queue: Sender<Request>,
+    listeners: Arc<RwLock<Vec<Listener>>>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl std::fmt::Debug for WriterHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriterHandle").field("waiting", &self.queue.len()).finish_non_exhaustive()
+    }
+}
+
+impl WriterHandle {
+    pub fn start(
+        connection: Connection,
+        checkpointer: Checkpointer,
+        database: Arc<Database>,
+    ) -> Result<WriterHandle, MetaError> {
+        let (queue, requests) = crossbeam_channel::bounded(limits::META_QUEUE_MAX);
+        let listeners = Arc::new(RwLock::new(Vec::new()));
+        let sequence: i64 =
+            connection.query_row("SELECT value FROM state WHERE name = 'sequence'", [], |row| row.get(0))?;
+        let mut writer = Writer {
+            connection,
+            requests,
+            listeners: listeners.clone(),
+            checkpointer,
+            sequence: sequence as u64,
+            _database: database,
+        };
+        let thread = std::thread::Builder::new()
+            .name("meta-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| MetaError::Unavailable(error.to_string()))?;
+        Ok(WriterHandle { queue, listeners, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    pub async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Group<'_>) -> Result<T, MetaError> + Send + 'static,
+    ) -> Result<T, MetaError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Mutation { work: Some(work), result: None, reply };
+        match self.queue.try_send(Request::Run(Box::new(job))) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(MetaError::Busy),
+            Err(TrySendError::Disconnected(_)) => return Err(stopped()),
+        }
+        answer.await.map_err(|_| stopped())?
+    }
+
+    pub fn listen(&self, listener: Listener) {
+        self.listeners.write().expect("no holder of this lock panics").push(listener);
+    }
+
+    /// Finishes what is queued and ends the thread.
+    pub fn stop(&self) {
+        let thread = self.thread.lock().expect("no holder of this lock panics").take();
+        if let Some(thread) = thread {
+            _ = self.queue.send(Request::Stop);
+            if thread.join().is_err() {
+                tracing::error!("the metadata writer panicked");
+            }
+        }
+    }
+}
+
+fn stopped() -> MetaError {
+    MetaError::Unavailable("the metadata writer has stopped".to_owned())
+}
+
+struct Writer {
+    connection: Connection,
+    requests: Receiver<Request>,
+    listeners: Arc<RwLock<Vec<Listener>>>,
+    checkpointer: Checkpointer,
+    sequence: u64,
+    /// Outlives the connection: fields are dropped in this order.
+    _database: Arc<Database>,
+}
+
+impl Writer {
+    fn run(&mut self) {
+        let mut jobs: Vec<Box<dyn Job>> = Vec::new();
+        let mut stopping = false;
+        while !stopping {
+            let Ok(first) = self.requests.recv() else { return };
+            for request in std::iter::once(first).chain(self.requests.try_iter().take(limits::GROUP_COMMIT_MAX - 1)) {
+                match request {
+                    Request::Run(job) => jobs.push(job),
+                    Request::Stop => stopping = true,
+                }
+            }
+            if !jobs.is_empty() {
+                self.commit_group(&mut jobs);
+                self.checkpointer.after_commit(&self.connection);
+            }
+        }
+        let emptied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        if let Err(error) = emptied {
+            tracing::warn!(%error, "the metadata log could not be emptied; the next start does it");
+        }
+    }
+
+    fn commit_group(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
+        let (changed, commit) = match self.transaction(jobs) {
+            Ok(changed) => (changed, Ok(())),
+            Err(error) => {
+                tracing::error!(%error, "a group of metadata changes failed");
+                if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
+                    tracing::error!("the failed group could not be rolled back");
+                }
+                (false, Err(error))
+            }
+        };
+        jobs.drain(..).for_each(|job| job.deliver(&commit));
+        if changed {
+            self.listeners.read().expect("no holder of this lock panics").iter().for_each(|listener| listener());
+        }
+    }
+
+    /// Runs all jobs and commits; `true` when the outbox was written to.
+    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<bool, MetaError> {
+        self.run_cached("BEGIN IMMEDIATE")?;
+        let group = Group {
+            connection: &self.connection,
+            sequence: Cell::new(self.sequence),
+            live: RefCell::default(),
+            counts: Cell::default(),
+            buckets: RefCell::default(),
+            changed: Cell::new(false),
+        };
+        let mut live: BTreeMap<u32, i64> = BTreeMap::new();
+        let mut counts = Counts::default();
+        for job in jobs {
+            let changed_before = group.changed.get();
+            self.run_cached("SAVEPOINT mutation")?;
+            if job.run(&group) {
+                group.live.take().into_iter().for_each(|(segment, bytes)| *live.entry(segment).or_default() += bytes);
+                counts.merge(group.counts.take());
+            } else {
+                self.run_cached("ROLLBACK TO mutation")?;
+                group.live.take();
+                group.counts.take();
+                group.forget_buckets();
+                group.changed.set(changed_before);
+            }
+            self.run_cached("RELEASE mutation")?;
+        }
+        let (sequence, changed) = (group.sequence.get(), group.changed.get());
+        super::space::add_live(&self.connection, &live)?;
+        counts.store(&self.connection)?;
+        if sequence != self.sequence {
+            self.connection
+                .prepare_cached("UPDATE state SET value = ?1 WHERE name = 'sequence'")?
+                .execute([sequence as i64])?;
+        }
+        self.run_cached("COMMIT")?;
+        self.sequence = sequence;
+        Ok(changed)
+    }
+
+    fn run_cached(&self, sql: &str) -> Result<(), MetaError> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use crate::limits::{BLOCK_ALIGN_BYTES, SEGMENT_BYTES};
+use crate::limits::BLOCK_ALIGN_BYTES;
 use crate::seam::Clock;
 
 /// Small and large runs fill segments of their own, so that a group of small writes dirties one file on each drive.
@@ -45,6 +45,7 @@ struct Usage {
 #[derive(Debug)]
 pub(super) struct Allocator {
     clock: Arc<dyn Clock>,
+    segment_bytes: u64,
     state: Mutex<State>,
 }
 
@@ -52,9 +53,9 @@ pub(super) struct Allocator {
 const COMMIT_GRACE_NS: u64 = 60_000_000_000;
 
 impl Allocator {
-    /// `last`: the highest segment number that any drive has.
-    pub fn new(clock: Arc<dyn Clock>, last: u32) -> Allocator {
-        Allocator { clock, state: Mutex::new(State { last, ..State::default() }) }
+    /// `last`: the highest segment number that may have been used.
+    pub fn new(clock: Arc<dyn Clock>, last: u32, segment_bytes: u64) -> Allocator {
+        Allocator { clock, segment_bytes, state: Mutex::new(State { last, ..State::default() }) }
     }
 
     pub fn reserve(&self, last_used: u32) {
@@ -64,17 +65,17 @@ impl Allocator {
 
     /// Reserves up to `wanted` bytes, at least `least`; both multiples of the block alignment, and `least` fits a segment.
     pub fn run(&self, class: RunClass, least: u64, wanted: u64) -> Run {
-        assert!(least <= wanted && least <= SEGMENT_BYTES && least > 0, "a run fits a segment");
+        assert!(least <= wanted && least <= self.segment_bytes && least > 0, "a run fits a segment");
         assert!(least.is_multiple_of(BLOCK_ALIGN_BYTES as u64) && wanted.is_multiple_of(BLOCK_ALIGN_BYTES as u64));
         let mut state = self.state.lock().expect("no holder of this lock panics");
         let index = class as usize;
-        let full = state.open[index].as_ref().is_none_or(|open| SEGMENT_BYTES - open.used < least);
+        let full = state.open[index].as_ref().is_none_or(|open| self.segment_bytes - open.used < least);
         if full {
             state.last = state.last.checked_add(1).expect("2^32 segments outlive the drives");
             state.open[index] = Some(OpenSegment { number: state.last, used: 0 });
         }
         let open = state.open[index].as_mut().expect("opened above where there was none");
-        let run = Run { segment: open.number, offset: open.used, bytes: wanted.min(SEGMENT_BYTES - open.used) };
+        let run = Run { segment: open.number, offset: open.used, bytes: wanted.min(self.segment_bytes - open.used) };
         open.used += run.bytes;
         state.used.entry(run.segment).or_default().runs += 1;
         run
@@ -89,13 +90,14 @@ impl Allocator {
         usage.idle_since_ns = now_ns;
     }
 
-    /// Whether no upload can still refer to the segment. After `true` nothing will be written to it again.
-    pub fn may_remove(&self, segment: u32) -> bool {
+    /// Whether no upload can still refer to the segment. After `true` no upload will write to it again.
+    pub fn retire(&self, segment: u32) -> bool {
         let now_ns = self.clock.monotonic_ns();
         let mut state = self.state.lock().expect("no holder of this lock panics");
-        let busy = state.used.get(&segment).is_some_and(|usage| {
-            usage.runs > 0 || now_ns.saturating_sub(usage.idle_since_ns) < COMMIT_GRACE_NS
-        });
+        let busy = state
+            .used
+            .get(&segment)
+            .is_some_and(|usage| usage.runs > 0 || now_ns.saturating_sub(usage.idle_since_ns) < COMMIT_GRACE_NS);
         if busy {
             return false;
         }
@@ -112,10 +114,11 @@ impl Allocator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::SEGMENT_BYTES;
     use crate::seam::real::SystemClock;
 
     fn allocator() -> Allocator {
-        Allocator::new(Arc::new(SystemClock::new()), 7)
+        Allocator::new(Arc::new(SystemClock::new()), 7, SEGMENT_BYTES)
     }
 
     #[test]
@@ -143,10 +146,10 @@ mod tests {
     fn a_segment_in_use_is_not_removed_and_a_removed_one_never_used_again() {
         let allocator = allocator();
         let run = allocator.run(RunClass::Small, 64, 64);
-        assert!(!allocator.may_remove(run.segment));
+        assert!(!allocator.retire(run.segment));
         allocator.done(run.segment);
-        assert!(!allocator.may_remove(run.segment), "its upload may be about to commit");
-        assert!(allocator.may_remove(3), "segments of earlier runs have no uploads");
+        assert!(!allocator.retire(run.segment), "its upload may be about to commit");
+        assert!(allocator.retire(3), "segments of earlier runs have no uploads");
         allocator.reserve(20);
         allocator.run(RunClass::Large, 64, 64);
         assert_eq!(allocator.run(RunClass::Large, 64, 64).segment, 21);

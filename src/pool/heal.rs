@@ -35,6 +35,16 @@ impl ExtentHealth {
 }
 
 impl Pool {
+    /// The extent cut into its stripes, each an extent of its own: upkeep works stripe by stripe, within its budget.
+    pub fn stripes(&self, extent: &Extent) -> impl Iterator<Item = Extent> + use<> {
+        let places = stripes_of(self, &[*extent], 0..extent.length);
+        places.into_iter().map(|place| Extent {
+            segment: place.segment,
+            offset: place.offset,
+            length: place.user_bytes as u64,
+        })
+    }
+
     /// Reads and verifies every block.
     pub async fn verify_extent(&self, extent: &Extent) -> ExtentHealth {
         let mut health = ExtentHealth::default();
@@ -58,7 +68,8 @@ impl Pool {
                 self.reconstruct(&place, &missing, &mut found).await?;
                 self.rewrite(&place, &missing, &found).await?
             };
-            let good = |shard: usize| !missing.contains(&shard) || healed & 1 << self.slot_of(place.segment, shard) != 0;
+            let good =
+                |shard: usize| !missing.contains(&shard) || healed & 1 << self.slot_of(place.segment, shard) != 0;
             health.add(self.stripe_health(&place, good));
         }
         Ok(health)

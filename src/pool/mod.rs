@@ -4,27 +4,31 @@
 //! gives exactly those bytes or an error, never others. Knows nothing of keys, versions or SQL.
 
 mod allocate;
+#[cfg(test)]
+mod crash;
 mod extent;
 mod heal;
 mod open;
 mod read;
-mod write;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use extent::{Extent, Geometry, decode as decode_extents, encode as encode_extents};
 pub use heal::ExtentHealth;
+pub use open::default_parity;
 pub use read::StripeReader;
 pub use write::{StripeWriter, Written};
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use allocate::Allocator;
 
 use crate::codec::Codec;
 use crate::drive::{BlockIdentity, Drive, Label};
-use crate::limits::BLOCK_ALIGN_BYTES;
+use crate::limits::{self, BLOCK_ALIGN_BYTES};
 use crate::seam::{Storage, World};
 
 /// Why the pool could not do what was asked.
@@ -76,6 +80,10 @@ pub struct Pool {
     fresh: u64,
     /// The pool-wide part of the labels, as last written.
     label: Mutex<Label>,
+    /// Segment numbers up to this one are reserved in the labels.
+    numbers_reserved: AtomicU32,
+    /// Some drive has so little space left that uploads are refused.
+    full: AtomicBool,
     seed: u64,
     allocator: Allocator,
     pins: Mutex<HashMap<Extent, u32>>,
@@ -83,10 +91,7 @@ pub struct Pool {
 
 impl Pool {
     /// Opens the drives, in any order; `None` stands for a place that is not there.
-    pub fn open(
-        places: Vec<(String, Option<Arc<dyn Storage>>)>,
-        options: PoolOptions,
-    ) -> Result<Arc<Pool>, PoolError> {
+    pub fn open(places: Vec<(String, Option<Arc<dyn Storage>>)>, options: PoolOptions) -> Result<Arc<Pool>, PoolError> {
         open::open(places, options).map(Arc::new)
     }
 
@@ -128,13 +133,43 @@ impl Pool {
         self.drives.iter().flatten().filter(|drive| drive.is_healthy()).fold(0, |mask, drive| mask | 1 << drive.slot())
     }
 
+    /// Bit per slot of the pool.
+    pub fn all_slots(&self) -> u64 {
+        (0..self.geometry.shards()).fold(0, |mask, slot| mask | 1 << slot)
+    }
+
+    pub fn all_healthy(&self) -> bool {
+        self.healthy() == self.all_slots()
+    }
+
     /// Bit per slot whose drive came empty at this start.
     pub fn fresh(&self) -> u64 {
         self.fresh
     }
 
+    /// Bit per slot that may lack blocks: it came empty or was away, and no census has proved it whole since.
+    pub fn rebuilding(&self) -> u64 {
+        let label = self.label.lock().expect("no holder of this lock panics");
+        label.rebuilding.iter().fold(0, |mask, slot| mask | 1 << slot)
+    }
+
+    /// A census has proved these slots whole.
+    pub fn set_rebuilt(&self, slots: u64) -> Result<(), PoolError> {
+        let mut label = self.label.lock().expect("no holder of this lock panics");
+        let before = label.rebuilding.len();
+        label.rebuilding.retain(|slot| slots & 1 << slot == 0);
+        if label.rebuilding.len() == before {
+            return Ok(());
+        }
+        label.epoch += 1;
+        open::write_labels(&label, self.drives.iter().flatten()).map(|_| ())
+    }
+
     /// Whether uploads are taken now.
     pub fn takes_writes(&self) -> Result<(), PoolError> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(PoolError::Full);
+        }
         let healthy = self.healthy().count_ones() as usize;
         let needed = self.write_shards_min;
         if healthy < needed { Err(PoolError::TooFewDrives { healthy, needed }) } else { Ok(()) }
@@ -173,13 +208,21 @@ impl Pool {
         !read
     }
 
-    /// Removes a segment of which the metadata refers to nothing any more; `false` while uploads may still use it.
-    pub fn remove_segment(&self, segment: u32) -> bool {
-        if !self.allocator.may_remove(segment) {
-            return false;
-        }
+    /// Takes no more uploads into the segment; `false` while one may still commit bytes in it. What the metadata says
+    /// about a retired segment is final but for deletes.
+    pub fn retire_segment(&self, segment: u32) -> bool {
+        self.allocator.retire(segment)
+    }
+
+    /// Removes a retired segment of which the metadata refers to nothing any more.
+    pub fn remove_segment(&self, segment: u32) {
         self.drives.iter().flatten().for_each(|drive| drive.remove_segment(segment));
-        true
+    }
+
+    /// Numbers of the segments that any drive has a file of.
+    pub fn segment_numbers(&self) -> BTreeSet<u32> {
+        let numbers = |drive: &Drive| drive.segment_numbers().unwrap_or_default();
+        self.drives.iter().flatten().filter(|drive| drive.is_healthy()).flat_map(numbers).collect()
     }
 
     /// Segments up to this number were used before: told by the metadata at start, so that no address is used twice.
@@ -200,6 +243,12 @@ impl Pool {
         self.drives.iter().take(count).flatten().map(copy).collect()
     }
 
+    /// A copy of the metadata missed a commit: the labels say so before the commit is acknowledged.
+    pub fn drop_copy(&self, slot: usize) -> Result<(), PoolError> {
+        let copies = self.label.lock().expect("no holder of this lock panics").copies.clone();
+        self.set_copies(copies.into_iter().filter(|copy| *copy != slot).collect())
+    }
+
     /// Writes to every healthy drive's label which slots hold current copies of the metadata.
     pub fn set_copies(&self, copies: Vec<usize>) -> Result<(), PoolError> {
         let mut label = self.label.lock().expect("no holder of this lock panics");
@@ -208,13 +257,32 @@ impl Pool {
         }
         label.copies = copies;
         label.epoch += 1;
-        open::write_labels(&label, self.drives.iter().flatten())
+        open::write_labels(&label, self.drives.iter().flatten()).map(|_| ())
     }
 
-    /// Looks whether each drive is still what its label said; one that is not is out.
+    /// Makes sure that the labels reserve the segment's number, before anything is written there. Waits for the drives
+    /// once in `SEGMENTS_RESERVED` segments.
+    fn reserve_number(&self, segment: u32) -> Result<(), PoolError> {
+        if segment <= self.numbers_reserved.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut label = self.label.lock().expect("no holder of this lock panics");
+        if segment > label.segments_reserved {
+            label.segments_reserved =
+                segment.checked_add(limits::SEGMENTS_RESERVED).ok_or_else(open::numbers_used_up)?;
+            label.epoch += 1;
+            open::write_labels(&label, self.drives.iter().flatten())?;
+        }
+        self.numbers_reserved.store(label.segments_reserved, Ordering::Release);
+        Ok(())
+    }
+
+    /// Looks whether each drive is still what its label said, and has space; one that is not is out.
     pub fn check_drives(&self) {
+        let healthy = || self.drives.iter().flatten().filter(|drive| drive.is_healthy());
+        self.full.store(healthy().any(|drive| drive.is_full().unwrap_or(false)), Ordering::Relaxed);
         let pool = self.id();
-        for drive in self.drives.iter().flatten().filter(|drive| drive.is_healthy()) {
+        for drive in healthy() {
             match Label::read(&**drive.storage()) {
                 Ok(Some(label)) if label.pool == pool && label.slot == drive.slot() => {}
                 Ok(Some(_)) => drive.fail("the label is another drive's".to_owned()),

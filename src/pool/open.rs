@@ -1,11 +1,13 @@
 //! Opening: who is in which slot, who is missing, who came empty, who is a stranger.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use super::allocate::Allocator;
 use super::{Geometry, Pool, PoolError, PoolOptions};
 use crate::codec::Codec;
-use crate::drive::{Drive, Label};
+use crate::drive::{Drive, Label, LabelError, SEGMENTS_DIR};
 use crate::hash;
 use crate::limits;
 use crate::seam::{Storage, World};
@@ -14,20 +16,20 @@ struct Place {
     name: String,
     storage: Option<Arc<dyn Storage>>,
     label: Option<Label>,
+    /// Why the drive cannot be used though it is there.
+    damage: Option<String>,
 }
 
-pub(super) fn open(
-    places: Vec<(String, Option<Arc<dyn Storage>>)>,
-    options: PoolOptions,
-) -> Result<Pool, PoolError> {
+pub(super) fn open(places: Vec<(String, Option<Arc<dyn Storage>>)>, options: PoolOptions) -> Result<Pool, PoolError> {
     if places.is_empty() || places.len() > limits::SHARDS_MAX {
         return refuse(format!("a pool has 1 to {} drives, {} were given", limits::SHARDS_MAX, places.len()));
     }
     let places = read_labels(places)?;
     let newest = places.iter().filter_map(|place| place.label.clone()).max_by_key(|label| label.epoch);
     match newest {
-        None => create(places, options),
-        Some(newest) => reopen(places, newest, options),
+        // Epoch 0: the power went while the pool was made. It held nothing, so that it is made anew.
+        Some(newest) if newest.epoch > 0 => reopen(places, newest, options),
+        _ => create(places, options),
     }
 }
 
@@ -37,11 +39,14 @@ fn refuse<T>(reason: String) -> Result<T, PoolError> {
 
 fn read_labels(places: Vec<(String, Option<Arc<dyn Storage>>)>) -> Result<Vec<Place>, PoolError> {
     let read = |(name, storage): (String, Option<Arc<dyn Storage>>)| {
-        let label = match &storage {
-            Some(storage) => Label::read(&**storage).map_err(|error| PoolError::Open(error.to_string()))?,
-            None => None,
+        let (label, damage) = match storage.as_ref().map(|storage| Label::read(&**storage)) {
+            None => (None, None),
+            Some(Ok(label)) => (label, None),
+            // A newer program has been here: whatever it changed, this one must not touch.
+            Some(Err(error @ LabelError::UnknownFormat { .. })) => return refuse(error.to_string()),
+            Some(Err(error)) => (None, Some(error.to_string())),
         };
-        Ok(Place { name, storage, label })
+        Ok(Place { name, storage, label, damage })
     };
     places.into_iter().map(read).collect()
 }
@@ -54,23 +59,60 @@ fn create(places: Vec<Place>, options: PoolOptions) -> Result<Pool, PoolError> {
     }
     let mut storages = Vec::with_capacity(count);
     for place in places {
-        match place.storage {
-            Some(storage) => storages.push(storage),
-            None => return refuse(format!("{}: a new pool needs all its drives; create the folder", place.name)),
+        match (place.storage, place.damage) {
+            (_, Some(damage)) => return refuse(format!("a new pool needs sound drives: {damage}")),
+            (Some(storage), None) if has_segments(&*storage) => {
+                return refuse(format!("{}: there are segments but no label; wipe the drive to use it", place.name));
+            }
+            (Some(storage), None) => storages.push(storage),
+            (None, None) => {
+                return refuse(format!("{}: a new pool needs all its drives; create the folder", place.name));
+            }
         }
     }
     let drives: Vec<String> = (0..count).map(|_| random_id(&options.world)).collect();
     let copies = (0..=parity).collect();
-    let label = Label::new(random_id(&options.world), 0, (count - parity) as u8, parity as u8, drives, copies);
-    let drives = storages.into_iter().enumerate().map(|(slot, storage)| start(slot, storage).map(Some));
+    let mut label = Label::new(random_id(&options.world), 0, (count - parity) as u8, parity as u8, drives, copies);
+    label.segments_reserved = limits::SEGMENTS_RESERVED;
+    let segment_bytes = segment_bytes(storages.iter(), Geometry { data: label.data, parity: label.parity })?;
+    let drives = storages.into_iter().enumerate().map(|(slot, storage)| start(slot, storage, segment_bytes).map(Some));
     let drives = drives.collect::<Result<Vec<_>, _>>()?;
-    write_labels(&label, drives.iter().flatten())?;
+    // First all drives learn that they belong together, then that the pool exists: a power cut in between leaves a pool
+    // in the making, never one that lacks drives.
+    for epoch in [0, 1] {
+        label.epoch = epoch;
+        if write_labels(&label, drives.iter().flatten())? < count {
+            return refuse("a new pool needs all its drives; replace the one that failed".to_owned());
+        }
+    }
     let missing = vec![None; count];
-    assemble(label, drives, missing, 0, options)
+    assemble(Opened { label, drives, missing, fresh: 0, last: 0, segment_bytes }, options)
+}
+
+/// Whether blocks may lie on a drive that has no label.
+fn has_segments(storage: &dyn Storage) -> bool {
+    let names = storage.list(SEGMENTS_DIR);
+    names.is_ok_and(|names| !names.is_empty())
+}
+
+/// Small drives get small segments, so that a few open ones do not fill them; whole stripes fill one without a rest.
+/// Addresses do not depend on the size.
+fn segment_bytes<'a>(
+    storages: impl Iterator<Item = &'a Arc<dyn Storage>>,
+    geometry: Geometry,
+) -> Result<u64, PoolError> {
+    let mut least = u64::MAX;
+    for storage in storages {
+        let space = storage.space().map_err(|e| PoolError::Open(format!("{}: {e}", storage.describe())))?;
+        least = least.min(space.total);
+    }
+    let share = (least / limits::SEGMENTS_PER_DRIVE_MIN).max(1);
+    let bytes = (1 << share.ilog2()).clamp(limits::SEGMENT_BYTES_MIN, limits::SEGMENT_BYTES);
+    Ok(bytes.next_multiple_of(geometry.block_bytes(limits::STRIPE_BYTES) as u64))
 }
 
 /// Parity of a new pool when nobody says: two drives may go of six or more, one of three or more.
-fn default_parity(drives: usize) -> u8 {
+pub fn default_parity(drives: usize) -> u8 {
     match drives {
         0..=1 => 0,
         2..=5 => 1,
@@ -85,22 +127,37 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
         return refuse(format!("the pool has geometry {data}+{parity}; it cannot be changed, leave --parity out"));
     }
     if places.len() > count {
-        return refuse(format!("the pool has {count} drives, {} were given; leave out those of other pools", places.len()));
+        return refuse(format!(
+            "the pool has {count} drives, {} were given; leave out those of other pools",
+            places.len()
+        ));
     }
     let mut slots: Vec<Option<Arc<dyn Storage>>> = vec![None; count];
     let mut missing: Vec<Option<String>> = vec![None; count];
     let mut empty = Vec::new();
+    let mut rebuilding: BTreeSet<usize> = label.rebuilding.iter().copied().collect();
     for place in places {
         match (place.storage, place.label) {
+            (Some(_), _) if place.damage.is_some() => {
+                tracing::error!(place = place.name, damage = place.damage, "drive left out");
+            }
             (Some(storage), Some(of_drive)) => {
                 let slot = check_member(&place.name, &of_drive, &label)?;
                 match slot {
                     Ok(slot) if slots[slot].is_some() => {
                         return refuse(format!("{}: the drive of slot {slot} was given twice", place.name));
                     }
-                    Ok(slot) => slots[slot] = Some(storage),
+                    Ok(slot) => {
+                        if of_drive.epoch < label.epoch && rebuilding.insert(slot) {
+                            tracing::warn!(slot, place = place.name, "drive was away; what it missed is rebuilt");
+                        }
+                        slots[slot] = Some(storage);
+                    }
                     Err(reason) => tracing::error!(place = place.name, reason, "drive left out"),
                 }
+            }
+            (Some(storage), None) if has_segments(&*storage) => {
+                tracing::error!(place = place.name, "drive left out: it has segments but no label; wipe it to use it");
             }
             (Some(storage), None) => empty.push(storage),
             (None, _) => tracing::warn!(place = place.name, "drive is missing"),
@@ -108,10 +165,17 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
     }
     let mut fresh = 0u64;
     for slot in 0..count {
-        if slots[slot].is_none() && let Some(storage) = empty.pop() {
-            tracing::warn!(slot, place = storage.describe(), "empty drive takes the place of a missing one and is rebuilt");
+        if slots[slot].is_none()
+            && let Some(storage) = empty.pop()
+        {
+            tracing::warn!(
+                slot,
+                place = storage.describe(),
+                "empty drive takes the place of a missing one and is rebuilt"
+            );
             label.drives[slot] = random_id(&options.world);
             label.copies.retain(|copy| *copy != slot);
+            rebuilding.insert(slot);
             fresh |= 1 << slot;
             slots[slot] = Some(storage);
         } else if slots[slot].is_none() {
@@ -120,15 +184,30 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
     }
     let with_data = slots.iter().flatten().count() - fresh.count_ones() as usize;
     if with_data < usize::from(data) {
-        return refuse(format!("only {with_data} of the {data} drives that are needed are there; attach more of the pool's drives"));
+        return refuse(format!(
+            "only {with_data} of the {data} drives that are needed are there; attach more of the pool's drives"
+        ));
     }
-    let drives = slots.into_iter().enumerate().map(|(slot, storage)| storage.map(|s| start(slot, s)).transpose());
+    let segment_bytes = segment_bytes(slots.iter().flatten(), Geometry { data, parity })?;
+    let drives = slots.into_iter().enumerate();
+    let drives = drives.map(|(slot, storage)| storage.map(|s| start(slot, s, segment_bytes)).transpose());
     let drives = drives.collect::<Result<Vec<_>, _>>()?;
-    if fresh != 0 {
-        label.epoch += 1;
-        write_labels(&label, drives.iter().flatten())?;
+    let mut last = label.segments_reserved;
+    for drive in drives.iter().flatten() {
+        let numbers = drive.segment_numbers();
+        let numbers = numbers.map_err(|e| PoolError::Open(format!("{}: {e}", drive.storage().describe())))?;
+        last = numbers.into_iter().fold(last, u32::max);
     }
-    assemble(label, drives, missing, fresh, options)
+    // Every start takes new numbers: a drive that is away now cannot hold blocks at an address that is given out later.
+    label.segments_reserved = last.checked_add(limits::SEGMENTS_RESERVED).ok_or_else(numbers_used_up)?;
+    label.rebuilding = rebuilding.into_iter().collect();
+    label.epoch += 1;
+    write_labels(&label, drives.iter().flatten())?;
+    assemble(Opened { label, drives, missing, fresh, last, segment_bytes }, options)
+}
+
+pub(super) fn numbers_used_up() -> PoolError {
+    PoolError::Open("the pool has used up its 2^32 segment numbers; copy it to a new pool".to_owned())
 }
 
 /// The slot of a labelled drive; the inner error says why it is left out, the outer refuses the start.
@@ -144,12 +223,12 @@ fn check_member(place: &str, of_drive: &Label, newest: &Label) -> Result<Result<
     Ok(Ok(slot))
 }
 
-fn start(slot: usize, storage: Arc<dyn Storage>) -> Result<Drive, PoolError> {
-    Drive::start(slot, storage).map_err(|error| PoolError::Open(error.to_string()))
+fn start(slot: usize, storage: Arc<dyn Storage>, segment_bytes: u64) -> Result<Drive, PoolError> {
+    Drive::start(slot, storage, segment_bytes).map_err(|error| PoolError::Open(error.to_string()))
 }
 
-/// Writes the pool-wide part of `label` to the drives, each under its own slot.
-pub(super) fn write_labels<'a>(label: &Label, drives: impl Iterator<Item = &'a Drive>) -> Result<(), PoolError> {
+/// Writes the pool-wide part of `label` to the drives, each under its own slot. Gives how many took it, at least k.
+pub(super) fn write_labels<'a>(label: &Label, drives: impl Iterator<Item = &'a Drive>) -> Result<usize, PoolError> {
     let mut written = 0;
     for drive in drives.filter(|drive| drive.is_healthy()) {
         let own = Label { slot: drive.slot(), ..label.clone() };
@@ -159,37 +238,42 @@ pub(super) fn write_labels<'a>(label: &Label, drives: impl Iterator<Item = &'a D
         }
     }
     let needed = usize::from(label.data);
-    if written < needed { Err(PoolError::TooFewDrives { healthy: written, needed }) } else { Ok(()) }
+    if written < needed { Err(PoolError::TooFewDrives { healthy: written, needed }) } else { Ok(written) }
 }
 
-fn assemble(
+/// What was found and started.
+struct Opened {
     label: Label,
     drives: Vec<Option<Drive>>,
     missing: Vec<Option<String>>,
     fresh: u64,
-    options: PoolOptions,
-) -> Result<Pool, PoolError> {
+    /// The highest segment number that may have been used.
+    last: u32,
+    segment_bytes: u64,
+}
+
+fn assemble(opened: Opened, options: PoolOptions) -> Result<Pool, PoolError> {
+    let Opened { label, drives, missing, fresh, last, segment_bytes } = opened;
     let geometry = Geometry { data: label.data, parity: label.parity };
     let codec = Codec::new(label.data, label.parity).map_err(|error| PoolError::Open(error.to_string()))?;
-    let mut last = 0;
-    for drive in drives.iter().flatten() {
-        let numbers = drive.segment_numbers();
-        let numbers = numbers.map_err(|e| PoolError::Open(format!("{}: {e}", drive.storage().describe())))?;
-        last = numbers.into_iter().fold(last, u32::max);
-    }
     let write_shards_min = usize::from(options.write_shards_min.unwrap_or(label.data).max(label.data));
     if write_shards_min > geometry.shards() {
-        return refuse(format!("write_shards_min is {write_shards_min}, but a stripe has {} shards", geometry.shards()));
+        return refuse(format!(
+            "write_shards_min is {write_shards_min}, but a stripe has {} shards",
+            geometry.shards()
+        ));
     }
     Ok(Pool {
         geometry,
         write_shards_min,
         codec,
-        allocator: Allocator::new(options.world.clock.clone(), last),
+        allocator: Allocator::new(options.world.clock.clone(), last, segment_bytes),
         seed: label.seed(),
         drives,
         missing,
         fresh,
+        numbers_reserved: AtomicU32::new(label.segments_reserved),
+        full: AtomicBool::new(false),
         label: std::sync::Mutex::new(label),
         pins: std::sync::Mutex::default(),
     })

@@ -87,7 +87,8 @@ fn ranges_are_exact_at_every_edge() {
     let pool = folders.open(2).unwrap();
     let body = bytes(2_500_000, 1);
     let written = put(&pool, &body, None);
-    let edges = [0, 1, 63, 64, 262_143, 262_144, 262_145, 1_048_575, 1_048_576, 1_048_577, 2_097_152, 2_499_999, 2_500_000];
+    let edges =
+        [0, 1, 63, 64, 262_143, 262_144, 262_145, 1_048_575, 1_048_576, 1_048_577, 2_097_152, 2_499_999, 2_500_000];
     for from in edges {
         for to in edges.into_iter().filter(|to| *to >= from) {
             let got = get(&pool, &written.extents, from..to).unwrap();

@@ -107,7 +107,7 @@ impl StripeWriter {
         let next_capacity = if last { 0 } else { self.stripe.capacity() };
         let mut stripe = std::mem::replace(&mut self.stripe, Vec::with_capacity(next_capacity));
         let user_bytes = stripe.len();
-        let (segment, offset) = self.place(user_bytes);
+        let (segment, offset) = self.place(user_bytes)?;
         let shard_bytes = self.pool.geometry.shard_bytes(user_bytes);
         let data_bytes = shard_bytes * usize::from(self.pool.geometry.data);
         stripe.resize(data_bytes, 0);
@@ -145,20 +145,20 @@ impl StripeWriter {
     }
 
     /// An address for the next stripe: behind the last one, or in a new run.
-    fn place(&mut self, user_bytes: usize) -> (u32, u64) {
+    fn place(&mut self, user_bytes: usize) -> Result<(u32, u64), PoolError> {
         let needed = self.pool.geometry.block_bytes(user_bytes) as u64;
         let fits = self.run.as_ref().is_some_and(|open| open.used + needed <= open.run.bytes);
         if !fits {
-            self.open_run(needed, user_bytes);
+            self.open_run(needed, user_bytes)?;
         }
         let open = self.run.as_mut().expect("opened above where there was none");
         let offset = open.run.offset + open.used;
         open.used += needed;
         open.extent.length += user_bytes as u64;
-        (open.run.segment, offset)
+        Ok((open.run.segment, offset))
     }
 
-    fn open_run(&mut self, needed: u64, user_bytes: usize) {
+    fn open_run(&mut self, needed: u64, user_bytes: usize) -> Result<(), PoolError> {
         if let Some(open) = self.run.take() {
             self.extents.push(open.extent);
         }
@@ -171,8 +171,10 @@ impl StripeWriter {
         let class = if self.size < STRIPE_BYTES as u64 { RunClass::Small } else { RunClass::Large };
         let run = self.pool.allocator.run(class, needed, wanted.max(needed));
         self.runs.push(run);
+        self.pool.reserve_number(run.segment)?;
         let offset = u32::try_from(run.offset / BLOCK_ALIGN_BYTES as u64).expect("a segment is small");
         self.run = Some(OpenRun { run, used: 0, extent: Extent { segment: run.segment, offset, length: 0 } });
+        Ok(())
     }
 
     async fn settle_oldest(&mut self) -> Result<(), PoolError> {

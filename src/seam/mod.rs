@@ -6,6 +6,7 @@
 
 pub mod files;
 pub mod real;
+pub mod sim;
 
 use std::fmt::Debug;
 use std::io;

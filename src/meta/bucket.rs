@@ -1,0 +1,173 @@
+//! Buckets and their configuration documents.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::model::*;
+use super::{Meta, MetaError, upload};
+
+const COLUMNS: &str = "SELECT id, name, region, created_ms, versioning, object_lock, watched FROM bucket";
+
+impl Meta {
+    /// Creates a bucket. One with object lock is versioned from the start, as in S3.
+    pub async fn create_bucket(
+        &self,
+        name: String,
+        region: String,
+        object_lock: bool,
+        now_ms: i64,
+    ) -> Result<(), MetaError> {
+        self.writer
+            .write(move |group| {
+                let versioning = if object_lock { Versioning::Enabled } else { Versioning::Unversioned };
+                let inserted = group
+                    .connection()
+                    .prepare_cached(
+                        "INSERT INTO bucket(name, region, created_ms, versioning, object_lock, watched)
+                         VALUES(?1, ?2, ?3, ?4, ?5, 0) ON CONFLICT(name) DO NOTHING",
+                    )?
+                    .execute(params![name, region, now_ms, versioning_code(versioning), object_lock])?;
+                if inserted == 1 { Ok(()) } else { Err(MetaError::BucketExists) }
+            })
+            .await
+    }
+
+    /// Deletes a bucket that has no version of any key. Uploads under way do not keep it (as in S3): their parts go to
+    /// reclaim.
+    pub async fn delete_bucket(&self, name: String) -> Result<(), MetaError> {
+        let now_ms = self.world.clock.unix_ms();
+        self.writer
+            .write(move |group| {
+                let connection = group.connection();
+                let bucket = by_name(connection, &name)?;
+                let occupied = connection
+                    .prepare_cached("SELECT 1 FROM version WHERE bucket = ?1 LIMIT 1")?
+                    .exists([bucket.id.0])?;
+                if occupied {
+                    return Err(MetaError::BucketNotEmpty);
+                }
+                upload::abort_all(group, bucket.id, now_ms)?;
+                for sql in [
+                    "DELETE FROM completed WHERE bucket = ?1",
+                    "DELETE FROM bucket_config WHERE bucket = ?1",
+                    "DELETE FROM bucket WHERE id = ?1",
+                ] {
+                    connection.prepare_cached(sql)?.execute([bucket.id.0])?;
+                }
+                group.forget_buckets();
+                Ok(())
+            })
+            .await
+    }
+
+    pub async fn set_versioning(&self, bucket: BucketId, state: Versioning) -> Result<(), MetaError> {
+        self.writer
+            .write(move |group| {
+                let updated = group
+                    .connection()
+                    .prepare_cached("UPDATE bucket SET versioning = ?2 WHERE id = ?1")?
+                    .execute([bucket.0, versioning_code(state)])?;
+                group.forget_buckets();
+                if updated == 1 { Ok(()) } else { Err(MetaError::NoSuchBucket) }
+            })
+            .await
+    }
+
+    /// Sets or, with `None`, removes a configuration document. `watched` changes only with a notification document.
+    pub async fn set_bucket_config(
+        &self,
+        bucket: BucketId,
+        kind: BucketConfig,
+        document: Option<String>,
+        watched: Option<bool>,
+    ) -> Result<(), MetaError> {
+        self.writer
+            .write(move |group| {
+                let connection = group.connection();
+                group.bucket(bucket)?;
+                match document {
+                    Some(document) => connection
+                        .prepare_cached("INSERT OR REPLACE INTO bucket_config VALUES(?1, ?2, ?3)")?
+                        .execute(params![bucket.0, config_name(kind), document])?,
+                    None => connection
+                        .prepare_cached("DELETE FROM bucket_config WHERE bucket = ?1 AND kind = ?2")?
+                        .execute(params![bucket.0, config_name(kind)])?,
+                };
+                if let Some(watched) = watched {
+                    connection
+                        .prepare_cached("UPDATE bucket SET watched = ?2 WHERE id = ?1")?
+                        .execute(params![bucket.0, watched])?;
+                    group.forget_buckets();
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+pub(super) fn by_id(connection: &Connection, id: BucketId) -> Result<Bucket, MetaError> {
+    let mut statement = connection.prepare_cached(&format!("{COLUMNS} WHERE id = ?1"))?;
+    statement.query_row([id.0], decode).optional()?.ok_or(MetaError::NoSuchBucket)
+}
+
+pub(super) fn by_name(connection: &Connection, name: &str) -> Result<Bucket, MetaError> {
+    let mut statement = connection.prepare_cached(&format!("{COLUMNS} WHERE name = ?1"))?;
+    statement.query_row([name], decode).optional()?.ok_or(MetaError::NoSuchBucket)
+}
+
+/// All buckets, by name.
+pub(super) fn all(connection: &Connection) -> Result<Vec<Bucket>, MetaError> {
+    let mut statement = connection.prepare_cached(&format!("{COLUMNS} ORDER BY name"))?;
+    let rows = statement.query_map([], decode)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn config(
+    connection: &Connection,
+    bucket: BucketId,
+    kind: BucketConfig,
+) -> Result<Option<String>, MetaError> {
+    let mut statement =
+        connection.prepare_cached("SELECT document FROM bucket_config WHERE bucket = ?1 AND kind = ?2")?;
+    Ok(statement.query_row(params![bucket.0, config_name(kind)], |row| row.get(0)).optional()?)
+}
+
+fn decode(row: &Row<'_>) -> rusqlite::Result<Bucket> {
+    let versioning = match row.get(4)? {
+        0 => Versioning::Unversioned,
+        1 => Versioning::Enabled,
+        2 => Versioning::Suspended,
+        other => return Err(rusqlite::Error::IntegralValueOutOfRange(4, other)),
+    };
+    Ok(Bucket {
+        id: BucketId(row.get(0)?),
+        name: row.get(1)?,
+        region: row.get(2)?,
+        created_ms: row.get(3)?,
+        versioning,
+        object_lock: row.get(5)?,
+        watched: row.get(6)?,
+    })
+}
+
+fn versioning_code(versioning: Versioning) -> i64 {
+    match versioning {
+        Versioning::Unversioned => 0,
+        Versioning::Enabled => 1,
+        Versioning::Suspended => 2,
+    }
+}
+
+fn config_name(kind: BucketConfig) -> &'static str {
+    match kind {
+        BucketConfig::Notification => "notification",
+        BucketConfig::Tagging => "tagging",
+        BucketConfig::Cors => "cors",
+        BucketConfig::Policy => "policy",
+        BucketConfig::Lifecycle => "lifecycle",
+        BucketConfig::Encryption => "encryption",
+        BucketConfig::ObjectLock => "object-lock",
+        BucketConfig::PublicAccessBlock => "public-access-block",
+        BucketConfig::OwnershipControls => "ownership-controls",
+        BucketConfig::Acl => "acl",
+    }
+}

@@ -1,0 +1,162 @@
+//! A store on simulated or real drives, driven without HTTP.
+
+use std::sync::Arc;
+
+use aerie::engine::{
+    self, BodyFuture, BodySource, CompleteUpload, CreateUpload, DeleteObject, Engine, EngineError, ExpectedDigests,
+    NamedPart, PutObject, UploadPart,
+};
+use aerie::meta::{Attributes, Bucket, EventName, Meta, MetaError, Requester, VersionRef, WriteCondition};
+use aerie::pool::{Pool, PoolOptions};
+use aerie::seam::sim::{Dice, SimMachine};
+use aerie::seam::{Storage, World};
+use bytes::Bytes;
+use pollster::block_on;
+
+pub const BUCKET: &str = "cargo";
+
+pub type Places = Vec<(String, Option<Arc<dyn Storage>>)>;
+
+pub struct Store {
+    pub engine: Engine,
+    pub pool: Arc<Pool>,
+    pub meta: Meta,
+    pub world: World,
+}
+
+pub struct Body(Option<Bytes>);
+
+impl BodySource for Body {
+    fn next(&mut self) -> BodyFuture<'_> {
+        Box::pin(async move { Ok(self.0.take()) })
+    }
+}
+
+pub fn bytes(length: usize, seed: u64) -> Bytes {
+    let mut dice = Dice::new(seed);
+    (0..length.div_ceil(8)).flat_map(|_| dice.below(u64::MAX).to_le_bytes()).take(length).collect()
+}
+
+impl Store {
+    /// Opens, or creates, the store. The bucket is made where it is missing.
+    pub fn open(places: Places, parity: u8, world: &World) -> Result<Store, String> {
+        let options = PoolOptions { parity: Some(parity), write_shards_min: None, world: world.clone() };
+        let pool = Pool::open(places, options).map_err(|error| format!("the pool does not open: {error}"))?;
+        let opened =
+            engine::open_meta(&pool, world.clone()).map_err(|error| format!("the metadata does not open: {error}"));
+        let meta = opened.inspect_err(|_| pool.close())?;
+        let engine = Engine::new(meta.clone(), pool.clone(), world.clone()).map_err(|error| error.to_string())?;
+        let store = Store { engine, pool, meta, world: world.clone() };
+        match block_on(store.meta.create_bucket(BUCKET.to_owned(), "local".to_owned(), false, 0)) {
+            Ok(()) | Err(MetaError::BucketExists) => Ok(store),
+            Err(error) => {
+                store.close();
+                Err(format!("the bucket cannot be made: {error}"))
+            }
+        }
+    }
+
+    pub fn on(machine: &SimMachine, world: &World) -> Result<Store, String> {
+        Store::open(machine.places(), 1, world)
+    }
+
+    /// An engine for another thread.
+    pub fn another_engine(&self) -> Engine {
+        Engine::new(self.meta.clone(), self.pool.clone(), self.world.clone()).expect("the store is open")
+    }
+
+    pub fn close(self) {
+        self.meta.close();
+        self.pool.close();
+    }
+
+    pub fn put(&self, key: &str, body: &Bytes) -> Result<String, EngineError> {
+        put(&self.engine, key, body)
+    }
+
+    pub fn get(&self, key: &str) -> Result<Bytes, EngineError> {
+        get(&self.engine, key)
+    }
+
+    pub fn delete(&self, key: &str) -> Result<(), EngineError> {
+        delete(&self.engine, key)
+    }
+}
+
+pub fn bucket(engine: &Engine) -> Result<Bucket, EngineError> {
+    Ok(engine.reader().bucket(BUCKET)?)
+}
+
+pub fn put(engine: &Engine, key: &str, body: &Bytes) -> Result<String, EngineError> {
+    let put = PutObject {
+        bucket: bucket(engine)?,
+        key: key.to_owned(),
+        attributes: Attributes::default(),
+        size_hint: Some(body.len() as u64),
+        expected: ExpectedDigests::default(),
+        condition: WriteCondition::default(),
+        event: EventName::ObjectCreatedPut,
+        requester: Requester::default(),
+    };
+    Ok(block_on(engine.put_object(put, &mut Body(Some(body.clone()).filter(|body| !body.is_empty()))))?.etag)
+}
+
+pub fn get(engine: &Engine, key: &str) -> Result<Bytes, EngineError> {
+    let object = engine.head_object(&bucket(engine)?, key, VersionRef::Latest)?;
+    let mut reader = engine.read_object(&object, 0..object.version.size);
+    let mut all = Vec::new();
+    while let Some(piece) = block_on(reader.next()) {
+        all.extend_from_slice(&piece?);
+    }
+    Ok(all.into())
+}
+
+pub fn delete(engine: &Engine, key: &str) -> Result<(), EngineError> {
+    let delete = DeleteObject {
+        key: key.to_owned(),
+        version: VersionRef::Latest,
+        condition: WriteCondition::default(),
+        requester: Requester::default(),
+    };
+    block_on(engine.delete_object(&bucket(engine)?, delete)).map(|_| ())
+}
+
+/// Uploads in parts.
+pub fn put_parts(engine: &Engine, key: &str, parts: &[Bytes]) -> Result<(), EngineError> {
+    let create = CreateUpload {
+        bucket: bucket(engine)?,
+        key: key.to_owned(),
+        attributes: Attributes::default(),
+        checksum: None,
+        requester: Requester::default(),
+    };
+    let id = block_on(engine.create_upload(create))?;
+    let upload = engine.upload(&bucket(engine)?, key, &id)?;
+    let mut named = Vec::new();
+    for (at, body) in parts.iter().enumerate() {
+        let number = at as u32 + 1;
+        let part = UploadPart {
+            upload: upload.clone(),
+            number,
+            size_hint: Some(body.len() as u64),
+            expected: ExpectedDigests::default(),
+        };
+        let done = block_on(engine.upload_part(part, &mut Body(Some(body.clone()))))?;
+        named.push(NamedPart { number, etag: done.etag, checksum: None });
+    }
+    let complete = CompleteUpload {
+        bucket: bucket(engine)?,
+        upload,
+        parts: named,
+        expected_size: None,
+        expected_checksum: None,
+        condition: WriteCondition::default(),
+        requester: Requester::default(),
+    };
+    block_on(engine.complete_upload(complete)).map(|_| ())
+}
+
+/// The key is absent, as far as the answer tells.
+pub fn is_absent(error: &EngineError) -> bool {
+    matches!(error, EngineError::Meta(MetaError::NoSuchKey) | EngineError::DeleteMarker { .. })
+}
