@@ -1,7 +1,7 @@
 //! Detect: names the objects in a picture, with a score and a box for each.
 //!
 //! Promises: one message for each picture, also when nothing was seen; boxes in pixels of the picture as it was stored;
-//! equal pictures give equal messages. Needs the model `ssd-mobilenet-v2` with its labels (`scripts/fetch-models`). An
+//! equal pictures give equal messages. Needs the model `detector` with its labels (`scripts/fetch-models`). An
 //! object that is no picture is a lasting failure: filter by suffix in the rule.
 
 mod anchors;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use anchors::{ANCHORS, COORDINATES, INPUT_PIXELS, candidates};
 
-const MODEL: &str = "ssd-mobilenet-v2";
+const MODEL: &str = "detector";
 /// Below this the model is wrong more often than right.
 const SCORE_MIN: f32 = 0.4;
 /// Two boxes of one class that share more than this are the same object.

@@ -1,7 +1,7 @@
 //! Faces: finds faces in a picture, with a score, a box and six points for each.
 //!
 //! Promises: one message for each picture, also when nothing was seen; boxes and points in pixels of the picture as it was
-//! stored; equal pictures give equal messages. Says nothing about who it is. Needs the model `blazeface`
+//! stored; equal pictures give equal messages. Says nothing about who it is. Needs the model `faces`
 //! (`wasm-hooks/models/blazeface.onnx`), which sees faces within about two metres. An object that is no picture is a lasting failure.
 
 mod anchors;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use anchors::{ANCHORS, COORDINATES, Face, INPUT_PIXELS, POINTS};
 
-const MODEL: &str = "blazeface";
+const MODEL: &str = "faces";
 const SCORE_MIN: f32 = 0.5;
 /// Two boxes that share more than this are the same face.
 const OVERLAP_MAX: f32 = 0.3;
@@ -37,7 +37,7 @@ impl Guest for Faces {
             .collect();
         let message = json!({
             "bucket": event.bucket, "key": event.key, "event": event.id,
-            "width": width, "height": height, "faces": faces,
+            "width": width, "height": height, "objects": faces,
         });
         Ok(results::publish(None, message.to_string().as_bytes())?)
     }
@@ -51,6 +51,7 @@ fn described(face: &Face, width: u32, height: u32) -> Value {
         .zip(face.points)
         .map(|(name, [x, y])| (name.to_string(), json!([(x * scale).round() as i32, (y * scale).round() as i32])));
     json!({
+        "label": "Face",
         "score": rounded(face.score),
         "box": face.area.pixels(scale, scale, width, height),
         "points": Value::Object(points.collect()),
