@@ -207,7 +207,8 @@ impl Test {
         for named in &self.model {
             let (name, file) = named.split_once('=').ok_or_else(|| format!("{named}: write --model NAME=FILE.onnx"))?;
             let labels = Path::new(file).with_extension("labels");
-            let labels = if labels.exists() { String::from_utf8_lossy(&read(&labels)?).into_owned() } else { String::new() };
+            let labels =
+                if labels.exists() { String::from_utf8_lossy(&read(&labels)?).into_owned() } else { String::new() };
             let labels = labels.lines().map(str::to_owned).collect();
             models.insert(name.to_owned(), ModelFile { bytes: read(Path::new(file))?, labels });
         }
@@ -255,12 +256,22 @@ impl Add {
     }
 }
 
+/// A file of a template, by the name it gets.
+macro_rules! file {
+    ($lang:literal, $name:literal) => {
+        ($name, include_str!(concat!("../../wasm-hooks/templates/", $lang, "/", $name)))
+    };
+}
+
+/// Lies in every new folder.
+const CONTRACT: (&str, &str) = ("wit/hook.wit", include_str!("../../wasm-hooks/wit/hook.wit"));
+
 /// Files of each language's template.
 const TEMPLATES: [(&str, &[(&str, &str)]); 4] = [
-    ("rust", &[]),
-    ("python", &[]),
-    ("js", &[]),
-    ("c", &[]),
+    ("rust", &[file!("rust", "Cargo.toml"), file!("rust", "src/lib.rs"), file!("rust", "README.md"), CONTRACT]),
+    ("python", &[file!("python", "hook.py"), file!("python", "README.md"), CONTRACT]),
+    ("js", &[file!("js", "hook.js"), file!("js", "README.md"), CONTRACT]),
+    ("c", &[file!("c", "hook.c"), file!("c", "README.md"), CONTRACT]),
 ];
 
 impl New {

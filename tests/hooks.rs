@@ -1,0 +1,158 @@
+//! The hooks of wasm-hooks/ on real pictures and sounds, against what onnxruntime 1.32 gives on the same pixels and samples.
+//!
+//! Hooks whose model lies in the tree always run. The others run where `scripts/fetch-models` left the model and
+//! `scripts/build-hooks --all` the component; with `AERIE_TEST_FETCHED=required` it is a failure when one is missing.
+#![expect(clippy::disallowed_methods, reason = "components, models and pictures are files of the tree")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use aerie::hook::trial;
+use aerie::inference::ModelFile;
+use aerie::seam::real;
+use serde_json::{Value, json};
+
+/// Scores are compared to this, boxes to `BOX_TOLERANCE` of a side, times to `TIME_TOLERANCE_S`.
+const SCORE_TOLERANCE: f64 = 0.01;
+const BOX_TOLERANCE: f64 = 0.02;
+const TIME_TOLERANCE_S: f64 = 0.032;
+
+fn tree(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn read(path: &str) -> Vec<u8> {
+    std::fs::read(tree(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Whether files that a script brings are there.
+fn fetched(paths: &[&str]) -> bool {
+    let missing: Vec<_> = paths.iter().filter(|path| !tree(path).exists()).collect();
+    let required = std::env::var("AERIE_TEST_FETCHED").is_ok_and(|value| value == "required");
+    assert!(missing.is_empty() || !required, "{missing:?}: run scripts/fetch-models and scripts/build-hooks --all");
+    missing.is_empty()
+}
+
+/// Runs a hook on a file of the tree; its one message.
+fn message(hook: &str, object: &str, kind: &str, model: Option<(&str, &str)>) -> Value {
+    let models = model.map(|(name, path)| {
+        let labels = std::fs::read_to_string(tree(path).with_extension("labels")).unwrap_or_default();
+        (name.to_owned(), ModelFile { bytes: read(path), labels: labels.lines().map(str::to_owned).collect() })
+    });
+    let key = object.rsplit('/').next().expect("a split has one part at least");
+    let models = models.into_iter().collect::<BTreeMap<_, _>>();
+    let report = trial(&read(hook), read(object), key, kind, models, &real::world()).expect("the hook compiles");
+    assert_eq!((&report.fault, report.results.len()), (&None, 1), "{hook} on {object}: {report:?}");
+    serde_json::from_slice(&report.results[0].payload).expect("the message is JSON")
+}
+
+fn near(is: &Value, should: &Value, tolerance: f64) -> bool {
+    match (is.as_f64(), should.as_f64()) {
+        (Some(is), Some(should)) => (is - should).abs() <= tolerance,
+        _ => false,
+    }
+}
+
+/// Compares what was seen in a picture with label, score and box of each object.
+fn seen(message: &Value, expected: &[(&str, f64, [u32; 4])]) {
+    let objects = message["objects"].as_array().expect("a list of objects");
+    assert_eq!(objects.len(), expected.len(), "{message}");
+    for (object, (label, score, area)) in objects.iter().zip(expected) {
+        assert_eq!(object["label"], *label, "{message}");
+        assert!(near(&object["score"], &json!(score), SCORE_TOLERANCE), "{label} {score}: {message}");
+        for (at, edge) in area.iter().enumerate() {
+            let side = if at % 2 == 0 { &message["width"] } else { &message["height"] };
+            let tolerance = BOX_TOLERANCE * side.as_f64().expect("pixels");
+            assert!(near(&object["box"][at], &json!(edge), tolerance), "{label} {area:?}: {message}");
+        }
+    }
+}
+
+#[test]
+fn faces_are_found_where_they_are_and_nowhere_else() {
+    let cases: [(&str, &[(&str, f64, [u32; 4])]); 3] =
+        [("astronaut", &[("Face", 0.922, [177, 80, 95, 95])]), ("chelsea", &[]), ("coffee", &[])];
+    for (picture, expected) in cases {
+        let object = format!("tests/pictures/{picture}.jpg");
+        let model = Some(("faces", "wasm-hooks/models/blazeface.onnx"));
+        let message = message("wasm-hooks/built/faces.wasm", &object, "image/jpeg", model);
+        seen(&message, expected);
+        if !expected.is_empty() {
+            let points = &message["objects"][0]["points"];
+            let (right, left) = (&points["right_eye"], &points["left_eye"]);
+            assert!(near(&right[0], &json!(203), 10.0) && near(&left[0], &json!(247), 10.0), "{message}");
+        }
+    }
+}
+
+#[test]
+fn objects_are_named_as_onnxruntime_names_them() {
+    let model = ".cache/models/detector.onnx";
+    if !fetched(&[model, ".cache/models/detector.labels"]) {
+        return;
+    }
+    let cases = [
+        ("astronaut", ("Person", 0.618, [22, 17, 340, 490])),
+        ("chelsea", ("Cat", 0.849, [3, 1, 426, 298])),
+        ("coffee", ("Coffee cup", 0.537, [146, 18, 212, 251])),
+    ];
+    for (picture, expected) in cases {
+        let object = format!("tests/pictures/{picture}.jpg");
+        seen(&message("wasm-hooks/built/detect.wasm", &object, "image/jpeg", Some(("detector", model))), &[expected]);
+    }
+}
+
+#[test]
+fn speech_is_heard_when_onnxruntime_hears_it() {
+    let model = ".cache/models/silero-vad.onnx";
+    if !fetched(&[model]) {
+        return;
+    }
+    let message =
+        message("wasm-hooks/built/voice.wasm", "tests/sounds/announcement.wav", "audio/wav", Some(("voice", model)));
+    let expected = [(0.832, 2.688, 0.974), (3.136, 3.776, 0.932), (3.968, 4.672, 0.956)];
+    let speech = message["speech"].as_array().expect("a list of stretches");
+    assert_eq!(speech.len(), expected.len(), "{message}");
+    for (part, (start, end, score)) in speech.iter().zip(expected) {
+        let times = near(&part["start"], &json!(start), TIME_TOLERANCE_S + 1e-6)
+            && near(&part["end"], &json!(end), TIME_TOLERANCE_S + 1e-6);
+        assert!(times && near(&part["score"], &json!(score), SCORE_TOLERANCE), "{start} to {end}: {message}");
+    }
+}
+
+#[test]
+fn digest_says_size_type_and_checksum() {
+    let message = message("wasm-hooks/built/digest.wasm", "tests/pictures/coffee.jpg", "image/jpeg", None);
+    let fields = [("size", json!(58_744)), ("crc32", json!("2b170f79")), ("content_type", json!("image/jpeg"))];
+    for (field, expected) in fields {
+        assert_eq!(message[field], expected, "{message}");
+    }
+}
+
+#[test]
+fn an_object_of_the_wrong_kind_fails_for_good_and_says_why() {
+    let models = || {
+        let model = ModelFile { bytes: read("wasm-hooks/models/blazeface.onnx"), labels: Vec::new() };
+        BTreeMap::from([("faces".to_owned(), model)])
+    };
+    let faces = read("wasm-hooks/built/faces.wasm");
+    let cases = [("no picture", models(), "invalid: "), ("no model", BTreeMap::new(), "not found: ")];
+    for (case, models, expected) in cases {
+        let report = trial(&faces, b"not a picture".to_vec(), "a.jpg", "image/jpeg", models, &real::world())
+            .expect("the hook compiles");
+        let fault = report.fault.expect(case);
+        assert!(!fault.retry() && fault.to_string().contains(expected), "{case}: {fault}");
+        assert!(report.results.is_empty(), "{case}");
+    }
+}
+
+#[test]
+fn the_smallest_hook_does_the_same_in_every_language() {
+    for language in ["rust", "c", "js", "python"] {
+        let hook = format!(".cache/hooks/{language}/hook.wasm");
+        if fetched(&[&hook]) {
+            let message = message(&hook, "tests/pictures/coffee.jpg", "image/jpeg", None);
+            assert_eq!(message, json!({ "key": "coffee.jpg", "size": 58_744 }), "{language}");
+        }
+    }
+}
