@@ -91,9 +91,12 @@ pub struct ObjectBody {
     state: Reading,
 }
 
+/// What `ObjectReader::next` gives.
+type Next = Option<Result<Bytes, EngineError>>;
+
 enum Reading {
     Idle(ObjectReader),
-    Busy(Pin<Box<dyn Future<Output = (ObjectReader, Option<Result<Bytes, EngineError>>)>>>),
+    Busy(Pin<Box<dyn Future<Output = (ObjectReader, Next)>>>),
     Done,
 }
 

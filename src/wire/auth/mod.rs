@@ -75,7 +75,7 @@ pub enum Payload {
     /// As it comes; it must have this SHA-256.
     Sha256([u8; 32]),
     /// aws-chunked, each chunk signed; `trailer`: signed trailing headers follow.
-    SignedChunks { signer: ChunkSigner, trailer: bool },
+    SignedChunks { signer: Box<ChunkSigner>, trailer: bool },
     /// aws-chunked, not signed, trailing headers follow.
     UnsignedChunks,
 }
@@ -168,7 +168,10 @@ impl Authenticator {
                 .field("SignatureProvided", &claim.signature)
                 .field("CanonicalRequest", String::from_utf8_lossy(&canonical)));
         }
-        let signer = || ChunkSigner::new(key.clone(), claim.timestamp.clone(), scope.clone(), claim.signature.clone());
+        let signer = || {
+            let (timestamp, seed) = (claim.timestamp.clone(), claim.signature.clone());
+            Box::new(ChunkSigner::new(key.clone(), timestamp, scope.clone(), seed))
+        };
         let payload = match digest {
             "UNSIGNED-PAYLOAD" => Payload::Unsigned,
             "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Payload::UnsignedChunks,

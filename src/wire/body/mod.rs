@@ -150,10 +150,10 @@ impl RequestBody {
                 Decoder::Sha256 { digest: Some(Box::new(digest::Context::new(&digest::SHA256))), expected }
             }
             Payload::SignedChunks { signer, trailer: false } => {
-                Decoder::Chunked(Box::new(Chunked::new(Some(signer), Trailing::None)))
+                Decoder::Chunked(Box::new(Chunked::new(Some(*signer), Trailing::None)))
             }
             Payload::SignedChunks { signer, trailer: true } => {
-                Decoder::Chunked(Box::new(Chunked::new(Some(signer), Trailing::Checksum(trailer))))
+                Decoder::Chunked(Box::new(Chunked::new(Some(*signer), Trailing::Checksum(trailer))))
             }
             Payload::UnsignedChunks => Decoder::Chunked(Box::new(Chunked::new(None, Trailing::Checksum(trailer)))),
         };

@@ -81,7 +81,7 @@ fn read(body: &[u8], piece: usize, payload: Payload, length: Option<u64>, traile
 }
 
 fn signed(trailer: bool) -> Payload {
-    Payload::SignedChunks { signer: signer(), trailer }
+    Payload::SignedChunks { signer: Box::new(signer()), trailer }
 }
 
 #[test]
