@@ -21,7 +21,7 @@ use crate::limits;
 use crate::seam::World;
 
 /// A model as guests hold it.
-pub(super) struct LoadedModel(Arc<crate::inference::LoadedModel>);
+pub struct LoadedModel(Arc<crate::inference::LoadedModel>);
 
 /// Values that a hook keeps between invocations.
 pub(super) trait StateSource {
@@ -46,8 +46,7 @@ pub(super) struct HostParts {
 pub(super) struct Host {
     parts: HostParts,
     table: ResourceTable,
-    memory_bytes: u64,
-    pub memory_hit: bool,
+    pub memory: MemoryLimit,
     pub output_hit: bool,
     output_left: u64,
     pub results: Vec<HookResult>,
@@ -97,10 +96,9 @@ impl Host {
     pub fn new(parts: HostParts) -> Host {
         Host {
             output_left: parts.bounds.output_bytes,
+            memory: MemoryLimit { limit_bytes: parts.bounds.memory_bytes, used_bytes: 0, hit: false },
             parts,
             table: ResourceTable::new(),
-            memory_bytes: 0,
-            memory_hit: false,
             output_hit: false,
             results: Vec::new(),
             state_writes: BTreeMap::new(),
@@ -155,14 +153,22 @@ impl Host {
     }
 }
 
-impl ResourceLimiter for Host {
+/// Memory of one instance, all its linear memories together.
+pub(super) struct MemoryLimit {
+    limit_bytes: u64,
+    used_bytes: u64,
+    /// The guest asked for more than it may have. It was refused, and may still end well.
+    pub hit: bool,
+}
+
+impl ResourceLimiter for MemoryLimit {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        let total = self.memory_bytes + desired.saturating_sub(current) as u64;
-        if total > self.parts.bounds.memory_bytes {
-            self.memory_hit = true;
+        let total = self.used_bytes + desired.saturating_sub(current) as u64;
+        if total > self.limit_bytes {
+            self.hit = true;
             return Ok(false);
         }
-        self.memory_bytes = total;
+        self.used_bytes = total;
         Ok(true)
     }
 
@@ -195,7 +201,9 @@ impl object::Host for Host {
     fn read(&mut self, offset: u64, length: u32) -> Answer<Vec<u8>> {
         if length > limits::HOOK_READ_BYTES_MAX {
             let most = limits::HOOK_READ_BYTES_MAX;
-            return Ok(Err(types::Error::Limit(format!("one read gives at most {most} bytes, {length} were asked for"))));
+            return Ok(Err(types::Error::Limit(format!(
+                "one read gives at most {most} bytes, {length} were asked for"
+            ))));
         }
         Ok(self.parts.object.read(offset, u64::from(length)).map_err(Into::into))
     }
@@ -341,7 +349,9 @@ impl results::Host for Host {
         if let Some(topic) = &topic
             && (topic.is_empty() || topic.contains(['+', '#', '\0']))
         {
-            return Ok(Err(types::Error::Invalid(format!("{topic:?}: a topic is not empty and has no '+', '#' or NUL"))));
+            return Ok(Err(types::Error::Invalid(format!(
+                "{topic:?}: a topic is not empty and has no '+', '#' or NUL"
+            ))));
         }
         let bytes = payload.len() + topic.as_ref().map_or(0, String::len);
         if let Err(error) = self.take_output(bytes as u64) {

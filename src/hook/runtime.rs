@@ -8,9 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, Trap, UpdateDeadline,
-};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, Trap, UpdateDeadline};
 
 use super::HookFault;
 use super::contract::{event, lambda, types};
@@ -63,20 +61,13 @@ impl Runtime {
     pub fn compile(&self, wasm: &[u8]) -> Result<Compiled, HookFault> {
         let component = to_component(wasm)?;
         let component = Component::new(&self.engine, component).map_err(module_fault)?;
-        let as_hook = self
-            .hooks
-            .instantiate_pre(&component)
-            .and_then(event::HookPre::new)
-            .map(Compiled::Hook);
+        let as_hook = self.hooks.instantiate_pre(&component).and_then(event::HookPre::new).map(Compiled::Hook);
         let hook_fault = match as_hook {
             Ok(compiled) => return Ok(compiled),
             Err(error) => error,
         };
-        let as_transform = self
-            .transforms
-            .instantiate_pre(&component)
-            .and_then(lambda::TransformPre::new)
-            .map(Compiled::Transform);
+        let as_transform =
+            self.transforms.instantiate_pre(&component).and_then(lambda::TransformPre::new).map(Compiled::Transform);
         as_transform.map_err(|transform_fault| {
             HookFault::Module(format!(
                 "it fits no world of wasm-hooks/wit; as `hook`: {hook_fault:#}; as `transform`: {transform_fault:#}"
@@ -85,7 +76,12 @@ impl Runtime {
     }
 
     /// Calls a hook. The host's state is given back however the call ended.
-    pub fn on_event(&self, compiled: &Compiled, event: &types::Event, parts: HostParts) -> (Host, Result<(), HookFault>) {
+    pub fn on_event(
+        &self,
+        compiled: &Compiled,
+        event: &types::Event,
+        parts: HostParts,
+    ) -> (Host, Result<(), HookFault>) {
         let Compiled::Hook(pre) = compiled else {
             let fault = HookFault::Module("it is a transform; a rule needs a hook".to_owned());
             return (Host::new(parts), Err(fault));
@@ -122,7 +118,7 @@ impl Runtime {
     ) -> (Host, Result<T, HookFault>) {
         let bounds = parts.bounds;
         let mut store = Store::new(&self.engine, Host::new(parts));
-        store.limiter(|host| host);
+        store.limiter(|host| &mut host.memory);
         store.set_hostcall_fuel(limits::HOOK_CALL_BYTES_MAX);
         store.set_epoch_deadline(ticks(bounds.deadline_ms));
         let mut granted_ms = 0;
@@ -143,10 +139,8 @@ impl Runtime {
         let host = store.into_data();
         let answer = match answer {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(failure)) => Err(limit_hit(&host, bounds).unwrap_or(HookFault::Rejected {
-                message: failure.message,
-                retry: failure.retry,
-            })),
+            Ok(Err(failure)) => Err(limit_hit(&host, bounds)
+                .unwrap_or(HookFault::Rejected { message: failure.message, retry: failure.retry })),
             Err(error) => Err(trap_fault(&host, bounds, &error)),
         };
         (host, answer)
@@ -217,7 +211,7 @@ fn limit_hit(host: &Host, bounds: Bounds) -> Option<HookFault> {
     if host.output_hit {
         return Some(HookFault::Output { limit_bytes: bounds.output_bytes });
     }
-    host.memory_hit.then_some(HookFault::Memory { limit_bytes: bounds.memory_bytes })
+    host.memory.hit.then_some(HookFault::Memory { limit_bytes: bounds.memory_bytes })
 }
 
 fn trap_fault(host: &Host, bounds: Bounds, error: &wasmtime::Error) -> HookFault {

@@ -136,16 +136,7 @@ impl Meta {
     /// A small named value that belongs to the whole pool (keys, cursors); `None` removes it.
     pub async fn set_property(&self, name: String, value: Option<String>) -> Result<(), MetaError> {
         self.writer
-            .write(move |group| {
-                let connection = group.connection();
-                match value {
-                    Some(value) => connection
-                        .prepare_cached("INSERT OR REPLACE INTO property VALUES(?1, ?2)")?
-                        .execute([name, value])?,
-                    None => connection.prepare_cached("DELETE FROM property WHERE name = ?1")?.execute([name])?,
-                };
-                Ok(())
-            })
+            .write(move |group| put_property(group.connection(), &name, value.as_deref()))
             .await
     }
 
@@ -175,4 +166,15 @@ pub fn parse_version_id(text: &str) -> Option<VersionRef> {
     let number =
         u64::from_str_radix(text, 16).ok().filter(|number| digits && (1..=i64::MAX as u64).contains(number))?;
     Some(VersionRef::Exact(Sequence(number)))
+}
+
+/// Sets or removes a named value within the writer's transaction.
+fn put_property(connection: &rusqlite::Connection, name: &str, value: Option<&str>) -> Result<(), MetaError> {
+    match value {
+        Some(value) => {
+            connection.prepare_cached("INSERT OR REPLACE INTO property VALUES(?1, ?2)")?.execute([name, value])?
+        }
+        None => connection.prepare_cached("DELETE FROM property WHERE name = ?1")?.execute([name])?,
+    };
+    Ok(())
 }

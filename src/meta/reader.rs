@@ -44,6 +44,14 @@ impl Reader {
         Ok(statement.query_row([name], |row| row.get(0)).optional()?)
     }
 
+    /// Names of the first `limit` properties that begin with `prefix`, in order.
+    pub fn property_names(&self, prefix: &str, limit: usize) -> Result<Vec<String>, MetaError> {
+        let sql = "SELECT name FROM property WHERE name >= ?1 AND name < ?1 || char(1114111) ORDER BY name LIMIT ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let names = statement.query_map(rusqlite::params![prefix, limit as i64], |row| row.get(0))?;
+        Ok(names.collect::<Result<_, _>>()?)
+    }
+
     pub fn bucket(&self, name: &str) -> Result<Bucket, MetaError> {
         bucket::by_name(&self.connection, name)
     }

@@ -24,6 +24,7 @@ impl From<MetaError> for S3Error {
             MetaError::NoSuchKey => S3Error::new(S3Code::NoSuchKey),
             MetaError::NoSuchVersion => S3Error::new(S3Code::NoSuchVersion),
             MetaError::NoSuchUpload => S3Error::new(S3Code::NoSuchUpload),
+            MetaError::PartChanged => S3Error::new(S3Code::InvalidPart),
             MetaError::ConditionFailed => S3Error::new(S3Code::PreconditionFailed),
             MetaError::Busy => retry_later(S3Error::new(S3Code::SlowDown)),
             MetaError::Full => S3Error::new(S3Code::StorageFull),
