@@ -46,6 +46,7 @@ pub(super) struct HostParts {
 pub(super) struct Host {
     parts: HostParts,
     table: ResourceTable,
+    models_open: usize,
     pub memory: MemoryLimit,
     pub output_hit: bool,
     output_left: u64,
@@ -99,6 +100,7 @@ impl Host {
             memory: MemoryLimit { limit_bytes: parts.bounds.memory_bytes, used_bytes: 0, hit: false },
             parts,
             table: ResourceTable::new(),
+            models_open: 0,
             output_hit: false,
             results: Vec::new(),
             state_writes: BTreeMap::new(),
@@ -307,8 +309,15 @@ impl Host {
 
 impl inference::Host for Host {
     fn load(&mut self, name: String) -> Answer<Resource<LoadedModel>> {
+        if self.models_open >= limits::HOOK_MODELS_OPEN_MAX {
+            let text = format!("an invocation holds at most {} models open", limits::HOOK_MODELS_OPEN_MAX);
+            return Ok(Err(types::Error::Limit(text)));
+        }
         match self.timed(|parts| parts.inference.load(&*parts.models, &name)) {
-            Ok(model) => Ok(Ok(self.table.push(LoadedModel(model))?)),
+            Ok(model) => {
+                self.models_open += 1;
+                Ok(Ok(self.table.push(LoadedModel(model))?))
+            }
             Err(error) => Ok(Err(error.into())),
         }
     }
@@ -336,6 +345,7 @@ impl inference::HostModel for Host {
 
     fn drop(&mut self, model: Resource<LoadedModel>) -> Result<()> {
         self.table.delete(model)?;
+        self.models_open -= 1;
         Ok(())
     }
 }

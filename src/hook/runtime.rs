@@ -123,8 +123,9 @@ impl Runtime {
         store.set_epoch_deadline(ticks(bounds.deadline_ms));
         let mut granted_ms = 0;
         store.epoch_deadline_callback(move |context| {
-            // Inference has a time of its own: what it took is given back.
-            let waited_ms = context.data().waited.as_millis() as u64;
+            // Inference has a time of its own: what it took is given back, up to its bound. Without one a guest that loops
+            // over inference would never end.
+            let waited_ms = (context.data().waited.as_millis() as u64).min(bounds.inference_ms);
             if waited_ms > granted_ms {
                 let more = ticks(waited_ms - granted_ms);
                 granted_ms = waited_ms;
@@ -138,6 +139,8 @@ impl Runtime {
         };
         let host = store.into_data();
         let answer = match answer {
+            // A guest that passes over a refused publication would lose a result in silence: it did not end well.
+            Ok(Ok(_)) if host.output_hit => Err(HookFault::Output { limit_bytes: bounds.output_bytes }),
             Ok(Ok(value)) => Ok(value),
             Ok(Err(failure)) => Err(limit_hit(&host, bounds)
                 .unwrap_or(HookFault::Rejected { message: failure.message, retry: failure.retry })),
@@ -215,13 +218,16 @@ fn limit_hit(host: &Host, bounds: Bounds) -> Option<HookFault> {
 }
 
 fn trap_fault(host: &Host, bounds: Bounds, error: &wasmtime::Error) -> HookFault {
+    // The first limit that broke is the reason, even if the guest went on for a while: one that was refused memory and
+    // asked until its time was over ran out of memory.
+    if let Some(limit) = limit_hit(host, bounds) {
+        return limit;
+    }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => HookFault::Deadline { limit_ms: bounds.deadline_ms },
         Some(Trap::StackOverflow) => HookFault::Stack { limit_bytes: limits::HOOK_STACK_BYTES as u64 },
-        _ => limit_hit(host, bounds).unwrap_or_else(|| {
-            // The first line says what happened, those below it where: enough for a log, too much for a message.
-            HookFault::Trap(error.root_cause().to_string())
-        }),
+        // The root says what happened, what is around it where: enough for a log, too much for a message.
+        _ => HookFault::Trap(error.root_cause().to_string()),
     }
 }
 
