@@ -2,8 +2,6 @@
 //!
 //! Both worlds share one set of host interfaces, so that each is implemented once.
 
-#![expect(missing_debug_implementations, reason = "generated code")]
-
 /// World `hook`: called for each change.
 pub(super) mod event {
     wasmtime::component::bindgen!({
