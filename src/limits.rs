@@ -219,6 +219,8 @@ pub const HOOK_INSTANCES: u32 = 16;
 pub const HOOK_MODULE_BYTES_MAX: u64 = 48 << 20;
 /// Core instances in one component. A Python guest has some thirty.
 pub const HOOK_CORE_INSTANCES_MAX: u32 = 64;
+/// Memories in one component. A QuickJS guest has 3, others have 1; all count towards the hook's bytes.
+pub const HOOK_MEMORIES_MAX: u32 = 4;
 /// Elements of a guest's table. CPython has some 8,000.
 pub const HOOK_TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Compiled hooks kept in memory. A compiled Python guest has 40 MB, others some 100 KB.
@@ -262,6 +264,8 @@ pub const TENSOR_BYTES_MAX: u64 = 16 << 20;
 pub const INFERENCE_RUN_MAX: Duration = Duration::from_secs(10);
 /// A caller waits no longer for an inference worker.
 pub const INFERENCE_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Time in inference that one invocation is given on top of its deadline: beyond it, a loop of runs is a loop.
+pub const HOOK_INFERENCE_MAX: Duration = Duration::from_secs(30);
 /// Models that one invocation may hold open.
 pub const HOOK_MODELS_OPEN_MAX: usize = 16;
 
@@ -275,6 +279,7 @@ const _: () = assert!(SHARDS_MAX <= 64);
 const _: () = assert!(HOOK_MEMORY_BYTES <= HOOK_MEMORY_BYTES_MAX);
 const _: () = assert!(HOOK_OUTPUT_BYTES <= HOOK_OUTPUT_BYTES_MAX);
 const _: () = assert!(HOOK_DEADLINE.as_millis() <= HOOK_DEADLINE_MAX.as_millis());
+const _: () = assert!(HOOK_INFERENCE_MAX.as_millis() >= INFERENCE_RUN_MAX.as_millis() + INFERENCE_WAIT_MAX.as_millis());
 const _: () = assert!(HOOK_CALL_BYTES_MAX as u64 > TENSOR_BYTES_MAX);
 const _: () = assert!(HOOK_CALL_BYTES_MAX as u64 > HOOK_DERIVED_BYTES_MAX);
 const _: () = assert!(HOOK_OUTPUT_BYTES_MAX <= HOOK_CALL_BYTES_MAX as u64);

@@ -46,7 +46,8 @@ pub(super) struct HostParts {
 pub(super) struct Host {
     parts: HostParts,
     table: ResourceTable,
-    pub limiter: Limiter,
+    models_open: usize,
+    pub memory: MemoryLimit,
     pub output_hit: bool,
     output_left: u64,
     pub results: Vec<HookResult>,
@@ -96,9 +97,10 @@ impl Host {
     pub fn new(parts: HostParts) -> Host {
         Host {
             output_left: parts.bounds.output_bytes,
-            limiter: Limiter { limit_bytes: parts.bounds.memory_bytes, bytes: 0, hit: false },
+            memory: MemoryLimit { limit_bytes: parts.bounds.memory_bytes, used_bytes: 0, hit: false },
             parts,
             table: ResourceTable::new(),
+            models_open: 0,
             output_hit: false,
             results: Vec::new(),
             state_writes: BTreeMap::new(),
@@ -153,23 +155,22 @@ impl Host {
     }
 }
 
-/// Counts the guest's memory.
-#[derive(Debug)]
-pub(super) struct Limiter {
+/// Memory of one instance, all its linear memories together.
+pub(super) struct MemoryLimit {
     limit_bytes: u64,
-    bytes: u64,
-    /// The guest asked for more than its limit.
+    used_bytes: u64,
+    /// The guest asked for more than it may have. It was refused, and may still end well.
     pub hit: bool,
 }
 
-impl ResourceLimiter for Limiter {
+impl ResourceLimiter for MemoryLimit {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        let total = self.bytes + desired.saturating_sub(current) as u64;
+        let total = self.used_bytes + desired.saturating_sub(current) as u64;
         if total > self.limit_bytes {
             self.hit = true;
             return Ok(false);
         }
-        self.bytes = total;
+        self.used_bytes = total;
         Ok(true)
     }
 
@@ -202,7 +203,9 @@ impl object::Host for Host {
     fn read(&mut self, offset: u64, length: u32) -> Answer<Vec<u8>> {
         if length > limits::HOOK_READ_BYTES_MAX {
             let most = limits::HOOK_READ_BYTES_MAX;
-            return Ok(Err(types::Error::Limit(format!("one read gives at most {most} bytes, {length} were asked for"))));
+            return Ok(Err(types::Error::Limit(format!(
+                "one read gives at most {most} bytes, {length} were asked for"
+            ))));
         }
         Ok(self.parts.object.read(offset, u64::from(length)).map_err(Into::into))
     }
@@ -306,8 +309,15 @@ impl Host {
 
 impl inference::Host for Host {
     fn load(&mut self, name: String) -> Answer<Resource<LoadedModel>> {
+        if self.models_open >= limits::HOOK_MODELS_OPEN_MAX {
+            let text = format!("an invocation holds at most {} models open", limits::HOOK_MODELS_OPEN_MAX);
+            return Ok(Err(types::Error::Limit(text)));
+        }
         match self.timed(|parts| parts.inference.load(&*parts.models, &name)) {
-            Ok(model) => Ok(Ok(self.table.push(LoadedModel(model))?)),
+            Ok(model) => {
+                self.models_open += 1;
+                Ok(Ok(self.table.push(LoadedModel(model))?))
+            }
             Err(error) => Ok(Err(error.into())),
         }
     }
@@ -335,6 +345,7 @@ impl inference::HostModel for Host {
 
     fn drop(&mut self, model: Resource<LoadedModel>) -> Result<()> {
         self.table.delete(model)?;
+        self.models_open -= 1;
         Ok(())
     }
 }
@@ -348,7 +359,9 @@ impl results::Host for Host {
         if let Some(topic) = &topic
             && (topic.is_empty() || topic.contains(['+', '#', '\0']))
         {
-            return Ok(Err(types::Error::Invalid(format!("{topic:?}: a topic is not empty and has no '+', '#' or NUL"))));
+            return Ok(Err(types::Error::Invalid(format!(
+                "{topic:?}: a topic is not empty and has no '+', '#' or NUL"
+            ))));
         }
         let bytes = payload.len() + topic.as_ref().map_or(0, String::len);
         if let Err(error) = self.take_output(bytes as u64) {

@@ -97,6 +97,8 @@ pub struct Bounds {
     pub memory_bytes: u64,
     pub deadline_ms: u64,
     pub output_bytes: u64,
+    /// Milliseconds in inference that are not counted against the deadline.
+    pub inference_ms: u64,
 }
 
 impl Bounds {
@@ -105,6 +107,7 @@ impl Bounds {
             memory_bytes: grants.memory_bytes.unwrap_or(settings.memory_bytes),
             deadline_ms: grants.deadline_ms.unwrap_or(settings.deadline_ms),
             output_bytes: grants.output_bytes.unwrap_or(settings.output_bytes),
+            inference_ms: limits::HOOK_INFERENCE_MAX.as_millis() as u64,
         }
     }
 }

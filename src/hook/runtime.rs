@@ -8,9 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, Trap, UpdateDeadline,
-};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, Trap, UpdateDeadline};
 
 use super::HookFault;
 use super::contract::{event, lambda, types};
@@ -63,20 +61,13 @@ impl Runtime {
     pub fn compile(&self, wasm: &[u8]) -> Result<Compiled, HookFault> {
         let component = to_component(wasm)?;
         let component = Component::new(&self.engine, component).map_err(module_fault)?;
-        let as_hook = self
-            .hooks
-            .instantiate_pre(&component)
-            .and_then(event::HookPre::new)
-            .map(Compiled::Hook);
+        let as_hook = self.hooks.instantiate_pre(&component).and_then(event::HookPre::new).map(Compiled::Hook);
         let hook_fault = match as_hook {
             Ok(compiled) => return Ok(compiled),
             Err(error) => error,
         };
-        let as_transform = self
-            .transforms
-            .instantiate_pre(&component)
-            .and_then(lambda::TransformPre::new)
-            .map(Compiled::Transform);
+        let as_transform =
+            self.transforms.instantiate_pre(&component).and_then(lambda::TransformPre::new).map(Compiled::Transform);
         as_transform.map_err(|transform_fault| {
             HookFault::Module(format!(
                 "it fits no world of wasm-hooks/wit; as `hook`: {hook_fault:#}; as `transform`: {transform_fault:#}"
@@ -85,7 +76,12 @@ impl Runtime {
     }
 
     /// Calls a hook. The host's state is given back however the call ended.
-    pub fn on_event(&self, compiled: &Compiled, event: &types::Event, parts: HostParts) -> (Host, Result<(), HookFault>) {
+    pub fn on_event(
+        &self,
+        compiled: &Compiled,
+        event: &types::Event,
+        parts: HostParts,
+    ) -> (Host, Result<(), HookFault>) {
         let Compiled::Hook(pre) = compiled else {
             let fault = HookFault::Module("it is a transform; a rule needs a hook".to_owned());
             return (Host::new(parts), Err(fault));
@@ -122,13 +118,14 @@ impl Runtime {
     ) -> (Host, Result<T, HookFault>) {
         let bounds = parts.bounds;
         let mut store = Store::new(&self.engine, Host::new(parts));
-        store.limiter(|host| &mut host.limiter);
+        store.limiter(|host| &mut host.memory);
         store.set_hostcall_fuel(limits::HOOK_CALL_BYTES_MAX);
         store.set_epoch_deadline(ticks(bounds.deadline_ms));
         let mut granted_ms = 0;
         store.epoch_deadline_callback(move |context| {
-            // Inference has a time of its own: what it took is given back.
-            let waited_ms = context.data().waited.as_millis() as u64;
+            // Inference has a time of its own: what it took is given back, up to its bound. Without one a guest that loops
+            // over inference would never end.
+            let waited_ms = (context.data().waited.as_millis() as u64).min(bounds.inference_ms);
             if waited_ms > granted_ms {
                 let more = ticks(waited_ms - granted_ms);
                 granted_ms = waited_ms;
@@ -142,11 +139,11 @@ impl Runtime {
         };
         let host = store.into_data();
         let answer = match answer {
+            // A guest that passes over a refused publication would lose a result in silence: it did not end well.
+            Ok(Ok(_)) if host.output_hit => Err(HookFault::Output { limit_bytes: bounds.output_bytes }),
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(failure)) => Err(limit_hit(&host, bounds).unwrap_or(HookFault::Rejected {
-                message: failure.message,
-                retry: failure.retry,
-            })),
+            Ok(Err(failure)) => Err(limit_hit(&host, bounds)
+                .unwrap_or(HookFault::Rejected { message: failure.message, retry: failure.retry })),
             Err(error) => Err(trap_fault(&host, bounds, &error)),
         };
         (host, answer)
@@ -163,9 +160,9 @@ fn config(instances: u32) -> Config {
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(limits::HOOK_CORE_INSTANCES_MAX))
         .max_core_instances_per_component(limits::HOOK_CORE_INSTANCES_MAX)
-        .total_memories(instances)
+        .total_memories(instances.saturating_mul(limits::HOOK_MEMORIES_MAX))
         .total_tables(instances.saturating_mul(limits::HOOK_CORE_INSTANCES_MAX))
-        .max_memories_per_component(1)
+        .max_memories_per_component(limits::HOOK_MEMORIES_MAX)
         .max_tables_per_component(limits::HOOK_CORE_INSTANCES_MAX)
         .table_elements(limits::HOOK_TABLE_ELEMENTS_MAX)
         .max_memory_size(limits::HOOK_MEMORY_BYTES_MAX as usize)
@@ -217,17 +214,20 @@ fn limit_hit(host: &Host, bounds: Bounds) -> Option<HookFault> {
     if host.output_hit {
         return Some(HookFault::Output { limit_bytes: bounds.output_bytes });
     }
-    host.limiter.hit.then_some(HookFault::Memory { limit_bytes: bounds.memory_bytes })
+    host.memory.hit.then_some(HookFault::Memory { limit_bytes: bounds.memory_bytes })
 }
 
 fn trap_fault(host: &Host, bounds: Bounds, error: &wasmtime::Error) -> HookFault {
+    // The first limit that broke is the reason, even if the guest went on for a while: one that was refused memory and
+    // asked until its time was over ran out of memory.
+    if let Some(limit) = limit_hit(host, bounds) {
+        return limit;
+    }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => HookFault::Deadline { limit_ms: bounds.deadline_ms },
         Some(Trap::StackOverflow) => HookFault::Stack { limit_bytes: limits::HOOK_STACK_BYTES as u64 },
-        _ => limit_hit(host, bounds).unwrap_or_else(|| {
-            // The first line says what happened, those below it where: enough for a log, too much for a message.
-            HookFault::Trap(error.root_cause().to_string())
-        }),
+        // The root says what happened, what is around it where: enough for a log, too much for a message.
+        _ => HookFault::Trap(error.root_cause().to_string()),
     }
 }
 

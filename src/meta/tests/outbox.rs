@@ -152,3 +152,19 @@ fn properties_are_kept() {
     set(None).unwrap();
     assert_eq!(store.reader.property("cursor").unwrap(), None);
 }
+
+#[test]
+fn properties_go_with_an_update_and_are_listed_by_prefix() {
+    let store = Store::new();
+    let update = |properties: &[(&str, Option<&str>)]| {
+        let own = |(name, value): &(&str, Option<&str>)| ((*name).to_owned(), value.map(str::to_owned));
+        let properties = properties.iter().map(own).collect();
+        block_on(store.meta.update_outbox(OutboxUpdate { properties, ..OutboxUpdate::default() })).unwrap();
+    };
+    update(&[("s/a/2", Some("two")), ("s/a/1", Some("one")), ("s/ab/1", Some("other")), ("s/a0", Some("behind"))]);
+    assert_eq!(store.reader.property_names("s/a/", 10).unwrap(), ["s/a/1", "s/a/2"]);
+    assert_eq!(store.reader.property_names("s/a/", 1).unwrap(), ["s/a/1"]);
+    update(&[("s/a/1", None), ("s/a/2", Some("three"))]);
+    assert_eq!(store.reader.property_names("s/a/", 10).unwrap(), ["s/a/2"]);
+    assert_eq!(store.reader.property("s/a/2").unwrap().as_deref(), Some("three"));
+}

@@ -1,0 +1,328 @@
+//! Each bad guest ends within its limit, with the fault that names it, and the next guest runs as if nothing had been.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::guest::{self, ANSWER, WORD};
+use crate::hook::contract::types;
+use crate::hook::host::{Host, HostParts, StateSource};
+use crate::hook::manifest::{Bounds, Grants};
+use crate::hook::object::{LocalObject, ObjectInfo};
+use crate::hook::runtime::{Runtime, Transformed};
+use crate::hook::{HookFault, HookWorld};
+use crate::inference::{Inference, InferenceSettings, ModelFile, ModelSource, onnx};
+use crate::limits;
+use crate::seam::{World, real};
+
+const MIB: u64 = 1 << 20;
+/// Tight enough that a test is quick, wide enough for a busy machine.
+const BOUNDS: Bounds = Bounds { memory_bytes: 8 * MIB, deadline_ms: 200, output_bytes: 256 << 10, inference_ms: 300 };
+/// By then every guest must be gone. Its own limit is at most 200 + 300 ms; the rest is the busy machine's.
+const END_MS: u64 = 10_000;
+
+struct Kept(HashMap<String, Vec<u8>>);
+
+impl StateSource for Kept {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
+        Ok(self.0.get(key).cloned())
+    }
+    fn keys(&self) -> Result<usize, String> {
+        Ok(self.0.len())
+    }
+}
+
+struct Models;
+
+impl ModelSource for Models {
+    fn stamp(&self, name: &str) -> Result<Option<String>, String> {
+        Ok((name == "key").then(String::new))
+    }
+    fn read(&self, _name: &str, _bytes_max: u64) -> Result<Option<ModelFile>, String> {
+        Ok(Some(ModelFile { bytes: onnx::sigmoid(), labels: Vec::new() }))
+    }
+}
+
+/// A runtime with all that guests need.
+struct Bench {
+    runtime: Runtime,
+    inference: Arc<Inference>,
+    world: World,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let inference = Arc::new(Inference::new(InferenceSettings::default()));
+        Bench { runtime: Runtime::new(2).unwrap(), inference, world: real::world() }
+    }
+
+    fn parts(&self) -> HostParts {
+        let bytes = b"0123456789".to_vec();
+        let info = ObjectInfo { size: bytes.len() as u64, ..ObjectInfo::default() };
+        HostParts {
+            object: Box::new(LocalObject { bytes, info, changes: Rc::default() }),
+            models: Box::new(Models),
+            state: Box::new(Kept(HashMap::from([("key".to_owned(), b"kept".to_vec())]))),
+            inference: self.inference.clone(),
+            world: self.world.clone(),
+            grants: Grants::default(),
+            bounds: BOUNDS,
+            event_id: "event".to_owned(),
+        }
+    }
+
+    fn run(&self, wasm: &[u8]) -> (Host, Result<(), HookFault>) {
+        let compiled = self.runtime.compile(wasm).unwrap();
+        assert_eq!(compiled.world(), HookWorld::Hook);
+        let start_ns = self.world.clock.monotonic_ns();
+        let ended = self.runtime.on_event(&compiled, &event(), self.parts());
+        let took_ms = (self.world.clock.monotonic_ns() - start_ns) / 1_000_000;
+        assert!(took_ms < END_MS, "it ran for {took_ms} ms");
+        ended
+    }
+}
+
+fn event() -> types::Event {
+    types::Event {
+        id: "event".to_owned(),
+        name: "ObjectCreated:Put".to_owned(),
+        time_ms: 1,
+        bucket: "bucket".to_owned(),
+        key: "key".to_owned(),
+        version_id: None,
+        size: 10,
+        etag: "etag".to_owned(),
+        attempt: 1,
+        record_json: "{}".to_owned(),
+    }
+}
+
+fn empty() -> Vec<u8> {
+    guest::hook(1, "", "i32.const 0")
+}
+
+/// Calls for ever. What the host hands over is forgotten each time, so that memory is not what ends it.
+fn forever(call: &str) -> Vec<u8> {
+    let body = format!("(loop $again (global.set $heap (i32.const 1024)) {call} (br $again)) unreachable");
+    guest::hook(1, "", &body)
+}
+
+fn is_trap(fault: &HookFault) -> bool {
+    matches!(fault, HookFault::Trap(_))
+}
+fn is_memory(fault: &HookFault) -> bool {
+    *fault == HookFault::Memory { limit_bytes: BOUNDS.memory_bytes }
+}
+fn is_deadline(fault: &HookFault) -> bool {
+    *fault == HookFault::Deadline { limit_ms: BOUNDS.deadline_ms }
+}
+fn is_output(fault: &HookFault) -> bool {
+    *fault == HookFault::Output { limit_bytes: BOUNDS.output_bytes }
+}
+fn is_stack(fault: &HookFault) -> bool {
+    *fault == HookFault::Stack { limit_bytes: limits::HOOK_STACK_BYTES as u64 }
+}
+
+type Case = (&'static str, Vec<u8>, fn(&HookFault) -> bool);
+
+fn bad_guests() -> Vec<Case> {
+    let publish = |bytes: u32| {
+        format!(
+            "(call $publish (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const {bytes}) (i32.const {ANSWER}))"
+        )
+    };
+    let repeat = |call: &str| {
+        format!(
+            "(loop $again {call} (local.set $n (i32.add (local.get $n) (i32.const 1))) (br_if $again (i32.lt_u (local.get $n) (i32.const 400)))) i32.const 0"
+        )
+    };
+    let grow = "(if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable))";
+    let log = format!("(call $log (i32.const 1) (i32.const {WORD}) (i32.const 3))");
+    let load = |length: u32| format!("(call $load (i32.const {WORD}) (i32.const {length}) (i32.const {ANSWER}))");
+    vec![
+        ("a loop", forever(""), is_deadline),
+        ("a memory bomb", forever(grow), is_memory),
+        ("a memory bomb that does not listen", forever("(drop (memory.grow (i32.const 16)))"), is_memory),
+        ("a large memory from the start", guest::hook(200, "", "i32.const 0"), is_memory),
+        ("endless recursion", guest::hook(1, "(func $deep (call $deep))", "(call $deep) i32.const 0"), is_stack),
+        ("much output in one message", guest::hook(8, "", &format!("{} i32.const 0", publish(300 << 10))), is_output),
+        ("much output in many messages", guest::hook(1, "", &repeat(&publish(4096))), is_output),
+        ("too many small messages", guest::hook(1, "", &repeat(&publish(1))), is_output),
+        ("a storm of log lines", forever(&log), is_deadline),
+        (
+            "a storm of state reads",
+            forever(&format!("(call $get (i32.const {WORD}) (i32.const 2) (i32.const {ANSWER}))")),
+            is_deadline,
+        ),
+        ("a storm of model loads", forever(&load(3)), is_deadline),
+        ("a storm of loads of no model", forever(&load(2)), is_deadline),
+        (
+            "a storm of object reads",
+            forever(&format!("(call $read (i64.const 0) (i32.const 10) (i32.const {ANSWER}))")),
+            is_deadline,
+        ),
+        ("unreachable", guest::hook(1, "", "unreachable"), is_trap),
+        ("a division by zero", guest::hook(1, "", "(i32.div_u (i32.const 1) (i32.const 0))"), is_trap),
+        ("a read behind its memory", guest::hook(1, "", "(i32.load (i32.const -4))"), is_trap),
+        ("a result behind its memory", guest::hook(1, "", "i32.const -16"), is_trap),
+        ("a message behind its memory", guest::hook(1, "", &format!("{} i32.const 0", publish(1 << 20))), is_trap),
+        (
+            "text that is not UTF-8",
+            guest::hook(1, "", &format!("(call $log (i32.const 1) (i32.const {WORD}) (i32.const 6)) i32.const 0")),
+            is_trap,
+        ),
+        (
+            "an unknown case",
+            guest::hook(1, "", &format!("(call $log (i32.const 77) (i32.const {WORD}) (i32.const 3)) i32.const 0")),
+            is_trap,
+        ),
+    ]
+}
+
+#[test]
+fn bad_guests_end_within_their_limits() {
+    let bench = Bench::new();
+    for (what, wasm, wanted) in bad_guests() {
+        let (host, answer) = bench.run(&wasm);
+        let fault = answer.expect_err(what);
+        assert!(wanted(&fault), "{what}: {fault}");
+        assert!(host.lines.len() <= limits::HOOK_LOG_LINES_MAX, "{what}");
+        let (_, next) = bench.run(&empty());
+        assert_eq!(next, Ok(()), "after {what}");
+    }
+}
+
+#[test]
+fn a_call_that_hands_over_too_much_is_stopped_before_the_host_copies_it() {
+    let bench = Bench::new();
+    let mut parts = bench.parts();
+    parts.bounds.memory_bytes = 64 * MIB;
+    let bytes = 32 * MIB;
+    let body = format!(
+        "(call $publish (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const {bytes}) (i32.const {ANSWER})) i32.const 0"
+    );
+    let compiled = bench.runtime.compile(&guest::hook(600, "", &body)).unwrap();
+    let (host, answer) = bench.runtime.on_event(&compiled, &event(), parts);
+    assert!(matches!(answer, Err(HookFault::Trap(_))), "{answer:?}");
+    assert!(host.results.is_empty());
+}
+
+#[test]
+fn a_storm_of_log_lines_is_cut_and_counted() {
+    let call = format!("(call $log (i32.const 1) (i32.const {WORD}) (i32.const 3))");
+    let (mut host, _) = Bench::new().run(&forever(&call));
+    let lines = host.take_lines();
+    assert_eq!(lines.len(), limits::HOOK_LOG_LINES_MAX);
+    assert!(lines.last().is_some_and(|line| line.message.contains("more lines were cut")));
+}
+
+#[test]
+fn what_is_no_guest_is_refused_with_the_reason() {
+    let whole = empty();
+    let component = |text: &str| wat::parse_str(text).unwrap();
+    let mut flipped = whole.clone();
+    flipped[12] ^= 0xff;
+    let cases: [(&str, Vec<u8>, &str); 9] = [
+        ("nothing", Vec::new(), "no WebAssembly file"),
+        ("a web page", b"<html></html>".to_vec(), "no WebAssembly file"),
+        ("a torn module", whole[..whole.len() / 2].to_vec(), "core module"),
+        ("a damaged module", flipped, "core module"),
+        ("a module without the contract", component("(module)"), "on-event"),
+        ("a component without exports", component("(component)"), "on-event"),
+        (
+            "a component that wants more than the contract",
+            component(
+                r#"(component (import "wasi:cli/environment@0.2.0" (instance (export "initial-cwd" (func (result (option string)))))))"#,
+            ),
+            "wasi:cli/environment",
+        ),
+        (
+            "another version of the contract",
+            component(
+                r#"(component (import "aerie:hook/log@2.0.0" (instance (export "write" (func (param "message" string))))))"#,
+            ),
+            "aerie:hook/log@2.0.0",
+        ),
+        (
+            "an export of another type",
+            component(
+                r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+                    (func (export "on-event") (canon lift (core func $i "f"))))"#,
+            ),
+            "on-event",
+        ),
+    ];
+    let bench = Bench::new();
+    for (what, wasm, reason) in cases {
+        let Err(HookFault::Module(text)) = bench.runtime.compile(&wasm).map(|_| ()) else {
+            panic!("{what} is refused")
+        };
+        assert!(text.contains(reason), "{what}: {text}");
+    }
+    assert_eq!(bench.run(&whole).1, Ok(()));
+}
+
+#[test]
+fn results_and_state_come_out_and_a_failure_is_the_guests_own() {
+    let bench = Bench::new();
+    let good = format!(
+        "(call $publish (i32.const 0) (i32.const 0) (i32.const 0) (i32.const {WORD}) (i32.const 3) (i32.const {ANSWER}))
+         (call $set (i32.const {WORD}) (i32.const 3) (i32.const {WORD}) (i32.const 2) (i32.const {ANSWER})) i32.const 0"
+    );
+    let (host, answer) = bench.run(&guest::hook(1, "", &good));
+    assert_eq!(answer, Ok(()));
+    assert_eq!((host.results.len(), host.results[0].topic.as_deref()), (1, None));
+    assert_eq!(host.results[0].payload, b"key");
+    assert_eq!(host.state_writes, BTreeMap::from([("key".to_owned(), Some(b"ke".to_vec()))]));
+
+    // Result: error (1), then message (address, length) and `retry`.
+    let rejects = format!(
+        "(i32.store8 (i32.const 0) (i32.const 1)) (i32.store (i32.const 4) (i32.const {WORD}))
+         (i32.store (i32.const 8) (i32.const 3)) (i32.store8 (i32.const 12) (i32.const 1)) i32.const 0"
+    );
+    let (_, answer) = bench.run(&guest::hook(1, "", &rejects));
+    assert_eq!(answer, Err(HookFault::Rejected { message: "key".to_owned(), retry: true }));
+}
+
+#[test]
+fn a_transform_answers_within_its_output() {
+    let bench = Bench::new();
+    let body = |bytes: u32| {
+        format!(
+            "(i32.store (i32.const 16) (i32.const {WORD})) (i32.store (i32.const 20) (i32.const {bytes})) i32.const 0"
+        )
+    };
+    let call = |wasm: &[u8]| {
+        let compiled = bench.runtime.compile(wasm).unwrap();
+        assert_eq!(compiled.world(), HookWorld::Transform);
+        let mut parts = bench.parts();
+        parts.bounds.output_bytes = 16;
+        bench.runtime.transform(&compiled, "bucket", "key", parts).1
+    };
+    let wanted = Transformed { content_type: None, bytes: b"key".to_vec() };
+    assert_eq!(call(&guest::transform(&body(3))), Ok(wanted));
+    assert_eq!(call(&guest::transform(&body(17))), Err(HookFault::Output { limit_bytes: 16 }));
+    let hook = bench.runtime.compile(&empty()).unwrap();
+    assert!(matches!(bench.runtime.transform(&hook, "b", "k", bench.parts()).1, Err(HookFault::Module(_))));
+}
+
+/// Prints what an empty hook costs; the bound catches a loss of pooling or of sharing, not a slow machine.
+#[test]
+fn a_warm_invocation_is_cheap() {
+    const CALLS: usize = 500;
+    let bench = Bench::new();
+    let compiled = bench.runtime.compile(&empty()).unwrap();
+    let event = event();
+    let mut took_ns: Vec<u64> = (0..CALLS)
+        .map(|_| {
+            let parts = bench.parts();
+            let start_ns = bench.world.clock.monotonic_ns();
+            assert_eq!(bench.runtime.on_event(&compiled, &event, parts).1, Ok(()));
+            bench.world.clock.monotonic_ns() - start_ns
+        })
+        .collect();
+    took_ns.sort_unstable();
+    let (p50, p99) = (took_ns[CALLS / 2] / 1000, took_ns[CALLS * 99 / 100] / 1000);
+    println!("warm invocation of an empty hook: p50 {p50} µs, p99 {p99} µs");
+    assert!(p50 < 2000, "p50 {p50} µs");
+}
