@@ -25,7 +25,6 @@ impl From<MetaError> for S3Error {
             MetaError::NoSuchVersion => S3Error::new(S3Code::NoSuchVersion),
             MetaError::PartChanged => S3Error::new(S3Code::InvalidPart),
             MetaError::NoSuchUpload => S3Error::new(S3Code::NoSuchUpload),
-            MetaError::PartChanged => S3Error::new(S3Code::InvalidPart),
             MetaError::ConditionFailed => S3Error::new(S3Code::PreconditionFailed),
             MetaError::Busy => retry_later(S3Error::new(S3Code::SlowDown)),
             MetaError::Full => S3Error::new(S3Code::StorageFull),

@@ -146,10 +146,6 @@ impl Appliance {
         assert!(ended.expect("seen above").success(), "a clean stop ends with 0");
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// `HOST:PORT` of S3.
     pub fn authority(&self) -> &str {
         self.endpoint.strip_prefix("http://").expect("the ready line names a URL")
