@@ -8,7 +8,7 @@
 //!        server ─▶ outbox ─▶ hook ─▶ engine, inference       (facts come up: a reader of the change log)
 //!                    └─────▶ mqtt                            (publications, until acknowledged)
 //!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild)
-//! leaves: limits · seam (clock, entropy, storage) · codec · hash · notification · config
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification · config
 //! ```
 //!
 //! `tests/tidy.rs` holds the imports of every file against this table.
@@ -31,3 +31,4 @@ pub mod seam;
 pub mod server;
 pub mod upkeep;
 pub mod wire;
+pub mod xml;

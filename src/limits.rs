@@ -46,14 +46,40 @@ pub const PART_NUMBER_MAX: u32 = 10_000;
 pub const COMPLETED_UPLOAD_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Entries in one listing page (S3).
 pub const LIST_KEYS_MAX: usize = 1000;
+/// Buckets in one listing page (S3).
+pub const LIST_BUCKETS_MAX: usize = 10_000;
 /// Keys in one DeleteObjects call (S3).
 pub const DELETE_KEYS_MAX: usize = 1000;
+/// Keys of one DeleteObjects call that wait for the metadata writer at once: enough to fill a group commit, and far from
+/// filling its queue.
+pub const DELETE_KEYS_IN_FLIGHT: usize = 128;
 /// Bytes of user metadata, names and values together (S3).
 pub const USER_METADATA_BYTES_MAX: usize = 2048;
 /// Tags on one object (S3).
 pub const OBJECT_TAGS_MAX: usize = 10;
+/// Tags on one bucket (S3).
+pub const BUCKET_TAGS_MAX: usize = 50;
+/// Characters in a tag's key (S3).
+pub const TAG_KEY_CHARS_MAX: usize = 128;
+/// Characters in a tag's value (S3).
+pub const TAG_VALUE_CHARS_MAX: usize = 256;
+/// Rules in a bucket's cross-origin configuration (S3).
+pub const CORS_RULES_MAX: usize = 100;
+/// Bytes of a browser form beside its file (S3 takes 20 KB before the file; policies with many conditions need more).
+pub const FORM_FIELDS_BYTES_MAX: usize = 64 << 10;
 /// Bytes in an XML request body that is kept in memory.
 pub const XML_BODY_BYTES_MAX: usize = 2 << 20;
+/// Elements inside each other in an XML request. S3's documents have at most six; the bound keeps recursion shallow.
+pub const XML_DEPTH_MAX: usize = 32;
+/// Elements in an XML request. The largest document names 10,000 parts by eight elements each.
+pub const XML_ELEMENTS_MAX: usize = 100_000;
+
+/// Entries in a bucket's notification configuration (S3).
+pub const NOTIFICATION_RULES_MAX: usize = 100;
+/// Bytes in the id of a notification configuration's entry (S3).
+pub const NOTIFICATION_ID_BYTES_MAX: usize = 255;
+/// Bytes in the name of a hook or topic that a notification goes to: far beyond use, and small beside MQTT's 65,535.
+pub const NOTIFICATION_TARGET_BYTES_MAX: usize = 512;
 
 /// Bytes in a request head. S3 clients stay far below; a longer one is answered with 431.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
@@ -67,6 +93,15 @@ pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Bytes in one aws-chunked frame head (size, extension, signature).
 pub const CHUNK_HEAD_BYTES_MAX: usize = 1024;
+/// Bytes of the trailing headers of an aws-chunked body. S3 clients send one checksum and a signature.
+pub const TRAILER_BYTES_MAX: usize = 4096;
+/// Bytes of an unwanted body that are read and thrown away so that the client sees its error; beyond, the connection is
+/// closed at once.
+pub const DISCARD_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of an administration request's body: a model or a hook.
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 << 20;
+/// Derived signing keys that a core remembers: access keys times the days that a presigned URL may live.
+pub const SIGNING_KEYS_MAX: usize = 256;
 /// Clock skew a signature may have (S3: 15 minutes).
 pub const SIGNATURE_SKEW: Duration = Duration::from_secs(15 * 60);
 /// Longest life of a presigned URL (S3: seven days).
@@ -93,6 +128,46 @@ pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 4;
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
 pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
 
+/// Bytes in an MQTT topic name (its length field has 16 bits).
+pub const MQTT_TOPIC_BYTES_MAX: usize = u16::MAX as usize;
+/// Bytes in an MQTT packet (the length field of the protocol ends here).
+pub const MQTT_PACKET_BYTES_MAX: usize = 268_435_455;
+/// Payload bytes that the publisher reads ahead of the broker: enough to fill a window, little on a small board.
+pub const PUBLISH_AHEAD_BYTES_MAX: usize = 4 << 20;
+/// Acknowledged messages whose removal is under way; the publisher waits beyond this.
+pub const PUBLISH_UNSETTLED_MAX: usize = 4096;
+/// A message that the broker refuses for now is offered again after this time.
+pub const PUBLISH_REFUSED_RETRY: Duration = Duration::from_secs(60);
+/// Connections in a row that die on the same message before the next one passes over its topic.
+pub const PUBLISH_STUCK_MAX: u32 = 8;
+/// When the publisher stops, what is on its way gets this long to be acknowledged.
+pub const PUBLISH_STOP_GRACE: Duration = Duration::from_secs(2);
+/// The built-in broker gets this long to say goodbye to its clients.
+pub const BROKER_STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// Changes, finished invocations and commands that go into one transaction of the outbox.
+pub const OUTBOX_BATCH_MAX: usize = 256;
+/// Without a wake-up the outbox looks at its tables this often: a retry may be due, a commit may have failed.
+pub const OUTBOX_IDLE: Duration = Duration::from_secs(1);
+/// After a failed transaction of the outbox the same one is tried again after this time.
+pub const OUTBOX_COMMIT_RETRY: Duration = Duration::from_millis(200);
+/// Rows of an invocation kept in memory beside the index; the others are read again when their turn comes.
+pub const INVOCATION_ROWS_MAX: usize = 256;
+/// Payload bytes of results that go into one transaction of the outbox.
+pub const OUTBOX_BATCH_BYTES_MAX: usize = 4 << 20;
+/// Hook threads get this long to finish what they run when the program stops; a hook's deadline is far below.
+pub const OUTBOX_STOP_GRACE: Duration = Duration::from_secs(15);
+/// An operator's command to the outbox is answered within this time, or not at all.
+pub const OUTBOX_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Replays under way at once.
+pub const REPLAYS_MAX: usize = 16;
+/// Keys that a replay looks at in one transaction.
+pub const REPLAY_PAGE_KEYS: usize = 128;
+/// A replay adds invocations only while fewer than this wait: live events go first, and the outbox stays small.
+pub const REPLAY_PENDING_MAX: u64 = 512;
+/// Bytes of a failed invocation's error that are kept.
+pub const INVOCATION_ERROR_BYTES_MAX: usize = 1024;
+
 /// Rows of garbage, or of a walk over all extents, that upkeep takes at a time.
 pub const UPKEEP_ROWS_MAX: usize = 256;
 /// Upkeep looks at the drives, at garbage and at the heal queue this often, also in the middle of a walk.
@@ -102,8 +177,97 @@ pub const UPKEEP_SAVE_INTERVAL: Duration = Duration::from_secs(10);
 /// A rebuild that a census did not find complete (a full drive, say) is tried again after this time.
 pub const REBUILD_RETRY: Duration = Duration::from_secs(60);
 
+/// `aerie verify` waits this long for the count; it goes on beyond.
+pub const VERIFY_WAIT_MAX: Duration = Duration::from_secs(50);
+/// Time between two looks at whether the count is done.
+pub const VERIFY_POLL: Duration = Duration::from_millis(50);
+/// Time between two looks for new lines of a log that is followed.
+pub const LOG_FOLLOW_POLL: Duration = Duration::from_millis(200);
+
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// Bytes of memory of a hook instance when its manifest says nothing. A Python guest needs 13 MB, others less.
+pub const HOOK_MEMORY_BYTES: u64 = 64 << 20;
+/// Most memory in bytes a manifest may grant: each of the pool's slots reserves so much address space.
+pub const HOOK_MEMORY_BYTES_MAX: u64 = 512 << 20;
+/// Time of an invocation when its manifest says nothing; inference has a time of its own.
+pub const HOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// Longest deadline a manifest may grant: beyond this one hook would hold up its thread's other hooks.
+pub const HOOK_DEADLINE_MAX: Duration = Duration::from_secs(300);
+/// Time between two looks at a running hook's deadline: the most by which it is late.
+pub const HOOK_TICK: Duration = Duration::from_millis(10);
+/// Bytes of results (or of a transformed object) of an invocation when the manifest says nothing.
+pub const HOOK_OUTPUT_BYTES: u64 = 1 << 20;
+/// Most bytes of results a manifest may grant; they are kept in the metadata until the broker has them.
+pub const HOOK_OUTPUT_BYTES_MAX: u64 = 16 << 20;
+/// Messages of an invocation. Each is a row in the outbox.
+pub const HOOK_MESSAGES_MAX: usize = 256;
+/// Bytes of a hook's call stack. CPython needs some 500 KiB for its own depth limit.
+pub const HOOK_STACK_BYTES: usize = 1 << 20;
+/// Stack in bytes of a thread that runs hooks: the guest's, and below it the host's (picture decoders, SQLite).
+pub const HOOK_THREAD_STACK_BYTES: usize = HOOK_STACK_BYTES + (3 << 20);
+/// Bytes that a guest may hand over in one host call: the tensors of a run, or a derived object, and their names.
+pub const HOOK_CALL_BYTES_MAX: usize = (16 << 20) + (64 << 10);
+/// Bytes that one `object.read` gives.
+pub const HOOK_READ_BYTES_MAX: u32 = 16 << 20;
+/// Bytes of derived objects of an invocation.
+pub const HOOK_DERIVED_BYTES_MAX: u64 = 16 << 20;
+/// Derived objects of an invocation.
+pub const HOOK_DERIVED_MAX: usize = 16;
+/// How many hooks may feed on each other's derived objects before the chain is cut.
+pub const HOOK_DERIVED_DEPTH_MAX: u32 = 8;
+/// Instances at the same time, over all hooks, when the settings say nothing: more than there are hook threads.
+pub const HOOK_INSTANCES: u32 = 16;
+/// Bytes of a hook's module. A Python guest has 18 MB.
+pub const HOOK_MODULE_BYTES_MAX: u64 = 48 << 20;
+/// Core instances in one component. A Python guest has some thirty.
+pub const HOOK_CORE_INSTANCES_MAX: u32 = 64;
+/// Elements of a guest's table. CPython has some 8,000.
+pub const HOOK_TABLE_ELEMENTS_MAX: usize = 20_000;
+/// Compiled hooks kept in memory. A compiled Python guest has 40 MB, others some 100 KB.
+pub const HOOKS_COMPILED_MAX: usize = 32;
+/// Bytes in the name of a hook or model.
+pub const HOOK_NAME_BYTES_MAX: usize = 64;
+/// Bytes of one log line of a hook (the contract's).
+pub const HOOK_LOG_LINE_BYTES_MAX: usize = 4 << 10;
+/// Log lines of one invocation (the contract's).
+pub const HOOK_LOG_LINES_MAX: usize = 256;
+/// Log lines kept of each hook.
+pub const HOOK_LOG_KEPT_LINES: usize = 1000;
+/// Bytes of log lines kept of each hook.
+pub const HOOK_LOG_KEPT_BYTES: usize = 256 << 10;
+/// Bytes in a key of a hook's state (the contract's).
+pub const HOOK_STATE_KEY_BYTES_MAX: usize = 256;
+/// Bytes in a value of a hook's state (the contract's).
+pub const HOOK_STATE_VALUE_BYTES_MAX: usize = 64 << 10;
+/// State keys that one invocation may write.
+pub const HOOK_STATE_WRITES_MAX: usize = 64;
+/// State keys of a hook. With full values that is 16 MiB of metadata.
+pub const HOOK_STATE_KEYS_MAX: usize = 256;
+/// Pixels of a picture that is decoded for a hook (the contract's); 192 MB as RGB.
+pub const PICTURE_PIXELS_MAX: u64 = 64_000_000;
+/// Longest side in pixels of a picture, in and out.
+pub const PICTURE_SIDE_MAX: u32 = 32_768;
+/// Bytes of a picture's file.
+pub const PICTURE_FILE_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of pixels that a hook gets (the contract's).
+pub const PICTURE_OUT_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes of model files that stay loaded when the settings say nothing.
+pub const MODEL_MEMORY_BYTES: u64 = 256 << 20;
+/// Bytes of one model file.
+pub const MODEL_BYTES_MAX: u64 = 128 << 20;
+/// Bytes of a model's label file.
+pub const MODEL_LABELS_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of all inputs, and of all outputs, of one run: a picture of 1,024 by 1,024 in f32 has 12 MiB.
+pub const TENSOR_BYTES_MAX: u64 = 16 << 20;
+/// A run of a model takes no longer. The SSD of the examples takes 30 ms on a desk, half a second on a small board.
+pub const INFERENCE_RUN_MAX: Duration = Duration::from_secs(10);
+/// A caller waits no longer for an inference worker.
+pub const INFERENCE_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Models that one invocation may hold open.
+pub const HOOK_MODELS_OPEN_MAX: usize = 16;
 
 const _: () = assert!(STRIPE_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
 const _: () = assert!(BLOCK_HEADER_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
@@ -112,3 +276,10 @@ const _: () =
     assert!(SEGMENT_BYTES_MIN >= (STRIPE_BYTES + BLOCK_HEADER_BYTES) as u64 && SEGMENT_BYTES_MIN <= SEGMENT_BYTES);
 const _: () = assert!(INLINE_BYTES_MAX < STRIPE_BYTES);
 const _: () = assert!(SHARDS_MAX <= 64);
+const _: () = assert!(HOOK_MEMORY_BYTES <= HOOK_MEMORY_BYTES_MAX);
+const _: () = assert!(HOOK_OUTPUT_BYTES <= HOOK_OUTPUT_BYTES_MAX);
+const _: () = assert!(HOOK_DEADLINE.as_millis() <= HOOK_DEADLINE_MAX.as_millis());
+const _: () = assert!(HOOK_CALL_BYTES_MAX as u64 > TENSOR_BYTES_MAX);
+const _: () = assert!(HOOK_CALL_BYTES_MAX as u64 > HOOK_DERIVED_BYTES_MAX);
+const _: () = assert!(HOOK_OUTPUT_BYTES_MAX <= HOOK_CALL_BYTES_MAX as u64);
+const _: () = assert!(HOOK_THREAD_STACK_BYTES > HOOK_STACK_BYTES);

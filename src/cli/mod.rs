@@ -1,2 +1,105 @@
-//! Command line.
-pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+//! The command line. Each command does one thing and ends with 0, or says what to do and ends with 1 (2 for bad usage).
+//!
+//! `serve` is the appliance; all others are clients of a running one, over S3 and the admin API, or work offline
+//! (`plan`, `hook new`, `hook test`). Nothing below `cli` prints to standard output.
+
+mod client;
+mod hook;
+mod object;
+mod operate;
+mod serve;
+mod subscribe;
+
+use std::process::ExitCode;
+
+use argh::FromArgs;
+
+/// Edge-first S3 object store: hooks and inference where the data lands, results over MQTT.
+#[derive(FromArgs, Debug)]
+struct Arguments {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Plan(serve::PlanCommand),
+    Hook(hook::HookCommand),
+    Model(hook::ModelCommand),
+    Bucket(object::BucketCommand),
+    Notify(object::Notify),
+    Put(object::Put),
+    Get(object::Get),
+    Subscribe(subscribe::Subscribe),
+    Status(operate::Status),
+    Heal(operate::Heal),
+    Scrub(operate::Scrub),
+    Verify(operate::Verify),
+    Outbox(operate::OutboxCommand),
+    Version(Version),
+}
+
+/// Print the version.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "version")]
+struct Version {}
+
+/// Runs the process's command line.
+pub fn main() -> ExitCode {
+    let strings: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let name = "aerie";
+    let arguments: Vec<&str> = strings.iter().skip(1).map(String::as_str).collect();
+    if matches!(arguments.first(), Some(&("--version" | "-V"))) {
+        return done(version());
+    }
+    match Arguments::from_args(&[name], &arguments) {
+        Ok(Arguments { command }) => done(run(command)),
+        Err(early) => match early.status {
+            Ok(()) => {
+                println!("{}", early.output);
+                ExitCode::SUCCESS
+            }
+            Err(()) => {
+                eprintln!("{}\nRun `aerie --help` for the commands.", early.output.trim_end());
+                ExitCode::from(2)
+            }
+        },
+    }
+}
+
+fn run(command: Command) -> Result<(), String> {
+    match command {
+        Command::Serve(serve) => serve.run(),
+        Command::Plan(plan) => plan.run(),
+        Command::Hook(hook) => hook.run(),
+        Command::Model(model) => model.run(),
+        Command::Bucket(bucket) => bucket.run(),
+        Command::Notify(notify) => notify.run(),
+        Command::Put(put) => put.run(),
+        Command::Get(get) => get.run(),
+        Command::Subscribe(subscribe) => subscribe.run(),
+        Command::Status(status) => status.run(),
+        Command::Heal(heal) => heal.run(),
+        Command::Scrub(scrub) => scrub.run(),
+        Command::Verify(verify) => verify.run(),
+        Command::Outbox(outbox) => outbox.run(),
+        Command::Version(Version {}) => version(),
+    }
+}
+
+fn version() -> Result<(), String> {
+    println!("aerie {}", env!("CARGO_PKG_VERSION"));
+    Ok(())
+}
+
+fn done(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("aerie: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

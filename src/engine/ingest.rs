@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{BodySource, Engine, EngineError, ExpectedDigests};
-use crate::hash::{self, Checksummer, Md5};
+use crate::hash::{self, BatchedMd5, Checksummer};
 use crate::limits;
 use crate::meta::{Body, ChecksumType, StoredChecksum};
 use crate::pool::{Extent, Pool, StripeWriter};
@@ -62,14 +62,14 @@ impl Engine {
         refuse_too_large(size_hint.unwrap_or(0))?;
         // Full drives keep their last bytes for deletes: small bodies must not take them in the metadata either.
         self.pool.takes_writes()?;
-        let mut md5 = Md5::new();
+        let mut md5 = BatchedMd5::new();
         let mut checksummer = expected.checksum.as_ref().map(|(algorithm, _)| Checksummer::new(*algorithm));
         let mut sink = Sink::Small(BytesMut::new());
         let mut size = 0u64;
         while let Some(chunk) = body.next().await? {
             size += chunk.len() as u64;
             refuse_too_large(size)?;
-            md5.update(&chunk);
+            md5.update(&chunk).await;
             if let Some(checksummer) = &mut checksummer {
                 checksummer.update(&chunk);
             }

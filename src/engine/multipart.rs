@@ -40,7 +40,7 @@ impl Engine {
         let mut ingested = self.ingest(body, part.size_hint, &part.expected, Inline::Never).await?;
         let etag = hash::hex_encode(&ingested.md5);
         let modified_ms = self.world.clock.unix_ms();
-        let (size, checksum) = (ingested.size, ingested.checksum.clone());
+        let (size, checksum, missed) = (ingested.size, ingested.checksum.clone(), ingested.missed);
         let stored = Part {
             number: part.number,
             size,
@@ -50,16 +50,7 @@ impl Engine {
             body: ingested.commit(),
         };
         let body = stored.body.clone();
-        // The part's own transaction does not know of missed drives: the task comes first, so that no crash forgets it.
-        let queued = match ingested.missed {
-            0 => Ok(()),
-            missed => self.meta.queue_heal(extents_of(&body).to_vec(), missed).await,
-        };
-        if let Err(error) = queued {
-            self.discard_refused(&body, &error);
-            return Err(error.into());
-        }
-        if let Err(error) = self.meta.put_part(part.upload.bucket, part.upload.upload_id, stored).await {
+        if let Err(error) = self.meta.put_part(part.upload.bucket, part.upload.upload_id, stored, missed).await {
             self.discard_refused(&body, &error);
             return Err(error.into());
         }

@@ -1,13 +1,19 @@
 //! MD5, only because S3 defines entity tags and `Content-MD5` by it.
 
-use md5::Digest;
+use md5_many::Md5State;
 
 use super::hex_encode;
 
 /// MD5 of a stream.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Md5 {
-    inner: md5::Md5,
+    pub(super) state: Md5State,
+}
+
+impl Default for Md5 {
+    fn default() -> Md5 {
+        Md5 { state: Md5State::new() }
+    }
 }
 
 impl Md5 {
@@ -16,11 +22,11 @@ impl Md5 {
     }
 
     pub fn update(&mut self, bytes: &[u8]) {
-        self.inner.update(bytes);
+        self.state.update(bytes);
     }
 
     pub fn finish(self) -> [u8; 16] {
-        self.inner.finalize().into()
+        self.state.finalize()
     }
 
     /// MD5 of bytes at hand.

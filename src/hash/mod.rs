@@ -6,6 +6,7 @@
 mod block;
 mod checksum;
 mod md5;
+mod md5_batch;
 mod text;
 
 pub use block::block_checksum;
@@ -14,4 +15,5 @@ pub use checksum::{
     full_object_checksum,
 };
 pub use md5::{Md5, composite_etag, parse_md5_hex};
+pub use md5_batch::BatchedMd5;
 pub use text::{base64_decode, base64_encode, hex_encode};

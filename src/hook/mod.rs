@@ -1,5 +1,279 @@
 //! Hooks: WASM components that look at each new object, in a sandbox.
+//!
+//! A hook is installed in the store itself (`store`), compiled once and shared (`Hooks`), and instantiated afresh for
+//! each invocation (`runtime`). What it can reach is the WIT contract (`contract`, `host`), within the bounds of its
+//! manifest. Runs on the outbox's hook threads, or on a core for a transform. Knows nothing of rules, retries or MQTT.
 
+mod contract;
+mod host;
+mod journal;
+mod manifest;
 mod model;
+mod object;
+mod picture;
+mod runtime;
+pub mod store;
+#[cfg(test)]
+mod tests;
+mod trial;
 
+pub use journal::{HookStats, Journal, LogLine};
+pub use manifest::{Bounds, Grants, HookSettings, HookWorld, Manifest};
 pub use model::*;
+pub use runtime::Transformed;
+pub use store::StoreError;
+pub use trial::{TrialReport, trial};
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use crate::engine::Engine;
+use crate::inference::{Inference, InferenceSettings};
+use crate::limits;
+use crate::meta::{Change, VersionRef};
+use contract::types;
+use host::{Host, HostParts, StateSource};
+use object::{ObjectFault, ObjectSource, StoredObject};
+use runtime::{Compiled, Runtime};
+use store::StoredModels;
+
+/// An installed hook, compiled.
+#[derive(Clone)]
+struct Installed {
+    /// Version of its manifest.
+    stamp: u64,
+    manifest: Arc<Manifest>,
+    compiled: Compiled,
+}
+
+/// All hooks of the process; shared by the threads that run them.
+pub struct Hooks {
+    settings: HookSettings,
+    runtime: Runtime,
+    inference: Arc<Inference>,
+    installed: Mutex<HashMap<String, Installed>>,
+    journal: Journal,
+}
+
+impl Hooks {
+    pub fn new(settings: HookSettings, inference: InferenceSettings) -> Result<Hooks, HookFault> {
+        let runtime = Runtime::new(settings.instances)?;
+        let inference = Arc::new(Inference::new(inference));
+        Ok(Hooks { settings, runtime, inference, installed: Mutex::default(), journal: Journal::default() })
+    }
+
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Bytes of the models that are loaded.
+    pub fn model_bytes(&self) -> u64 {
+        self.inference.loaded_bytes()
+    }
+
+    /// Checks, compiles and keeps a hook, or its next version; invocations under way end with the old one.
+    pub async fn add(&self, engine: &Engine, name: &str, module: Bytes, grants: Grants) -> Result<Manifest, StoreError> {
+        store::check_name(name)?;
+        grants.check().map_err(StoreError::Refused)?;
+        if module.len() as u64 > limits::HOOK_MODULE_BYTES_MAX {
+            let most = limits::HOOK_MODULE_BYTES_MAX;
+            return Err(StoreError::Refused(format!("the module has {} bytes, the limit is {most}", module.len())));
+        }
+        let compiled = self.runtime.compile(&module).map_err(|fault| StoreError::Refused(fault.to_string()))?;
+        let manifest = Manifest {
+            name: name.to_owned(),
+            world: compiled.world(),
+            digest: digest(&module),
+            module_bytes: module.len() as u64,
+            added_ms: engine.world().clock.unix_ms(),
+            grants,
+        };
+        store::put_hook(engine, &manifest, module).await?;
+        if let Some(stamp) = store::hook_stamp(engine, name)? {
+            self.keep(name, Installed { stamp, manifest: Arc::new(manifest.clone()), compiled });
+        }
+        Ok(manifest)
+    }
+
+    pub async fn list(&self, engine: &Engine) -> Result<Vec<Manifest>, StoreError> {
+        store::hooks(engine).await
+    }
+
+    pub async fn remove(&self, engine: &Engine, name: &str) -> Result<(), StoreError> {
+        store::remove_hook(engine, name).await?;
+        self.installed.lock().expect("no holder of this lock panics").remove(name);
+        Ok(())
+    }
+
+    pub fn exists(&self, engine: &Engine, name: &str) -> bool {
+        matches!(store::hook_stamp(engine, name), Ok(Some(_)))
+    }
+
+    /// Runs a transform for a GET. Blocks: call it on a thread that may.
+    pub fn transform(
+        &self,
+        engine: &Rc<Engine>,
+        hook: &str,
+        bucket: &str,
+        key: &str,
+        version: VersionRef,
+    ) -> Result<Transformed, HookFault> {
+        let installed = self.find(engine, hook)?;
+        let object = Box::new(StoredObject::new(engine.clone(), bucket, key, version, hook));
+        let parts = self.parts(engine, hook, &installed, object, format!("get {bucket}/{key}"));
+        let start_ns = engine.world().clock.monotonic_ns();
+        let (mut host, answer) = self.runtime.transform(&installed.compiled, bucket, key, parts);
+        self.note(engine, hook, &mut host, start_ns, answer.as_ref().err());
+        answer
+    }
+
+    /// Ends the sandbox's own thread.
+    pub fn stop(&self) {
+        self.runtime.stop();
+    }
+
+    fn find(&self, engine: &Engine, name: &str) -> Result<Installed, HookFault> {
+        let failed = |error: &dyn std::fmt::Display| HookFault::Object(error.to_string());
+        let stamp = store::hook_stamp(engine, name).map_err(|error| failed(&error))?;
+        let Some(stamp) = stamp else { return Err(HookFault::NotInstalled(name.to_owned())) };
+        let kept = self.installed.lock().expect("no holder of this lock panics").get(name).cloned();
+        if let Some(installed) = kept.filter(|installed| installed.stamp == stamp) {
+            return Ok(installed);
+        }
+        let manifest = pollster::block_on(store::hook(engine, name)).map_err(|error| failed(&error))?;
+        let module = pollster::block_on(store::module(engine, name)).map_err(|error| failed(&error))?;
+        let (Some(manifest), Some(module)) = (manifest, module) else {
+            return Err(HookFault::NotInstalled(name.to_owned()));
+        };
+        if digest(&module) != manifest.digest {
+            return Err(HookFault::Module("the module is not the one its manifest names; add it again".to_owned()));
+        }
+        let compiled = self.runtime.compile(&module)?;
+        let installed = Installed { stamp, manifest: Arc::new(manifest), compiled };
+        self.keep(name, installed.clone());
+        Ok(installed)
+    }
+
+    fn keep(&self, name: &str, installed: Installed) {
+        let mut kept = self.installed.lock().expect("no holder of this lock panics");
+        if kept.len() >= limits::HOOKS_COMPILED_MAX && !kept.contains_key(name) {
+            // Compiled again when they are needed again.
+            kept.clear();
+        }
+        kept.insert(name.to_owned(), installed);
+    }
+
+    fn parts(
+        &self,
+        engine: &Rc<Engine>,
+        hook: &str,
+        installed: &Installed,
+        object: Box<dyn ObjectSource>,
+        event_id: String,
+    ) -> HostParts {
+        let grants = installed.manifest.grants.clone();
+        HostParts {
+            object,
+            models: Box::new(StoredModels(engine.clone())),
+            state: Box::new(StoredState { engine: engine.clone(), hook: hook.to_owned() }),
+            inference: self.inference.clone(),
+            world: engine.world().clone(),
+            bounds: Bounds::of(&self.settings, &grants),
+            grants,
+            event_id,
+        }
+    }
+
+    fn note(&self, engine: &Engine, hook: &str, host: &mut Host, start_ns: u64, fault: Option<&HookFault>) {
+        if let Some(fault) = fault {
+            host.log("error", &fault.to_string());
+        }
+        let duration_us = engine.world().clock.monotonic_ns().saturating_sub(start_ns) / 1000;
+        self.journal.note(hook, host.take_lines(), duration_us, fault);
+    }
+}
+
+impl HookRunner for Hooks {
+    fn run(&self, engine: &Rc<Engine>, invocation: &Invocation) -> Result<Outcome, HookFault> {
+        let hook = &invocation.hook;
+        let installed = self.find(engine, hook)?;
+        let object = Box::new(StoredObject::of_change(engine.clone(), &invocation.change, hook));
+        let parts = self.parts(engine, hook, &installed, object, invocation.event_id.clone());
+        let start_ns = engine.world().clock.monotonic_ns();
+        let (mut host, answer) = self.runtime.on_event(&installed.compiled, &event_of(invocation), parts);
+        let answer = answer.and_then(|()| apply(&mut host));
+        self.note(engine, hook, &mut host, start_ns, answer.as_ref().err());
+        answer
+    }
+}
+
+/// Does what the hook asked for, once it has ended well. A repeated attempt does the same again.
+fn apply(host: &mut Host) -> Result<Outcome, HookFault> {
+    let failed = |fault| match fault {
+        ObjectFault::Gone(what) | ObjectFault::Failed(what) => HookFault::Object(what),
+    };
+    for (key, content_type, bytes) in std::mem::take(&mut host.derived) {
+        host.object().put_derived(&key, &content_type, bytes).map_err(failed)?;
+    }
+    if !host.tags.is_empty() {
+        match host.object().set_tags(&host.tags) {
+            // A version that is gone needs no tags.
+            Ok(()) | Err(ObjectFault::Gone(_)) => {}
+            Err(fault) => return Err(failed(fault)),
+        }
+    }
+    Ok(Outcome {
+        results: std::mem::take(&mut host.results),
+        state_writes: std::mem::take(&mut host.state_writes),
+    })
+}
+
+fn event_of(invocation: &Invocation) -> types::Event {
+    let Change { event, time_ms, bucket_name, key, version_id, size, etag, .. } = &invocation.change;
+    types::Event {
+        id: invocation.event_id.clone(),
+        name: event.as_str().to_owned(),
+        time_ms: u64::try_from(*time_ms).unwrap_or(0),
+        bucket: bucket_name.clone(),
+        key: key.clone(),
+        version_id: version_id.clone(),
+        size: *size,
+        etag: etag.clone(),
+        attempt: invocation.attempt,
+        record_json: invocation.record_json.clone(),
+    }
+}
+
+/// SHA-256 in hex.
+fn digest(bytes: &[u8]) -> String {
+    crate::hash::hex_encode(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref())
+}
+
+/// A hook's state in the metadata's properties.
+struct StoredState {
+    engine: Rc<Engine>,
+    hook: String,
+}
+
+impl StateSource for StoredState {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
+        let value = self.engine.reader().property(&model::state_property(&self.hook, key));
+        let value = value.map_err(|error| error.to_string())?;
+        match value {
+            None => Ok(None),
+            Some(text) => match crate::hash::base64_decode(&text) {
+                Some(bytes) => Ok(Some(bytes)),
+                None => Err("the stored value is damaged".to_owned()),
+            },
+        }
+    }
+
+    fn keys(&self) -> Result<usize, String> {
+        let prefix = model::state_property(&self.hook, "");
+        let names = self.engine.reader().property_names(&prefix, limits::HOOK_STATE_KEYS_MAX + 1);
+        Ok(names.map_err(|error| error.to_string())?.len())
+    }
+}

@@ -1,5 +1,8 @@
 //! What the outbox asks of hooks and what they answer.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use crate::engine::Engine;
 use crate::meta::Change;
 
@@ -28,6 +31,28 @@ pub struct HookResult {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     pub results: Vec<HookResult>,
+    /// What the hook keeps for later, by key; `None` removes. To be committed with the results.
+    pub state_writes: BTreeMap<String, Option<Vec<u8>>>,
+}
+
+impl Outcome {
+    /// The state's writes as metadata properties.
+    pub fn properties(&self, hook: &str) -> Vec<(String, Option<String>)> {
+        let write = |(key, value): (&String, &Option<Vec<u8>>)| {
+            (state_property(hook, key), value.as_deref().map(crate::hash::base64_encode))
+        };
+        self.state_writes.iter().map(write).collect()
+    }
+}
+
+/// Property that holds a value of a hook's state, in base64.
+pub(super) fn state_property(hook: &str, key: &str) -> String {
+    format!("hook-state/{hook}/{key}")
+}
+
+/// The requester of changes that a hook makes. Its own changes never start it again.
+pub fn principal(hook: &str) -> String {
+    format!("hook:{hook}")
 }
 
 /// Why an invocation failed.
@@ -63,9 +88,24 @@ impl HookFault {
             _ => true,
         }
     }
+
+    /// Short name, for counters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            HookFault::NotInstalled(_) => "not_installed",
+            HookFault::Memory { .. } => "memory",
+            HookFault::Deadline { .. } => "deadline",
+            HookFault::Output { .. } => "output",
+            HookFault::Stack { .. } => "stack",
+            HookFault::Trap(_) => "trap",
+            HookFault::Rejected { .. } => "rejected",
+            HookFault::Object(_) => "object",
+            HookFault::Module(_) => "module",
+        }
+    }
 }
 
 /// Runs hooks. Called on a hook thread, which lends its engine to read the object.
 pub trait HookRunner: Send + Sync {
-    fn run(&self, engine: &Engine, invocation: &Invocation) -> Result<Outcome, HookFault>;
+    fn run(&self, engine: &Rc<Engine>, invocation: &Invocation) -> Result<Outcome, HookFault>;
 }

@@ -7,6 +7,7 @@
 mod bucket;
 mod change;
 mod checkpoint;
+mod files;
 mod list;
 mod log;
 mod model;
@@ -68,6 +69,9 @@ pub enum MetaError {
 impl From<rusqlite::Error> for MetaError {
     fn from(error: rusqlite::Error) -> MetaError {
         use rusqlite::ErrorCode;
+        if error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_DATA) {
+            return MetaError::Damaged("a page has a wrong checksum in every copy".to_owned());
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => MetaError::Full,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => MetaError::Damaged(error.to_string()),
@@ -83,11 +87,13 @@ impl From<rusqlite::Error> for MetaError {
 pub struct Copy {
     pub slot: usize,
     pub storage: Arc<dyn Storage>,
-    /// What the labels say: this copy missed no acknowledged commit.
+    /// What the labels say: this copy missed no acknowledged commit. Never true for a drive that joins a pool that has
+    /// been used: with no database on any drive, a current copy means that the pool is new.
     pub current: bool,
 }
 
-/// Called with the slot of a copy that failed, before any commit that it misses is acknowledged.
+/// Called with the slot of a copy that failed, before any commit that it misses is acknowledged. Any thread that uses the
+/// metadata may call it; it records the failure in the labels before it returns, and does not use the metadata.
 pub type OnCopyFailed = Arc<dyn Fn(usize) + Send + Sync>;
 
 /// Handle to the metadata; cheap to clone, for any thread.
@@ -130,16 +136,7 @@ impl Meta {
     /// A small named value that belongs to the whole pool (keys, cursors); `None` removes it.
     pub async fn set_property(&self, name: String, value: Option<String>) -> Result<(), MetaError> {
         self.writer
-            .write(move |group| {
-                let connection = group.connection();
-                match value {
-                    Some(value) => connection
-                        .prepare_cached("INSERT OR REPLACE INTO property VALUES(?1, ?2)")?
-                        .execute([name, value])?,
-                    None => connection.prepare_cached("DELETE FROM property WHERE name = ?1")?.execute([name])?,
-                };
-                Ok(())
-            })
+            .write(move |group| set_property(group.connection(), &name, value.as_deref()))
             .await
     }
 
@@ -153,6 +150,16 @@ impl Meta {
     pub fn close(&self) {
         self.writer.stop();
     }
+}
+
+fn set_property(connection: &rusqlite::Connection, name: &str, value: Option<&str>) -> Result<(), MetaError> {
+    match value {
+        Some(value) => {
+            connection.prepare_cached("INSERT OR REPLACE INTO property VALUES(?1, ?2)")?.execute([name, value])?
+        }
+        None => connection.prepare_cached("DELETE FROM property WHERE name = ?1")?.execute([name])?,
+    };
+    Ok(())
 }
 
 /// The text by which S3 clients know a version: its sequence in 16 hexadecimal digits.

@@ -309,6 +309,7 @@ pub struct UploadsQuery {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a page has a thousand of them at most, and nearly all are uploads")]
 pub enum ListedUpload {
     Upload(Upload),
     CommonPrefix(String),

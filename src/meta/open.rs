@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::vfs::{Copies, CopyPlace, Vfs};
+use super::vfs::{self, Copies, CopyPlace, PAGE_BYTES, Vfs};
 use super::{MetaError, OnCopyFailed};
 use crate::seam::{StorageFile, World};
 
@@ -63,8 +63,23 @@ impl Database {
 
 /// Opens a connection, which must not outlive the database.
 pub(super) fn connect(database: &Database) -> Result<Connection, MetaError> {
+    set_up(open(database)?)
+}
+
+/// Like `connect`, for a database that has no files yet.
+pub(super) fn connect_to_new(database: &Database) -> Result<Connection, MetaError> {
+    let connection = open(database)?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+    vfs::reserve_checksums(&connection)?;
+    set_up(connection)
+}
+
+fn open(database: &Database) -> Result<Connection, MetaError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags_and_vfs(DATABASE_FILE, flags, database.vfs.name())?;
+    Ok(Connection::open_with_flags_and_vfs(DATABASE_FILE, flags, database.vfs.name())?)
+}
+
+fn set_up(connection: Connection) -> Result<Connection, MetaError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;

@@ -95,6 +95,8 @@ pub struct OutboxUpdate {
     pub acknowledged: Vec<i64>,
     /// Publications that policy drops (expired, overflow); they are removed and counted.
     pub dropped: Vec<i64>,
+    /// Properties that change with all this (a hook's state, where a replay stands); `None` removes.
+    pub properties: Vec<(String, Option<String>)>,
 }
 
 /// Sizes of the outbox.
@@ -196,6 +198,9 @@ impl Meta {
                 remove_publications(group, &update.acknowledged)?;
                 let dropped = remove_publications(group, &update.dropped)?;
                 group.count(Tally::Dropped, dropped);
+                for (name, value) in &update.properties {
+                    super::set_property(group.connection(), name, value.as_deref())?;
+                }
                 Ok(())
             })
             .await

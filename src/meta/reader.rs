@@ -44,6 +44,15 @@ impl Reader {
         Ok(statement.query_row([name], |row| row.get(0)).optional()?)
     }
 
+    /// Names of properties that begin with `prefix`, in order.
+    pub fn property_names(&self, prefix: &str, limit: usize) -> Result<Vec<String>, MetaError> {
+        self.rows(
+            "SELECT name FROM property WHERE name >= ?1 AND substr(name, 1, length(?1)) = ?1 ORDER BY name LIMIT ?2",
+            rusqlite::params![prefix, limit as i64],
+            |row| row.get(0),
+        )
+    }
+
     pub fn bucket(&self, name: &str) -> Result<Bucket, MetaError> {
         bucket::by_name(&self.connection, name)
     }

@@ -17,23 +17,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use super::files::{self, CREATING_FILE, Found, LOG_NEW_FILE};
 use super::log::LogState;
-use super::open::{DATABASE_FILE, Database, FOLDER, LOG_FILE, connect};
+use super::open::{DATABASE_FILE, Database, LOG_FILE, connect, connect_to_new};
 use super::vfs::CopyPlace;
 use super::{Copy, MetaError, OnCopyFailed, schema};
-use crate::hash;
-use crate::seam::{OpenMode, Storage, StorageFile, World};
-
-const LOCK_FILE: &str = "meta/lock";
-/// Present while the first database is made: its files may be thrown away.
-const CREATING_FILE: &str = "meta/creating";
-/// Present while a copy is written anew: its files are not to be trusted.
-const REPLACING_FILE: &str = "meta/replacing";
-const LOG_NEW_FILE: &str = "meta/log.new";
-const JOURNAL_FILE: &str = "meta/aerie.db-journal";
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Bytes compared, or copied, at a time.
-const CHUNK_BYTES: usize = 1 << 20;
+use crate::seam::{Storage, StorageFile, World};
 
 /// Opens the database over all copies that are, or can be made, current and equal.
 pub(super) fn open_copies(
@@ -65,18 +54,6 @@ struct Site {
     found: Found,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Found {
-    /// No database, or one whose creation was not finished.
-    Nothing,
-    /// A database that cannot be trusted, and why.
-    Damaged(String),
-    /// A database and how far its log goes.
-    Sound(Option<LogState>),
-    /// The drive failed while this ran, which was reported.
-    Failed,
-}
-
 impl Site {
     fn storage(&self) -> &dyn Storage {
         self.copy.storage.as_ref()
@@ -104,7 +81,8 @@ struct Opening {
 impl Opening {
     /// Locks a copy and looks at it. One whose drive fails is left out.
     fn add(&mut self, copy: Copy) -> Result<(), MetaError> {
-        let prepared = lock(copy.storage.as_ref()).and_then(|lock| Ok((lock, examine(copy.storage.as_ref())?)));
+        let prepared =
+            files::lock(copy.storage.as_ref()).and_then(|lock| Ok((lock, files::examine(copy.storage.as_ref())?)));
         match prepared {
             Ok((lock, found)) => {
                 if let Found::Damaged(reason) = &found {
@@ -155,8 +133,8 @@ impl Opening {
     fn create(&mut self, pool_id: &str) -> Result<(), MetaError> {
         for index in 0..self.sites.len() {
             let cleared = self.attempt(index, |storage| {
-                put_marker(storage, CREATING_FILE)?;
-                clear(storage)
+                files::put_marker(storage, CREATING_FILE)?;
+                files::clear(storage)
             });
             if cleared {
                 self.sites[index].found = Found::Sound(None);
@@ -164,13 +142,13 @@ impl Opening {
             }
         }
         let database = self.database()?;
-        let connection = connect(&database)?;
+        let connection = connect_to_new(&database)?;
         schema::create(&connection, pool_id)?;
         empty_log(&connection)?;
         drop(connection);
         self.leave_failed(&database);
         for index in self.good() {
-            self.attempt(index, |storage| remove_marker(storage, CREATING_FILE));
+            self.attempt(index, |storage| files::remove_marker(storage, CREATING_FILE));
         }
         if self.good().is_empty() { Err(self.none_good()) } else { Ok(()) }
     }
@@ -211,13 +189,16 @@ impl Opening {
                 continue;
             }
             // A source that fails is told from a target that fails by reading it first.
-            let mut read = None;
-            if !self.attempt(ahead, |storage| Ok(read = Some(read_file(storage, LOG_FILE, log.bytes())?))) {
+            let mut bytes = Vec::new();
+            let read = self.attempt(ahead, |storage| {
+                bytes = files::read_file(storage, LOG_FILE, log.bytes())?;
+                Ok(())
+            });
+            if !read {
                 return;
             }
-            let bytes = read.unwrap_or_default();
             tracing::info!(slot = self.sites[index].copy.slot, from = %source.describe(), "a metadata log is caught up");
-            if self.attempt(index, |storage| replace_file(storage, LOG_FILE, LOG_NEW_FILE, &bytes)) {
+            if self.attempt(index, |storage| files::replace_file(storage, LOG_FILE, LOG_NEW_FILE, &bytes)) {
                 self.sites[index].found = Found::Sound(Some(log));
             }
         }
@@ -234,13 +215,20 @@ impl Opening {
         drop(database);
         // The last connection removed the log, where it could.
         for index in self.good() {
-            let mut found = None;
-            self.attempt(index, |storage| Ok(found = Some(examine(storage)?)));
-            if let Some(found) = found {
-                self.sites[index].found = found;
-            }
+            self.examine_again(index);
         }
         moved
+    }
+
+    fn examine_again(&mut self, index: usize) {
+        let mut found = Found::Failed;
+        let examined = self.attempt(index, |storage| {
+            found = files::examine(storage)?;
+            Ok(())
+        });
+        if examined {
+            self.sites[index].found = found;
+        }
     }
 
     /// Lets SQLite check every good copy by itself.
@@ -254,11 +242,7 @@ impl Opening {
         }
         // A check ends with an empty log: what is left of the others is moved in the next turn.
         for index in self.good() {
-            let mut found = None;
-            self.attempt(index, |storage| Ok(found = Some(examine(storage)?)));
-            if let Some(found) = found {
-                self.sites[index].found = found;
-            }
+            self.examine_again(index);
         }
     }
 
@@ -275,8 +259,10 @@ impl Opening {
         let good = self.good();
         let storages: Vec<_> = good.iter().map(|index| self.sites[*index].copy.storage.clone()).collect();
         let sums: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                storages.iter().map(|storage| scope.spawn(|| checksums(storage.as_ref(), DATABASE_FILE))).collect();
+            let threads: Vec<_> = storages
+                .iter()
+                .map(|storage| scope.spawn(|| files::checksums(storage.as_ref(), DATABASE_FILE)))
+                .collect();
             threads.into_iter().map(|thread| thread.join().expect("comparing does not panic")).collect()
         });
         let mut groups: BTreeMap<Vec<[u8; 16]>, Vec<usize>> = BTreeMap::new();
@@ -319,7 +305,7 @@ impl Opening {
                 continue;
             }
             tracing::info!(slot = site.copy.slot, from = %source.describe(), "a copy of the metadata is written anew");
-            match replace_copy(source.as_ref(), site.storage()) {
+            match files::replace_copy(source.as_ref(), site.storage()) {
                 Ok(()) => {
                     self.sites[index].found = Found::Sound(None);
                     self.sites[index].copy.current = true;
@@ -375,123 +361,5 @@ fn empty_log(connection: &rusqlite::Connection) -> Result<(), MetaError> {
     match busy {
         0 => Ok(()),
         _ => Err(MetaError::Unavailable("the metadata log is in use".to_owned())),
-    }
-}
-
-fn lock(storage: &dyn Storage) -> io::Result<Arc<dyn StorageFile>> {
-    if !storage.exists(FOLDER)? {
-        storage.create_dir(FOLDER)?;
-        storage.sync_dir("")?;
-    }
-    let file = storage.open(LOCK_FILE, OpenMode::Create)?;
-    file.lock()?;
-    Ok(file)
-}
-
-fn examine(storage: &dyn Storage) -> io::Result<Found> {
-    if storage.exists(REPLACING_FILE)? {
-        return Ok(Found::Damaged("it was being written anew".to_owned()));
-    }
-    if storage.exists(CREATING_FILE)? {
-        return Ok(Found::Nothing);
-    }
-    let Some(database) = open_present(storage, DATABASE_FILE)? else {
-        let has_log = open_present(storage, LOG_FILE)?.is_some();
-        return Ok(if has_log { Found::Damaged("the database is gone".to_owned()) } else { Found::Nothing });
-    };
-    let mut magic = [0; MAGIC.len()];
-    database.read_at(&mut magic, 0)?;
-    if magic != *MAGIC {
-        return Ok(Found::Damaged("it is no database".to_owned()));
-    }
-    match open_present(storage, LOG_FILE)? {
-        Some(log) => Ok(Found::Sound(LogState::read(log.as_ref())?)),
-        None => Ok(Found::Sound(None)),
-    }
-}
-
-/// Opens a file that exists and is not empty.
-fn open_present(storage: &dyn Storage, path: &str) -> io::Result<Option<Arc<dyn StorageFile>>> {
-    match storage.open(path, OpenMode::Read) {
-        Ok(file) if file.is_empty()? => Ok(None),
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn put_marker(storage: &dyn Storage, marker: &str) -> io::Result<()> {
-    storage.open(marker, OpenMode::Create)?.sync_data()?;
-    storage.sync_dir(FOLDER)
-}
-
-/// Everything before this is durable before the marker goes.
-fn remove_marker(storage: &dyn Storage, marker: &str) -> io::Result<()> {
-    storage.sync_dir(FOLDER)?;
-    storage.remove(marker)?;
-    storage.sync_dir(FOLDER)
-}
-
-/// Removes the database's files, of which some may be absent.
-fn clear(storage: &dyn Storage) -> io::Result<()> {
-    for path in [DATABASE_FILE, LOG_FILE, LOG_NEW_FILE, JOURNAL_FILE] {
-        match storage.remove(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => removed?,
-        }
-    }
-    storage.sync_dir(FOLDER)
-}
-
-fn read_file(storage: &dyn Storage, path: &str, length: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-    let read = storage.open(path, OpenMode::Read)?.read_at(&mut bytes, 0)?;
-    if read < bytes.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
-}
-
-/// Replaces a file so that a crash leaves the old or the new one.
-fn replace_file(storage: &dyn Storage, path: &str, new_path: &str, bytes: &[u8]) -> io::Result<()> {
-    let file = storage.open(new_path, OpenMode::Create)?;
-    file.set_len(0)?;
-    file.write_at(bytes, 0)?;
-    file.sync_data()?;
-    storage.rename(new_path, path)?;
-    storage.sync_dir(FOLDER)
-}
-
-/// Writes a copy anew from one whose log is empty.
-fn replace_copy(source: &dyn Storage, target: &dyn Storage) -> io::Result<()> {
-    put_marker(target, REPLACING_FILE)?;
-    clear(target)?;
-    let from = source.open(DATABASE_FILE, OpenMode::Read)?;
-    let to = target.open(DATABASE_FILE, OpenMode::CreateNew)?;
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut offset = 0;
-    loop {
-        let read = from.read_at(&mut chunk, offset)?;
-        if read == 0 {
-            break;
-        }
-        to.write_at(&chunk[..read], offset)?;
-        offset += read as u64;
-    }
-    to.sync_data()?;
-    if target.exists(CREATING_FILE)? {
-        remove_marker(target, CREATING_FILE)?;
-    }
-    remove_marker(target, REPLACING_FILE)
-}
-
-/// A checksum of each chunk of a file.
-fn checksums(storage: &dyn Storage, path: &str) -> io::Result<Vec<[u8; 16]>> {
-    let file = storage.open(path, OpenMode::Read)?;
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut sums = Vec::new();
-    loop {
-        let read = file.read_at(&mut chunk, sums.len() as u64 * CHUNK_BYTES as u64)?;
-        if read == 0 {
-            return Ok(sums);
-        }
-        sums.push(hash::block_checksum(0, &[], &chunk[..read]));
     }
 }

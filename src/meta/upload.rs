@@ -41,8 +41,15 @@ impl Meta {
             .await
     }
 
-    /// Adds or replaces a part; a replaced part's bytes go to reclaim.
-    pub async fn put_part(&self, bucket: BucketId, upload_id: String, part: Part) -> Result<(), MetaError> {
+    /// Adds or replaces a part; a replaced part's bytes go to reclaim. `missed` has a bit per slot whose drive missed a
+    /// block: queued for heal in the same transaction.
+    pub async fn put_part(
+        &self,
+        bucket: BucketId,
+        upload_id: String,
+        part: Part,
+        missed: u64,
+    ) -> Result<(), MetaError> {
         let Body::Extents(extents) = part.body else { panic!("a part is never stored inline") };
         self.writer
             .write(move |group| {
@@ -59,6 +66,7 @@ impl Meta {
                     .optional()?;
                 space::bury(group, &replaced.flatten().unwrap_or_default(), part.modified_ms)?;
                 group.count_live(&extents, 1);
+                space::queue_heal(group, &extents, missed)?;
                 connection.prepare_cached("INSERT OR REPLACE INTO part VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
                     params![
                         upload_id,

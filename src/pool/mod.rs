@@ -16,6 +16,7 @@ mod write;
 
 pub use extent::{Extent, Geometry, decode as decode_extents, encode as encode_extents};
 pub use heal::ExtentHealth;
+pub use open::default_parity;
 pub use read::StripeReader;
 pub use write::{StripeWriter, Written};
 

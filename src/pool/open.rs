@@ -112,7 +112,7 @@ fn segment_bytes<'a>(
 }
 
 /// Parity of a new pool when nobody says: two drives may go of six or more, one of three or more.
-fn default_parity(drives: usize) -> u8 {
+pub fn default_parity(drives: usize) -> u8 {
     match drives {
         0..=1 => 0,
         2..=5 => 1,

@@ -1,1 +1,294 @@
-//! (in preparation)
+//! The appliance: opens the pool and its metadata, starts every part in the order in which it may be needed, and stops
+//! them in reverse.
+//!
+//! Threads: one for each core (S3), one for each drive, the metadata writer, hook threads, MQTT, the broker, upkeep.
+//! Knows nothing of S3's operations or of SQL; it owns the parts' life times, and no more.
+
+mod admin;
+mod core;
+pub mod credentials;
+mod metrics;
+mod place;
+mod process;
+
+pub use place::expand;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use futures_channel::oneshot;
+
+use crate::config::{self, Plan, Settings};
+use crate::engine::{Engine, open_meta};
+use crate::hook;
+use crate::meta::Meta;
+use crate::mqtt::{Broker, BrokerSettings, MqttError, PublisherSettings};
+use crate::outbox::{Outbox, OutboxParts};
+use crate::pool::{Pool, PoolOptions};
+use crate::seam::files::RealStorage;
+use crate::seam::{Storage, World};
+use crate::upkeep::Upkeep;
+use crate::wire;
+use admin::AdminApi;
+use core::Connections;
+use credentials::RootKeys;
+
+/// A running appliance.
+pub struct Server {
+    address: SocketAddr,
+    /// Where results go.
+    mqtt: Option<String>,
+    keys: RootKeys,
+    geometry: String,
+    cores: Vec<Core>,
+    broker: Option<Broker>,
+    parts: Parts,
+}
+
+struct Core {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Everything below the cores; shared with the admin API.
+#[derive(Clone)]
+struct Parts {
+    settings: Arc<Settings>,
+    pool: Arc<Pool>,
+    meta: Meta,
+    hooks: Arc<hook::Hooks>,
+    outbox: Arc<Outbox>,
+    upkeep: Arc<Upkeep>,
+    connections: Arc<Connections>,
+    plan: Arc<Plan>,
+}
+
+/// Starts everything; when this returns, requests are answered.
+pub fn start(settings: Settings, places: &[String], world: World) -> Result<Server, String> {
+    process::raise_descriptor_limit();
+    let pool = open_pool(&settings, places, &world)?;
+    let geometry = pool.geometry();
+    let plan = config::plan(&settings, usize::from(geometry.data) + usize::from(geometry.parity), geometry.parity)
+        .map_err(|error| error.to_string())?;
+    let meta = open_meta(&pool, world.clone()).map_err(|error| error.to_string())?;
+    let storages: Vec<Arc<dyn Storage>> = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
+    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let keys = credentials::root_keys(environment, &settings.credentials, &storages, &world)?;
+
+    let engines = engine_factory(&meta, &pool, &world);
+    let (broker, publisher) = start_broker(&settings, &world)?;
+    let mqtt = publisher.as_ref().map(|publisher| publisher.url.clone());
+    let hooks = hook::Hooks::new(settings.hooks.clone(), settings.inference.clone());
+    let hooks = Arc::new(hooks.map_err(|error| error.to_string())?);
+    let outbox = Outbox::start(OutboxParts {
+        meta: meta.clone(),
+        engines: engines.clone(),
+        runner: hooks.clone(),
+        world: world.clone(),
+        settings: settings.outbox.clone(),
+        publisher,
+    });
+    let outbox = outbox.map_err(|error| error.to_string())?;
+    let upkeep = Upkeep::start(meta.clone(), pool.clone(), settings.upkeep.clone(), world.clone())
+        .map_err(|error| error.to_string())?;
+    let parts = Parts {
+        connections: Connections::new(settings.server.connections_max),
+        settings: Arc::new(settings),
+        pool,
+        meta,
+        hooks,
+        outbox: Arc::new(outbox),
+        upkeep: Arc::new(upkeep),
+        plan: Arc::new(plan),
+    };
+    let (address, cores) = start_cores(&parts, &keys, &engines)?;
+    let geometry = format!("{}+{}", geometry.data, geometry.parity);
+    Ok(Server { address, mqtt, keys, geometry, cores, broker, parts })
+}
+
+/// Makes an engine for the calling thread.
+type EngineFactory = Arc<dyn Fn() -> Result<Engine, crate::engine::EngineError> + Send + Sync>;
+
+fn engine_factory(meta: &Meta, pool: &Arc<Pool>, world: &World) -> EngineFactory {
+    let (meta, pool, world) = (meta.clone(), pool.clone(), world.clone());
+    Arc::new(move || Engine::new(meta.clone(), pool.clone(), world.clone()))
+}
+
+fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Arc<Pool>, String> {
+    if places.is_empty() {
+        return Err("no drives: name their folders, for example `aerie serve /data/d{1..6}`".to_owned());
+    }
+    // At the very first start nothing is there yet. Later a folder that is not there is a drive that is missing.
+    let first = places.iter().all(|place| !Path::new(place).exists());
+    let open = |place: &String| {
+        let opened = if first { RealStorage::create(Path::new(place)) } else { RealStorage::open(Path::new(place)) };
+        match opened {
+            Ok(storage) => (place.clone(), Some(Arc::new(storage) as Arc<dyn Storage>)),
+            Err(error) => {
+                tracing::warn!(place, %error, "a drive cannot be opened");
+                (place.clone(), None)
+            }
+        }
+    };
+    let options = PoolOptions {
+        parity: settings.pool.parity,
+        write_shards_min: settings.pool.write_shards_min,
+        world: world.clone(),
+    };
+    Pool::open(places.iter().map(open).collect(), options).map_err(|error| error.to_string())
+}
+
+/// The broker of our own, unless it is off or an external one is named; and where results are published.
+fn start_broker(settings: &Settings, world: &World) -> Result<(Option<Broker>, Option<PublisherSettings>), String> {
+    let mut publisher = settings.mqtt.clone();
+    if !publisher.url.is_empty() {
+        return Ok((None, Some(publisher)));
+    }
+    if !settings.broker.enabled {
+        tracing::warn!("no broker: results wait in the outbox until mqtt.url names one or broker.enabled is true");
+        return Ok((None, None));
+    }
+    let broker = match Broker::start(&settings.broker, world) {
+        // The usual port is taken, by another appliance for instance; nobody asked for this very one.
+        Err(MqttError::Listen { address, reason }) if settings.broker == BrokerSettings::default() => {
+            tracing::warn!(address, reason, "the built-in broker takes another port");
+            let mut elsewhere = settings.broker.clone();
+            elsewhere.address.set_port(0);
+            Broker::start(&elsewhere, world)
+        }
+        started => started,
+    };
+    let broker = broker.map_err(|error| error.to_string())?;
+    broker.lead(&mut publisher);
+    Ok((Some(broker), Some(publisher)))
+}
+
+/// What the wire layer is told.
+fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Result<wire::Settings, String> {
+    let engine = engines().map_err(|error| error.to_string())?;
+    let (hooks, engine) = (parts.hooks.clone(), std::sync::Mutex::new(engine));
+    let exists = move |name: &str| hooks.exists(&engine.lock().expect("no holder of this lock panics"), name);
+    Ok(wire::Settings {
+        region: parts.settings.server.region.clone(),
+        domain: parts.settings.server.domain.clone(),
+        keys: Arc::new(wire::RootKeys {
+            access_key: keys.access_key.clone(),
+            secret: wire::Secret::new(keys.secret_key.clone()),
+        }),
+        server: "Aerie".to_owned(),
+        timeouts: wire::Timeouts::default(),
+        hook_exists: wire::HookExists::new(exists),
+    })
+}
+
+fn start_cores(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Result<(SocketAddr, Vec<Core>), String> {
+    let wanted = &parts.settings.server.address;
+    let mut address = wanted
+        .to_socket_addrs()
+        .map_err(|error| format!("{wanted}: {error}; write the address as HOST:PORT"))?
+        .next()
+        .ok_or_else(|| format!("{wanted}: no such host"))?;
+    let busy = |error: std::io::Error| format!("{wanted}: {error}; choose another --address");
+    refuse_shared(address).map_err(busy)?;
+    let mut cores = Vec::with_capacity(parts.plan.cores);
+    for index in 0..parts.plan.cores {
+        let listener = core::listen(address).map_err(busy)?;
+        address = listener.local_addr().map_err(busy)?;
+        cores.push(start_core(index, listener, parts, keys, engines)?);
+    }
+    Ok((address, cores))
+}
+
+/// SO_REUSEPORT would let two servers of one user share a port in silence: try without it first.
+fn refuse_shared(address: SocketAddr) -> std::io::Result<()> {
+    if address.port() == 0 { Ok(()) } else { std::net::TcpListener::bind(address).map(drop) }
+}
+
+fn start_core(
+    index: usize,
+    listener: std::net::TcpListener,
+    parts: &Parts,
+    keys: &RootKeys,
+    engines: &EngineFactory,
+) -> Result<Core, String> {
+    let (stop, stopped) = oneshot::channel();
+    let (ready, started) = crossbeam_channel::bounded::<Result<(), String>>(1);
+    let (parts, keys, engines) = (parts.clone(), keys.clone(), engines.clone());
+    let run = move || {
+        core::pin_to(index);
+        let runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new().enable_timer().build();
+        let prepared = runtime.map_err(|error| format!("no runtime for a core: {error}")).and_then(|runtime| {
+            let engine = engines().map_err(|error| error.to_string())?;
+            Ok((runtime, engine, wire_settings(&parts, &keys, &engines)?))
+        });
+        let (mut runtime, engine, settings) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        let engine = Rc::new(engine);
+        let connections = parts.connections.clone();
+        let admin = Rc::new(AdminApi::new(parts, engine.clone()));
+        let service = wire::Service::new(engine, Arc::new(settings), admin);
+        _ = ready.send(Ok(()));
+        runtime.block_on(core::serve(listener, service, connections, stopped));
+    };
+    let thread = std::thread::Builder::new()
+        .name(format!("core-{index}"))
+        .spawn(run)
+        .map_err(|error| format!("no thread for a core: {error}"))?;
+    match started.recv() {
+        Ok(Ok(())) => Ok(Core { stop, thread }),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err("a core ended before it began".to_owned()),
+    }
+}
+
+impl Server {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What an operator needs first, on one line.
+    pub fn ready_line(&self) -> String {
+        let mqtt = self.mqtt.as_deref().unwrap_or("mqtt=off");
+        format!("ready http://{} {mqtt} drives={}", self.address, self.geometry)
+    }
+
+    /// File of the root keys, where they are of our own making.
+    pub fn credentials_file(&self) -> Option<&str> {
+        self.keys.file.as_deref()
+    }
+
+    /// Lets open requests finish, then stops every part; each wait is bounded.
+    pub fn stop(self) {
+        let threads: Vec<JoinHandle<()>> = self
+            .cores
+            .into_iter()
+            .map(|core| {
+                // A core that has ended needs no word.
+                _ = core.stop.send(());
+                core.thread
+            })
+            .collect();
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a core panicked");
+            }
+        }
+        let Parts { pool, meta, hooks, outbox, upkeep, .. } = self.parts;
+        upkeep.stop();
+        match Arc::try_unwrap(outbox) {
+            Ok(outbox) => outbox.stop(),
+            Err(_) => tracing::error!("the outbox is still in use at the end; what is pending goes on at the next start"),
+        }
+        hooks.stop();
+        if let Some(broker) = self.broker {
+            broker.stop();
+        }
+        meta.close();
+        pool.close();
+    }
+}

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use pollster::block_on;
 
 use super::*;
+use crate::limits;
 use crate::pool::Extent;
 use crate::seam::files::RealStorage;
 use crate::seam::real;

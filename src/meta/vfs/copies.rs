@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::page;
 use crate::meta::OnCopyFailed;
 use crate::meta::open::FOLDER;
 use crate::seam::{OpenMode, Storage, StorageFile};
@@ -24,6 +25,8 @@ pub(in crate::meta) struct Copies {
     /// Bit per index (not slot) of a copy that failed.
     failed: AtomicU64,
     on_copy_failed: OnCopyFailed,
+    /// Held while a failure is reported, by whichever thread met it.
+    reporting: Mutex<()>,
     files: Mutex<HashMap<String, Arc<MirroredFile>>>,
     /// Threads that sync the copies beside the first.
     syncers: Vec<Sender<SyncRequest>>,
@@ -51,6 +54,7 @@ impl Copies {
             places,
             failed: AtomicU64::new(0),
             on_copy_failed,
+            reporting: Mutex::default(),
             files: Mutex::default(),
             syncers,
             log_bytes: Arc::default(),
@@ -105,6 +109,27 @@ impl Copies {
         self.first_current(|index, _| file.handle(index)?.read_at(buffer, offset))
     }
 
+    /// Reads one page of the database. A copy in which it has a wrong checksum is passed over; when it is wrong in all,
+    /// the error is `InvalidData`.
+    pub(super) fn read_page(&self, file: &MirroredFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        for (index, place) in self.places.iter().enumerate().filter(|(index, _)| self.is_current(*index)) {
+            let read = file.handle(index).and_then(|handle| handle.read_at(buffer, offset));
+            match self.judge(index, read.map(Some))? {
+                None => {}
+                Some(read) if read < buffer.len() || page::is_good(buffer, offset) => return Ok(read),
+                Some(_) => {
+                    let slot = place.slot;
+                    tracing::error!(
+                        slot,
+                        offset,
+                        "a page of the metadata has a wrong checksum; the next start heals it"
+                    );
+                }
+            }
+        }
+        if self.current_count() == 0 { Err(none_left()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
     pub(super) fn len(&self, file: &MirroredFile) -> io::Result<u64> {
         self.first_current(|index, _| file.handle(index)?.len())
     }
@@ -138,6 +163,7 @@ impl Copies {
             let synced = answer.recv().map_err(|_| io::Error::other("a sync thread ended")).flatten();
             self.judge(index, synced.map(Some))?;
         }
+        self.await_reports();
         if self.current_count() == 0 { Err(none_left()) } else { Ok(()) }
     }
 
@@ -175,16 +201,29 @@ impl Copies {
     fn judge<T>(&self, index: usize, result: io::Result<Option<T>>) -> io::Result<Option<T>> {
         match result {
             Err(error) if error.kind() != io::ErrorKind::StorageFull => {
-                let before = self.failed.fetch_or(1 << index, Ordering::AcqRel);
-                if before & 1 << index == 0 {
-                    let slot = self.places[index].slot;
-                    tracing::error!(slot, %error, "a copy of the metadata failed; replace the drive");
-                    (self.on_copy_failed)(slot);
-                }
+                self.report_failed(index, &error);
                 if self.current_count() == 0 { Err(error) } else { Ok(None) }
             }
             other => other,
         }
+    }
+}
+
+impl Copies {
+    fn report_failed(&self, index: usize, error: &io::Error) {
+        let _reporting = self.reporting.lock().expect("no holder of this lock panics");
+        let before = self.failed.fetch_or(1 << index, Ordering::AcqRel);
+        if before & 1 << index == 0 {
+            let slot = self.places[index].slot;
+            tracing::error!(slot, %error, "a copy of the metadata failed; replace the drive");
+            (self.on_copy_failed)(slot);
+        }
+    }
+
+    /// A copy that was passed over may have been failed by another thread, which is still recording that. No commit is
+    /// acknowledged before it has.
+    fn await_reports(&self) {
+        drop(self.reporting.lock().expect("no holder of this lock panics"));
     }
 }
 

@@ -13,6 +13,7 @@ use rusqlite::ffi;
 
 use super::copies::{Copies, MirroredFile};
 use super::locks::{IndexLocks, Level};
+use super::page;
 use crate::seam::World;
 
 /// A registered file system. It stays registered, and its memory stays, until this is dropped: connections go first.
@@ -86,6 +87,17 @@ impl Drop for Vfs {
     }
 }
 
+/// Makes a database that is about to be created leave room for checksums in its pages.
+pub(in crate::meta) fn reserve_checksums(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+    let mut bytes = page::CHECKSUM_BYTES as c_int;
+    // SAFETY: the handle is that of a live connection, and the operation takes a pointer to an int.
+    let code = unsafe {
+        let bytes: *mut c_int = &mut bytes;
+        ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), ffi::SQLITE_FCNTL_RESERVE_BYTES, bytes.cast())
+    };
+    if code == ffi::SQLITE_OK { Ok(()) } else { Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)) }
+}
+
 /// What SQLite allocates for an open file: its own head, then our pointer.
 #[repr(C)]
 struct OpenFile {
@@ -103,10 +115,29 @@ struct FileState {
 enum Backing {
     Mirrored {
         file: Arc<MirroredFile>,
-        is_log: bool,
+        role: Role,
     },
     /// A statement's journal: gone with the statement.
     Memory(Vec<u8>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Database,
+    Log,
+    Journal,
+}
+
+impl Role {
+    fn from_flags(flags: c_int) -> Role {
+        if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 {
+            Role::Database
+        } else if flags & ffi::SQLITE_OPEN_WAL != 0 {
+            Role::Log
+        } else {
+            Role::Journal
+        }
+    }
 }
 
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
@@ -181,7 +212,7 @@ unsafe extern "C" fn open(
         let backing = match text(path) {
             None => Backing::Memory(Vec::new()),
             Some(path) => match copies.open(path, flags & ffi::SQLITE_OPEN_CREATE != 0) {
-                Ok(file) => Backing::Mirrored { file, is_log: flags & ffi::SQLITE_OPEN_WAL != 0 },
+                Ok(file) => Backing::Mirrored { file, role: Role::from_flags(flags) },
                 Err(error) => return code(&error, ffi::SQLITE_CANTOPEN),
             },
         };
@@ -211,6 +242,9 @@ unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, to: *mut c_void, amount:
     // SAFETY: `to` has room for `amount` bytes; the file is open.
     let (state, buffer) = unsafe { (state(file), std::slice::from_raw_parts_mut(to.cast::<u8>(), amount as usize)) };
     let read = match &state.backing {
+        Backing::Mirrored { file, role: Role::Database } if page::is_page(buffer.len(), offset as u64) => {
+            state.copies.read_page(file, buffer, offset as u64)
+        }
         Backing::Mirrored { file, .. } => state.copies.read(file, buffer, offset as u64),
         Backing::Memory(bytes) => {
             let rest = bytes.get(offset as usize..).unwrap_or_default();
@@ -226,6 +260,7 @@ unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, to: *mut c_void, amount:
             buffer[read..].fill(0);
             ffi::SQLITE_IOERR_SHORT_READ
         }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => ffi::SQLITE_IOERR_DATA,
         Err(_) => ffi::SQLITE_IOERR_READ,
     }
 }
@@ -234,8 +269,12 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, am
     // SAFETY: `from` holds `amount` bytes; the file is open.
     let (state, buffer) = unsafe { (state(file), std::slice::from_raw_parts(from.cast::<u8>(), amount as usize)) };
     match &mut state.backing {
-        Backing::Mirrored { file, is_log } => {
-            if *is_log {
+        Backing::Mirrored { file, role: Role::Database } if page::is_page(buffer.len(), offset as u64) => {
+            let sealed = page::sealed(buffer, offset as u64);
+            answer(state.copies.write(file, &sealed, offset as u64), ffi::SQLITE_IOERR_WRITE)
+        }
+        Backing::Mirrored { file, role } => {
+            if *role == Role::Log {
                 // A write at the start is the header of a log that begins anew.
                 let log_bytes = &state.copies.log_bytes;
                 if offset == 0 {

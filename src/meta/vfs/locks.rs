@@ -98,7 +98,7 @@ const SLOTS: usize = ffi::SQLITE_SHM_NLOCK as usize;
 
 #[derive(Debug, Default)]
 struct IndexState {
-    regions: Vec<Box<Region>>,
+    regions: Vec<Region>,
     shared: [u32; SLOTS],
     exclusive: [bool; SLOTS],
     users: u32,
@@ -147,9 +147,9 @@ impl LogIndex {
             if !extend {
                 return std::ptr::null_mut();
             }
-            state.regions.push(Box::new(Region { bytes: UnsafeCell::new(vec![0; bytes / 4].into_boxed_slice()) }));
+            state.regions.push(Region { bytes: UnsafeCell::new(vec![0; bytes / 4].into_boxed_slice()) });
         }
-        // SAFETY: no reference to the bytes exists anywhere; the boxes are not moved or freed before `detach`.
+        // SAFETY: no reference to the bytes exists anywhere; they are on the heap and not freed before `detach`.
         unsafe { (*state.regions[number].bytes.get()).as_mut_ptr().cast() }
     }
 

@@ -8,6 +8,8 @@
 mod copies;
 mod ffi;
 mod locks;
+mod page;
 
 pub(super) use copies::{Copies, CopyPlace};
-pub(super) use ffi::Vfs;
+pub(super) use ffi::{Vfs, reserve_checksums};
+pub(super) use page::PAGE_BYTES;

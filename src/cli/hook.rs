@@ -1,0 +1,356 @@
+//! The hook author's commands: new, test (offline); add, list, remove, logs, stats, run, replay (on a server); models.
+#![expect(clippy::disallowed_methods, reason = "reads and writes the author's own files")]
+
+use std::path::{Path, PathBuf};
+
+use argh::FromArgs;
+use http::Method;
+
+use super::client::{Client, Connection, encode};
+use super::object::content_type_of;
+use crate::hook::trial;
+use crate::inference::ModelFile;
+use crate::seam::real;
+
+/// Write, test and run hooks.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "hook")]
+pub(super) struct HookCommand {
+    #[argh(subcommand)]
+    action: HookAction,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+enum HookAction {
+    New(New),
+    Test(Test),
+    Add(Add),
+    List(List),
+    Remove(Remove),
+    Logs(Logs),
+    Stats(Stats),
+    Run(Run),
+    Replay(Replay),
+}
+
+/// Start a hook from a template.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "new")]
+struct New {
+    #[argh(option, description = "rust, python, js or c")]
+    lang: String,
+    #[argh(positional, description = "folder to make")]
+    folder: PathBuf,
+}
+
+/// Run a hook on a local file with the server's own host code, without a server.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "test")]
+struct Test {
+    #[argh(positional)]
+    file: PathBuf,
+    #[argh(option, description = "file that plays the new object")]
+    object: PathBuf,
+    #[argh(option, description = "NAME=FILE.onnx, repeatable; labels are read from FILE.labels where that is there")]
+    model: Vec<String>,
+}
+
+/// Install or upgrade a hook.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "add")]
+struct Add {
+    #[argh(positional)]
+    name: String,
+    #[argh(positional)]
+    file: PathBuf,
+    #[argh(option, description = "memory the guest may take, MiB")]
+    memory_mib: Option<u64>,
+    #[argh(option, description = "time an invocation may take, milliseconds")]
+    deadline_ms: Option<u64>,
+    #[argh(option, description = "bytes of results an invocation may give")]
+    output_bytes: Option<u64>,
+    #[argh(switch, description = "grant: set tags on the object")]
+    allow_tags: bool,
+    #[argh(option, description = "grant: store derived objects under this key prefix")]
+    allow_derive: Option<String>,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// List the hooks.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "list")]
+struct List {
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// Remove a hook.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "remove")]
+struct Remove {
+    #[argh(positional)]
+    name: String,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// Show what a hook wrote to its log, and its failures.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "logs")]
+struct Logs {
+    #[argh(positional)]
+    name: String,
+    #[argh(switch, short = 'f', description = "go on as lines come")]
+    follow: bool,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// Show how often a hook ran, how it ended and how long it took.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "stats")]
+struct Stats {
+    #[argh(positional)]
+    name: String,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// Run a hook on one stored object, as if it had just been written.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "run")]
+struct Run {
+    #[argh(positional)]
+    name: String,
+    #[argh(positional, description = "BUCKET/KEY")]
+    object: String,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// Run a hook on the objects that a bucket has already.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "replay")]
+struct Replay {
+    #[argh(positional)]
+    name: String,
+    #[argh(option)]
+    /// bucket
+    bucket: String,
+    #[argh(option, description = "only keys that begin with this", default = "String::new()")]
+    prefix: String,
+    #[argh(option, description = "only objects written since (2026-01-31T00:00:00Z)")]
+    since: Option<String>,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn call(endpoint: Option<String>, method: Method, path: &str, query: &str, body: Vec<u8>) -> Result<String, String> {
+    let answer = Client::new(Connection::find(endpoint)?)?.call(method, path, query, body)?;
+    Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
+}
+
+impl HookCommand {
+    pub fn run(self) -> Result<(), String> {
+        match self.action {
+            HookAction::New(new) => new.run(),
+            HookAction::Test(test) => test.run(),
+            HookAction::Add(add) => add.run(),
+            HookAction::List(List { endpoint }) => {
+                println!("{}", call(endpoint, Method::GET, "/_aerie/v1/hooks", "", Vec::new())?);
+                Ok(())
+            }
+            HookAction::Remove(Remove { name, endpoint }) => {
+                let path = format!("/_aerie/v1/hooks/{}", encode(&name));
+                println!("{}", call(endpoint, Method::DELETE, &path, "", Vec::new())?);
+                Ok(())
+            }
+            HookAction::Logs(Logs { name, follow, endpoint }) => {
+                let path = format!("/_aerie/v1/hooks/{}/logs", encode(&name));
+                let query = if follow { "follow=1" } else { "" };
+                Client::new(Connection::find(endpoint)?)?.stream(&path, query, &mut std::io::stdout().lock())
+            }
+            HookAction::Stats(Stats { name, endpoint }) => {
+                let path = format!("/_aerie/v1/hooks/{}/stats", encode(&name));
+                println!("{}", call(endpoint, Method::GET, &path, "", Vec::new())?);
+                Ok(())
+            }
+            HookAction::Run(Run { name, object, endpoint }) => {
+                let (bucket, key) = object.split_once('/').ok_or("name the object as BUCKET/KEY")?;
+                let path = format!("/_aerie/v1/hooks/{}/run", encode(&name));
+                let query = format!("bucket={}&key={}", encode(bucket), encode(key));
+                println!("{}", call(endpoint, Method::POST, &path, &query, Vec::new())?);
+                Ok(())
+            }
+            HookAction::Replay(replay) => {
+                let path = format!("/_aerie/v1/hooks/{}/replay", encode(&replay.name));
+                let mut query = format!("bucket={}&prefix={}", encode(&replay.bucket), encode(&replay.prefix));
+                if let Some(since) = &replay.since {
+                    query.push_str(&format!("&since={}", encode(since)));
+                }
+                println!("{}", call(replay.endpoint, Method::POST, &path, &query, Vec::new())?);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Test {
+    fn run(self) -> Result<(), String> {
+        let mut models = std::collections::BTreeMap::new();
+        for named in &self.model {
+            let (name, file) = named.split_once('=').ok_or_else(|| format!("{named}: write --model NAME=FILE.onnx"))?;
+            let labels = Path::new(file).with_extension("labels");
+            let labels = if labels.exists() { String::from_utf8_lossy(&read(&labels)?).into_owned() } else { String::new() };
+            let labels = labels.lines().map(str::to_owned).collect();
+            models.insert(name.to_owned(), ModelFile { bytes: read(Path::new(file))?, labels });
+        }
+        let module = read(&self.file)?;
+        let key = self.object.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let kind = content_type_of(&self.object);
+        let report = trial(&module, read(&self.object)?, &key, kind, models, &real::world())
+            .map_err(|fault| format!("{}: {fault}", self.file.display()))?;
+        for line in &report.lines {
+            eprintln!("{:5} {}", line.level, line.message);
+        }
+        for change in &report.changes {
+            println!("would write {change}");
+        }
+        for result in &report.results {
+            let topic = result.topic.as_deref().unwrap_or("(default topic)");
+            println!("{topic} {}", String::from_utf8_lossy(&result.payload));
+        }
+        if let Some(made) = &report.transformed {
+            let kind = made.content_type.as_deref().unwrap_or("no content type");
+            println!("transformed to {} bytes ({kind})", made.bytes.len());
+        }
+        eprintln!("{} µs", report.duration_us);
+        report.fault.map_or(Ok(()), |fault| Err(fault.to_string()))
+    }
+}
+
+impl Add {
+    fn run(self) -> Result<(), String> {
+        let module = read(&self.file)?;
+        let mut query = Vec::new();
+        if let Some(prefix) = &self.allow_derive {
+            query.push(format!("allow-derive={}", encode(prefix)));
+        }
+        if self.allow_tags {
+            query.push("allow-tags=1".to_owned());
+        }
+        let numbers =
+            [("deadline-ms", self.deadline_ms), ("memory-mib", self.memory_mib), ("output-bytes", self.output_bytes)];
+        query.extend(numbers.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))));
+        query.sort();
+        let path = format!("/_aerie/v1/hooks/{}", encode(&self.name));
+        println!("{}", call(self.endpoint, Method::PUT, &path, &query.join("&"), module)?);
+        Ok(())
+    }
+}
+
+/// Files of each language's template.
+const TEMPLATES: [(&str, &[(&str, &str)]); 4] = [
+    ("rust", &[]),
+    ("python", &[]),
+    ("js", &[]),
+    ("c", &[]),
+];
+
+impl New {
+    fn run(self) -> Result<(), String> {
+        let Some((_, files)) = TEMPLATES.iter().find(|(lang, _)| *lang == self.lang) else {
+            return Err(format!("{}: no template for this language; say rust, python, js or c", self.lang));
+        };
+        if self.folder.exists() {
+            return Err(format!("{}: is there already; name a new folder", self.folder.display()));
+        }
+        for (name, text) in *files {
+            let path = self.folder.join(name);
+            let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent).map_err(failed)?;
+            }
+            std::fs::write(&path, text).map_err(failed)?;
+        }
+        println!("{} is ready; its README.md says how to build it", self.folder.display());
+        Ok(())
+    }
+}
+
+/// Keep, list or remove models.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "model")]
+pub(super) struct ModelCommand {
+    #[argh(subcommand)]
+    action: ModelAction,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+enum ModelAction {
+    Add(ModelAdd),
+    List(ModelList),
+    Remove(ModelRemove),
+}
+
+/// Keep an ONNX model in the store, under a name that hooks load it by.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "add")]
+struct ModelAdd {
+    #[argh(positional)]
+    name: String,
+    #[argh(positional)]
+    file: PathBuf,
+    #[argh(option, description = "text file, one label a line")]
+    labels: Option<PathBuf>,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// List the models.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "list")]
+struct ModelList {
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// Remove a model.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "remove")]
+struct ModelRemove {
+    #[argh(positional)]
+    name: String,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+impl ModelCommand {
+    pub fn run(self) -> Result<(), String> {
+        match self.action {
+            ModelAction::Add(ModelAdd { name, file, labels, endpoint }) => {
+                let model = read(&file)?;
+                let path = format!("/_aerie/v1/models/{}", encode(&name));
+                if let Some(labels) = labels {
+                    call(endpoint.clone(), Method::PUT, &path, "kind=labels", read(&labels)?)?;
+                }
+                println!("{}", call(endpoint, Method::PUT, &path, "kind=onnx", model)?);
+            }
+            ModelAction::List(ModelList { endpoint }) => {
+                println!("{}", call(endpoint, Method::GET, "/_aerie/v1/models", "", Vec::new())?);
+            }
+            ModelAction::Remove(ModelRemove { name, endpoint }) => {
+                let path = format!("/_aerie/v1/models/{}", encode(&name));
+                println!("{}", call(endpoint, Method::DELETE, &path, "", Vec::new())?);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! Everyday object commands, so that a board needs no other S3 client: buckets, put, get, notification rules.
+#![expect(clippy::disallowed_methods, reason = "reads and writes the operator's own files")]
+
+use std::path::PathBuf;
+
+use argh::FromArgs;
+use http::Method;
+
+use super::client::{Client, Connection};
+use crate::hash::Md5;
+use crate::notification::{Configuration, Rule, Target};
+
+/// Make, list or remove buckets.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "bucket")]
+pub(super) struct BucketCommand {
+    #[argh(subcommand)]
+    action: BucketAction,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+enum BucketAction {
+    Create(BucketCreate),
+    List(BucketList),
+    Remove(BucketRemove),
+}
+
+/// Make a bucket.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "create")]
+struct BucketCreate {
+    #[argh(positional)]
+    name: String,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// List the buckets.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "list")]
+struct BucketList {
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// Remove an empty bucket.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "remove")]
+struct BucketRemove {
+    #[argh(positional)]
+    name: String,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+impl BucketCommand {
+    pub fn run(self) -> Result<(), String> {
+        match self.action {
+            BucketAction::Create(BucketCreate { name, endpoint }) => {
+                Client::new(Connection::find(endpoint)?)?.call(Method::PUT, &format!("/{name}"), "", Vec::new())?;
+                println!("bucket {name} made");
+            }
+            BucketAction::List(BucketList { endpoint }) => {
+                let answer = Client::new(Connection::find(endpoint)?)?.call(Method::GET, "/", "", Vec::new())?;
+                for name in elements(&String::from_utf8_lossy(&answer), "Name") {
+                    println!("{name}");
+                }
+            }
+            BucketAction::Remove(BucketRemove { name, endpoint }) => {
+                Client::new(Connection::find(endpoint)?)?.call(Method::DELETE, &format!("/{name}"), "", Vec::new())?;
+                println!("bucket {name} removed");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Texts of the elements of one name, in a document of our own making.
+fn elements<'a>(document: &'a str, name: &str) -> Vec<&'a str> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    document.split(&open).skip(1).filter_map(|rest| rest.split(&close).next()).collect()
+}
+
+/// Send a bucket's events to a hook or an MQTT topic (adds to the rules that are there).
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "notify")]
+pub(super) struct Notify {
+    #[argh(positional)]
+    bucket: String,
+    #[argh(option, description = "hook to run")]
+    hook: Option<String>,
+    #[argh(option, description = "MQTT topic that takes the S3 event record")]
+    topic: Option<String>,
+    #[argh(option, description = "event, repeatable; s3:ObjectCreated:* unless said")]
+    event: Vec<String>,
+    #[argh(option, description = "only keys that begin with this", default = "String::new()")]
+    prefix: String,
+    #[argh(option, description = "only keys that end with this", default = "String::new()")]
+    suffix: String,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+impl Notify {
+    pub fn run(self) -> Result<(), String> {
+        let (target, arn) = match (self.hook, self.topic) {
+            (Some(hook), None) => (Target::Hook(hook.clone()), format!("arn:aerie:hook:::{hook}")),
+            (None, Some(topic)) => (Target::Topic(topic.clone()), format!("arn:aerie:mqtt:::{topic}")),
+            _ => return Err("name one of --hook and --topic".to_owned()),
+        };
+        let client = Client::new(Connection::find(self.endpoint)?)?;
+        let path = format!("/{}", self.bucket);
+        let present = client.call(Method::GET, &path, "notification=", Vec::new())?;
+        let mut configuration = Configuration::parse(&present).map_err(|error| error.to_string())?;
+        let events = if self.event.is_empty() { vec!["s3:ObjectCreated:*".to_owned()] } else { self.event };
+        let id = format!("{arn} {} {} {}", events.join(","), self.prefix, self.suffix);
+        let id = crate::hash::hex_encode(&Md5::of(id.as_bytes()));
+        if configuration.rules.iter().any(|rule| rule.id == id) {
+            println!("{arn} is notified of {} already", self.bucket);
+            return Ok(());
+        }
+        configuration.rules.push(Rule { id, target, arn: arn.clone(), events, prefix: self.prefix, suffix: self.suffix });
+        client.call(Method::PUT, &path, "notification=", configuration.to_xml().into_bytes())?;
+        println!("{arn} is notified of {}", self.bucket);
+        Ok(())
+    }
+}
+
+/// Upload a file: `aerie put picture.jpg photos/picture.jpg`.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "put")]
+pub(super) struct Put {
+    #[argh(positional)]
+    file: PathBuf,
+    #[argh(positional, description = "BUCKET/KEY")]
+    object: String,
+    #[argh(option, description = "content type; by the file's ending unless said")]
+    content_type: Option<String>,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// Download an object: `aerie get photos/picture.jpg picture.jpg` (standard output where no file is named).
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "get")]
+pub(super) struct Get {
+    #[argh(positional, description = "BUCKET/KEY")]
+    object: String,
+    #[argh(positional)]
+    file: Option<PathBuf>,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// Path of `BUCKET/KEY` in a request, percent-encoded.
+fn object_path(object: &str) -> Result<String, String> {
+    match object.split_once('/') {
+        Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(super::client::encode_path(&format!("/{object}"))),
+        _ => Err(format!("{object}: name the object as BUCKET/KEY")),
+    }
+}
+
+pub(super) fn content_type_of(file: &std::path::Path) -> &'static str {
+    match file.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase().as_str() {
+        "jpg" | "jpeg" => "image/jpeg",
+        "png" => "image/png",
+        "wav" => "audio/wav",
+        "json" => "application/json",
+        "txt" => "text/plain",
+        _ => "application/octet-stream",
+    }
+}
+
+impl Put {
+    pub fn run(self) -> Result<(), String> {
+        let path = object_path(&self.object)?;
+        let bytes = std::fs::read(&self.file).map_err(|error| format!("{}: {error}", self.file.display()))?;
+        let length = bytes.len();
+        let kind = self.content_type.unwrap_or_else(|| content_type_of(&self.file).to_owned());
+        let client = Client::new(Connection::find(self.endpoint)?)?;
+        client.call_with(Method::PUT, &path, "", &[("content-type", &kind)], bytes)?;
+        println!("{} ({length} bytes) stored", self.object);
+        Ok(())
+    }
+}
+
+impl Get {
+    pub fn run(self) -> Result<(), String> {
+        let path = object_path(&self.object)?;
+        let client = Client::new(Connection::find(self.endpoint)?)?;
+        let Some(file) = self.file else { return client.download(&path, &mut std::io::stdout().lock()) };
+        let mut to = std::fs::File::create(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        client.download(&path, &mut to)
+    }
+}

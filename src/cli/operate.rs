@@ -1,0 +1,107 @@
+//! What a fleet operator asks of a running appliance: state, heal, scrub, verify, the outbox.
+
+use argh::FromArgs;
+use http::Method;
+
+use super::client::{Client, Connection};
+
+/// Show drives, pool, outbox and upkeep as JSON.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "status")]
+pub(super) struct Status {
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// Heal what is degraded, or show how far it is: `aerie heal`, `aerie heal status`.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "heal")]
+pub(super) struct Heal {
+    #[argh(positional, description = "status only shows", default = "String::from(\"start\")")]
+    action: String,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// Start a scrub: every block is read and verified, what is wrong is healed.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "scrub")]
+pub(super) struct Scrub {
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// Count every shard of every version now, and fail unless all are good.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "verify")]
+pub(super) struct Verify {
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+/// Look at results that wait for the broker and at dead invocations.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "outbox")]
+pub(super) struct OutboxCommand {
+    #[argh(positional, description = "status, dead, revive (all dead ones are attempted anew)", default = "String::from(\"status\")")]
+    action: String,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+fn show(endpoint: Option<String>, method: Method, path: &str, query: &str) -> Result<String, String> {
+    let client = Client::new(Connection::find(endpoint)?)?;
+    let answer = client.call(method, path, query, Vec::new())?;
+    Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
+}
+
+impl Status {
+    pub fn run(self) -> Result<(), String> {
+        println!("{}", show(self.endpoint, Method::GET, "/_aerie/v1/status", "")?);
+        Ok(())
+    }
+}
+
+impl Heal {
+    pub fn run(self) -> Result<(), String> {
+        let method = match self.action.as_str() {
+            "start" => Method::POST,
+            "status" => Method::GET,
+            other => return Err(format!("{other}: say `aerie heal` or `aerie heal status`")),
+        };
+        println!("{}", show(self.endpoint, method, "/_aerie/v1/heal", "")?);
+        Ok(())
+    }
+}
+
+impl Scrub {
+    pub fn run(self) -> Result<(), String> {
+        println!("{}", show(self.endpoint, Method::POST, "/_aerie/v1/scrub", "")?);
+        Ok(())
+    }
+}
+
+impl Verify {
+    pub fn run(self) -> Result<(), String> {
+        let answer = show(self.endpoint, Method::POST, "/_aerie/v1/verify", "")?;
+        println!("{answer}");
+        let census: serde_json::Value = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
+        match census["state"].as_str() {
+            Some("whole") => Ok(()),
+            _ => Err("not every shard is good; see `aerie heal status`, and replace the drives that are out".to_owned()),
+        }
+    }
+}
+
+impl OutboxCommand {
+    pub fn run(self) -> Result<(), String> {
+        let (method, path) = match self.action.as_str() {
+            "status" => (Method::GET, "/_aerie/v1/outbox"),
+            "dead" => (Method::GET, "/_aerie/v1/outbox/dead"),
+            "revive" => (Method::POST, "/_aerie/v1/outbox/revive"),
+            other => return Err(format!("{other}: say status, dead or revive")),
+        };
+        println!("{}", show(self.endpoint, method, path, "")?);
+        Ok(())
+    }
+}

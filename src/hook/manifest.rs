@@ -1,0 +1,110 @@
+//! What the operator grants a hook. Deny by default; what is not said is the settings' default.
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+/// Defaults of all hooks on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HookSettings {
+    /// Bytes of memory of an instance.
+    pub memory_bytes: u64,
+    /// Milliseconds of an invocation; the time of inference is not counted.
+    pub deadline_ms: u64,
+    /// Bytes of results of an invocation.
+    pub output_bytes: u64,
+    /// Instances at the same time, over all hooks.
+    pub instances: u32,
+}
+
+impl Default for HookSettings {
+    fn default() -> HookSettings {
+        HookSettings {
+            memory_bytes: limits::HOOK_MEMORY_BYTES,
+            deadline_ms: limits::HOOK_DEADLINE.as_millis() as u64,
+            output_bytes: limits::HOOK_OUTPUT_BYTES,
+            instances: limits::HOOK_INSTANCES,
+        }
+    }
+}
+
+/// What kind of component a hook is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HookWorld {
+    /// Called for each change.
+    Hook,
+    /// Changes what a GET gives.
+    Transform,
+}
+
+/// An installed hook, beside its module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub name: String,
+    pub world: HookWorld,
+    /// SHA-256 of the module, hex.
+    pub digest: String,
+    pub module_bytes: u64,
+    pub added_ms: i64,
+    #[serde(flatten)]
+    pub grants: Grants,
+}
+
+/// Limits and capabilities that the operator set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Grants {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
+    /// May set tags of the object.
+    pub tags: bool,
+    /// May store derived objects below this prefix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub derive: Option<String>,
+}
+
+impl Grants {
+    /// Refuses what no hook may have.
+    pub fn check(&self) -> Result<(), String> {
+        let deadline = limits::HOOK_DEADLINE_MAX.as_millis() as u64;
+        let bounds = [
+            ("memory_bytes", self.memory_bytes, limits::HOOK_MEMORY_BYTES_MAX),
+            ("deadline_ms", self.deadline_ms, deadline),
+            ("output_bytes", self.output_bytes, limits::HOOK_OUTPUT_BYTES_MAX),
+        ];
+        for (name, value, most) in bounds {
+            if value.is_some_and(|value| value == 0 || value > most) {
+                return Err(format!("{name} is {}, it may be 1 to {most}", value.unwrap_or_default()));
+            }
+        }
+        if self.derive.as_ref().is_some_and(|prefix| prefix.is_empty() || prefix.len() > limits::KEY_BYTES_MAX / 2) {
+            return Err("the prefix of derived objects must not be empty, nor longer than 512 bytes".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The limits of one invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    pub memory_bytes: u64,
+    pub deadline_ms: u64,
+    pub output_bytes: u64,
+}
+
+impl Bounds {
+    pub fn of(settings: &HookSettings, grants: &Grants) -> Bounds {
+        Bounds {
+            memory_bytes: grants.memory_bytes.unwrap_or(settings.memory_bytes),
+            deadline_ms: grants.deadline_ms.unwrap_or(settings.deadline_ms),
+            output_bytes: grants.output_bytes.unwrap_or(settings.output_bytes),
+        }
+    }
+}

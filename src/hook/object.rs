@@ -1,0 +1,179 @@
+//! What a hook can see and change of its object, over the store or over a local file.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::model::principal;
+use super::store::Bytewise;
+use crate::engine::{Engine, EngineError, ExpectedDigests, ObjectVersion, PutObject};
+use crate::limits;
+use crate::meta::{Attributes, Bucket, Change, EventName, MetaError, Requester, VersionRef, WriteCondition};
+
+/// Why an object could not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ObjectFault {
+    /// It was deleted or overwritten since.
+    Gone(String),
+    Failed(String),
+}
+
+impl From<EngineError> for ObjectFault {
+    fn from(error: EngineError) -> ObjectFault {
+        use MetaError::{NoSuchBucket, NoSuchKey, NoSuchVersion};
+        match error {
+            EngineError::Meta(NoSuchBucket | NoSuchKey | NoSuchVersion) | EngineError::DeleteMarker { .. } => {
+                ObjectFault::Gone(error.to_string())
+            }
+            error => ObjectFault::Failed(error.to_string()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ObjectInfo {
+    pub size: u64,
+    pub etag: String,
+    pub content_type: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub tags: BTreeMap<String, String>,
+}
+
+/// The object of one invocation.
+pub(super) trait ObjectSource {
+    fn describe(&self) -> Result<ObjectInfo, ObjectFault>;
+    /// Up to `length` bytes; fewer only at the end.
+    fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, ObjectFault>;
+    /// Sets tags beside those that are there.
+    fn set_tags(&self, tags: &BTreeMap<String, String>) -> Result<(), ObjectFault>;
+    /// Stores a derived object in the same bucket.
+    fn put_derived(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), ObjectFault>;
+}
+
+/// Exactly the version that a change speaks of.
+pub(super) struct StoredObject {
+    engine: Rc<Engine>,
+    bucket_name: String,
+    key: String,
+    version: VersionRef,
+    hook: String,
+    found: RefCell<Option<(Bucket, ObjectVersion)>>,
+}
+
+impl StoredObject {
+    pub fn of_change(engine: Rc<Engine>, change: &Change, hook: &str) -> StoredObject {
+        let version = change.version.map_or(VersionRef::Latest, VersionRef::Exact);
+        StoredObject::new(engine, &change.bucket_name, &change.key, version, hook)
+    }
+
+    pub fn new(engine: Rc<Engine>, bucket: &str, key: &str, version: VersionRef, hook: &str) -> StoredObject {
+        StoredObject {
+            engine,
+            bucket_name: bucket.to_owned(),
+            key: key.to_owned(),
+            version,
+            hook: hook.to_owned(),
+            found: RefCell::default(),
+        }
+    }
+
+    fn find(&self) -> Result<(Bucket, ObjectVersion), ObjectFault> {
+        if let Some(found) = &*self.found.borrow() {
+            return Ok(found.clone());
+        }
+        let bucket = self.engine.bucket(&self.bucket_name)?;
+        let object = self.engine.head_object(&bucket, &self.key, self.version)?;
+        *self.found.borrow_mut() = Some((bucket.clone(), object.clone()));
+        Ok((bucket, object))
+    }
+
+    fn requester(&self) -> Requester {
+        Requester { principal: principal(&self.hook), ..Requester::default() }
+    }
+}
+
+impl ObjectSource for StoredObject {
+    fn describe(&self) -> Result<ObjectInfo, ObjectFault> {
+        let (_, object) = self.find()?;
+        let version = object.version;
+        Ok(ObjectInfo {
+            size: version.size,
+            etag: version.etag,
+            content_type: version.attributes.content_type,
+            metadata: version.attributes.user_metadata,
+            tags: version.attributes.tags,
+        })
+    }
+
+    fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, ObjectFault> {
+        let (_, object) = self.find()?;
+        let start = offset.min(object.version.size);
+        let end = start.saturating_add(length).min(object.version.size);
+        let mut bytes = Vec::with_capacity((end - start) as usize);
+        pollster::block_on(async {
+            let mut reader = self.engine.read_object(&object, start..end);
+            while let Some(piece) = reader.next().await {
+                bytes.extend_from_slice(&piece?);
+            }
+            Ok::<(), EngineError>(())
+        })?;
+        Ok(bytes)
+    }
+
+    fn set_tags(&self, tags: &BTreeMap<String, String>) -> Result<(), ObjectFault> {
+        let (bucket, object) = self.find()?;
+        let mut all = object.version.attributes.tags.clone();
+        all.extend(tags.clone());
+        let version = VersionRef::Exact(object.version.sequence);
+        pollster::block_on(self.engine.set_tags(&bucket, &self.key, version, all, self.requester()))?;
+        Ok(())
+    }
+
+    fn put_derived(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), ObjectFault> {
+        let bucket = self.engine.bucket(&self.bucket_name)?;
+        let put = PutObject {
+            bucket,
+            key: key.to_owned(),
+            attributes: Attributes { content_type: Some(content_type.to_owned()), ..Attributes::default() },
+            size_hint: Some(bytes.len() as u64),
+            expected: ExpectedDigests::default(),
+            condition: WriteCondition::default(),
+            event: EventName::ObjectCreatedPut,
+            requester: self.requester(),
+        };
+        pollster::block_on(self.engine.put_object(put, &mut Bytewise(Some(bytes))))?;
+        Ok(())
+    }
+}
+
+/// A local file's bytes in an object's place; what the hook changes is only told.
+#[derive(Debug, Default)]
+pub(super) struct LocalObject {
+    pub bytes: Vec<u8>,
+    pub info: ObjectInfo,
+    pub changes: Rc<RefCell<Vec<String>>>,
+}
+
+impl ObjectSource for LocalObject {
+    fn describe(&self) -> Result<ObjectInfo, ObjectFault> {
+        Ok(self.info.clone())
+    }
+
+    fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, ObjectFault> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.bytes.len());
+        let end = start.saturating_add(length.min(u64::from(limits::HOOK_READ_BYTES_MAX)) as usize).min(self.bytes.len());
+        Ok(self.bytes[start..end].to_vec())
+    }
+
+    fn set_tags(&self, tags: &BTreeMap<String, String>) -> Result<(), ObjectFault> {
+        self.changes.borrow_mut().extend(tags.iter().map(|(name, value)| format!("tag {name}={value}")));
+        Ok(())
+    }
+
+    fn put_derived(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), ObjectFault> {
+        self.changes.borrow_mut().push(format!("derived object {key} ({content_type}, {} bytes)", bytes.len()));
+        Ok(())
+    }
+}

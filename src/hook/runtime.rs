@@ -1,0 +1,296 @@
+//! The sandbox: one wasmtime engine for the process, compiled hooks shared, a fresh instance for each invocation.
+//!
+//! A guest is bounded in memory (limiter), time (epochs), stack, output and host-call traffic. It has no file system, no
+//! network, no clock and no environment: nothing but the contract's interfaces is linked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, Trap, UpdateDeadline,
+};
+
+use super::HookFault;
+use super::contract::{event, lambda, types};
+use super::host::{Host, HostParts};
+use super::manifest::{Bounds, HookWorld};
+use crate::limits;
+
+/// A compiled hook, ready to be instantiated on any thread.
+#[derive(Clone)]
+pub(super) enum Compiled {
+    Hook(event::HookPre<Host>),
+    Transform(lambda::TransformPre<Host>),
+}
+
+impl Compiled {
+    pub fn world(&self) -> HookWorld {
+        match self {
+            Compiled::Hook(_) => HookWorld::Hook,
+            Compiled::Transform(_) => HookWorld::Transform,
+        }
+    }
+}
+
+/// What a transform made of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transformed {
+    pub content_type: Option<String>,
+    pub bytes: Vec<u8>,
+}
+
+/// The sandbox of the process.
+pub(super) struct Runtime {
+    engine: Engine,
+    hooks: Linker<Host>,
+    transforms: Linker<Host>,
+    ticker: Ticker,
+}
+
+impl Runtime {
+    pub fn new(instances: u32) -> Result<Runtime, HookFault> {
+        let engine = Engine::new(&config(instances)).map_err(module_fault)?;
+        let (mut hooks, mut transforms) = (Linker::new(&engine), Linker::new(&engine));
+        event::Hook::add_to_linker::<_, HasSelf<Host>>(&mut hooks, |host| host).map_err(module_fault)?;
+        lambda::Transform::add_to_linker::<_, HasSelf<Host>>(&mut transforms, |host| host).map_err(module_fault)?;
+        let ticker = Ticker::start(engine.clone()).map_err(|error| HookFault::Module(error.to_string()))?;
+        Ok(Runtime { engine, hooks, transforms, ticker })
+    }
+
+    /// Compiles a component, or a core module with the contract embedded, and checks it against both worlds.
+    pub fn compile(&self, wasm: &[u8]) -> Result<Compiled, HookFault> {
+        let component = to_component(wasm)?;
+        let component = Component::new(&self.engine, component).map_err(module_fault)?;
+        let as_hook = self
+            .hooks
+            .instantiate_pre(&component)
+            .and_then(event::HookPre::new)
+            .map(Compiled::Hook);
+        let hook_fault = match as_hook {
+            Ok(compiled) => return Ok(compiled),
+            Err(error) => error,
+        };
+        let as_transform = self
+            .transforms
+            .instantiate_pre(&component)
+            .and_then(lambda::TransformPre::new)
+            .map(Compiled::Transform);
+        as_transform.map_err(|transform_fault| {
+            HookFault::Module(format!(
+                "it fits no world of wasm-hooks/wit; as `hook`: {hook_fault:#}; as `transform`: {transform_fault:#}"
+            ))
+        })
+    }
+
+    /// Calls a hook. The host's state is given back however the call ended.
+    pub fn on_event(&self, compiled: &Compiled, event: &types::Event, parts: HostParts) -> (Host, Result<(), HookFault>) {
+        let Compiled::Hook(pre) = compiled else {
+            let fault = HookFault::Module("it is a transform; a rule needs a hook".to_owned());
+            return (Host::new(parts), Err(fault));
+        };
+        self.call(parts, |store| pre.instantiate(&mut *store)?.call_on_event(store, event))
+    }
+
+    /// Calls a transform.
+    pub fn transform(
+        &self,
+        compiled: &Compiled,
+        bucket: &str,
+        key: &str,
+        parts: HostParts,
+    ) -> (Host, Result<Transformed, HookFault>) {
+        let Compiled::Transform(pre) = compiled else {
+            let fault = HookFault::Module("it is a hook; a GET needs a transform".to_owned());
+            return (Host::new(parts), Err(fault));
+        };
+        let limit_bytes = parts.bounds.output_bytes;
+        let (mut host, answer) =
+            self.call(parts, |store| pre.instantiate(&mut *store)?.call_transform(store, bucket, key));
+        let answer = answer.and_then(|response| {
+            host.take_output(response.bytes.len() as u64).map_err(|_| HookFault::Output { limit_bytes })?;
+            Ok(Transformed { content_type: response.content_type, bytes: response.bytes })
+        });
+        (host, answer)
+    }
+
+    fn call<T>(
+        &self,
+        parts: HostParts,
+        call: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<Result<T, types::Failure>>,
+    ) -> (Host, Result<T, HookFault>) {
+        let bounds = parts.bounds;
+        let mut store = Store::new(&self.engine, Host::new(parts));
+        store.limiter(|host| &mut host.limiter);
+        store.set_hostcall_fuel(limits::HOOK_CALL_BYTES_MAX);
+        store.set_epoch_deadline(ticks(bounds.deadline_ms));
+        let mut granted_ms = 0;
+        store.epoch_deadline_callback(move |context| {
+            // Inference has a time of its own: what it took is given back.
+            let waited_ms = context.data().waited.as_millis() as u64;
+            if waited_ms > granted_ms {
+                let more = ticks(waited_ms - granted_ms);
+                granted_ms = waited_ms;
+                return Ok(UpdateDeadline::Continue(more));
+            }
+            Err(Trap::Interrupt.into())
+        });
+        let answer = {
+            let _running = self.ticker.run();
+            call(&mut store)
+        };
+        let host = store.into_data();
+        let answer = match answer {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(failure)) => Err(limit_hit(&host, bounds).unwrap_or(HookFault::Rejected {
+                message: failure.message,
+                retry: failure.retry,
+            })),
+            Err(error) => Err(trap_fault(&host, bounds, &error)),
+        };
+        (host, answer)
+    }
+
+    /// Ends the ticker's thread.
+    pub fn stop(&self) {
+        self.ticker.stop();
+    }
+}
+
+fn config(instances: u32) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(limits::HOOK_CORE_INSTANCES_MAX))
+        .max_core_instances_per_component(limits::HOOK_CORE_INSTANCES_MAX)
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(limits::HOOK_CORE_INSTANCES_MAX))
+        .max_memories_per_component(1)
+        .max_tables_per_component(limits::HOOK_CORE_INSTANCES_MAX)
+        .table_elements(limits::HOOK_TABLE_ELEMENTS_MAX)
+        .max_memory_size(limits::HOOK_MEMORY_BYTES_MAX as usize)
+        // Pages of an ended instance go back to the system at once: memory on a board is scarce.
+        .linear_memory_keep_resident(0)
+        .max_unused_warm_slots(instances);
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(limits::HOOK_STACK_BYTES)
+        .memory_reservation(limits::HOOK_MEMORY_BYTES_MAX)
+        .memory_guard_size(2 << 20)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+fn ticks(ms: u64) -> u64 {
+    ms.div_ceil(limits::HOOK_TICK.as_millis() as u64) + 1
+}
+
+fn module_fault(error: wasmtime::Error) -> HookFault {
+    HookFault::Module(format!("{error:#}"))
+}
+
+/// First bytes of a component (against a core module).
+const COMPONENT_MAGIC: [u8; 8] = [0, b'a', b's', b'm', 0x0d, 0, 1, 0];
+
+fn to_component(wasm: &[u8]) -> Result<Vec<u8>, HookFault> {
+    if wasm.get(..4) != Some(&COMPONENT_MAGIC[..4]) {
+        return Err(HookFault::Module("it is no WebAssembly file".to_owned()));
+    }
+    if wasm.get(..8) == Some(&COMPONENT_MAGIC) {
+        return Ok(wasm.to_vec());
+    }
+    wit_component::ComponentEncoder::default()
+        .module(wasm)
+        .map(|encoder| encoder.validate(true))
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| {
+            HookFault::Module(format!(
+                "it is a core module that cannot be made a component: {error:#}; build it with wit-bindgen and wasm-hooks/wit"
+            ))
+        })
+}
+
+/// A limit that the guest ran into before it failed by itself.
+fn limit_hit(host: &Host, bounds: Bounds) -> Option<HookFault> {
+    if host.output_hit {
+        return Some(HookFault::Output { limit_bytes: bounds.output_bytes });
+    }
+    host.limiter.hit.then_some(HookFault::Memory { limit_bytes: bounds.memory_bytes })
+}
+
+fn trap_fault(host: &Host, bounds: Bounds, error: &wasmtime::Error) -> HookFault {
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => HookFault::Deadline { limit_ms: bounds.deadline_ms },
+        Some(Trap::StackOverflow) => HookFault::Stack { limit_bytes: limits::HOOK_STACK_BYTES as u64 },
+        _ => limit_hit(host, bounds).unwrap_or_else(|| {
+            // The first line says what happened, those below it where: enough for a log, too much for a message.
+            HookFault::Trap(error.root_cause().to_string())
+        }),
+    }
+}
+
+/// Advances the engine's epoch while guests run; sleeps while none does, so that an idle board stays idle.
+struct Ticker {
+    shared: Arc<TickerState>,
+    thread: std::sync::Mutex<Option<JoinHandle<()>>>,
+    handle: std::thread::Thread,
+}
+
+#[derive(Default)]
+struct TickerState {
+    running: AtomicUsize,
+    stopping: AtomicBool,
+}
+
+/// A guest runs as long as this lives.
+struct Running<'a>(&'a TickerState);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Ticker {
+    fn start(engine: Engine) -> std::io::Result<Ticker> {
+        let shared = Arc::new(TickerState::default());
+        let state = shared.clone();
+        let thread = std::thread::Builder::new().name("hook-ticker".to_owned()).spawn(move || {
+            while !state.stopping.load(Ordering::Acquire) {
+                if state.running.load(Ordering::Acquire) == 0 {
+                    std::thread::park();
+                } else {
+                    std::thread::sleep(limits::HOOK_TICK);
+                    engine.increment_epoch();
+                }
+            }
+        })?;
+        let handle = thread.thread().clone();
+        Ok(Ticker { shared, thread: std::sync::Mutex::new(Some(thread)), handle })
+    }
+
+    fn run(&self) -> Running<'_> {
+        if self.shared.running.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.handle.unpark();
+        }
+        Running(&self.shared)
+    }
+
+    fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.handle.unpark();
+        if let Some(thread) = self.thread.lock().expect("no holder of this lock panics").take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the hook ticker panicked");
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

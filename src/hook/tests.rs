@@ -1,0 +1,1 @@
+//! The sandbox, held against guests that behave badly.

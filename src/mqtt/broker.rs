@@ -1,0 +1,194 @@
+//! The built-in broker: MQTT 5 and 3.1.1 on loopback, so that nothing else needs to be installed.
+//!
+//! It is a convenience, not a part of the delivery guarantee: the outbox keeps a message until the broker acknowledges
+//! it; what the broker then keeps for subscribers that are away is in memory, or in `folder`. Lives on the thread
+//! `mqtt-broker`, with a current-thread runtime.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+
+use mqtt5::broker::config::{StorageBackend, StorageConfig, TlsConfig};
+use mqtt5::broker::{BrokerConfig, BrokerShutdownHandle, MqttBroker};
+
+use super::gate::{Gate, PUBLISHER_USER};
+use super::{BrokerSettings, MqttError, Password, PublisherSettings};
+use crate::limits;
+use crate::seam::World;
+
+/// A running broker.
+pub struct Broker {
+    address: SocketAddr,
+    tls_address: Option<SocketAddr>,
+    publisher: Password,
+    shutdown: BrokerShutdownHandle,
+    ended: Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Broker").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// What the thread tells once it listens.
+struct Listening {
+    address: SocketAddr,
+    tls_address: Option<SocketAddr>,
+    shutdown: BrokerShutdownHandle,
+}
+
+impl Broker {
+    /// Starts the thread and returns once it listens.
+    pub fn start(settings: &BrokerSettings, world: &World) -> Result<Broker, MqttError> {
+        settings.check()?;
+        let mut random = [0; 24];
+        world.entropy.fill(&mut random);
+        let publisher = Password(hex::encode(random));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            // File writes of a persistent broker; tokio would allow 512.
+            .max_blocking_threads(2)
+            .build()
+            .map_err(|error| MqttError::Thread(error.to_string()))?;
+        let (listening, started) = channel();
+        let (end, ended) = channel();
+        let (settings, password) = (settings.clone(), publisher.clone());
+        let thread = std::thread::Builder::new()
+            .name("mqtt-broker".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    match bind(&settings, password).await {
+                        Err(error) => _ = listening.send(Err(error)),
+                        Ok(broker) => serve(broker, &listening).await,
+                    }
+                });
+                runtime.shutdown_timeout(limits::BROKER_STOP_GRACE);
+                // Nobody listens when the broker could not be started.
+                _ = end.send(());
+            })
+            .map_err(|error| MqttError::Thread(error.to_string()))?;
+        let told = started.recv().map_err(|_| MqttError::Thread("it ended before it listened".to_owned()))??;
+        let Listening { address, tls_address, shutdown } = told;
+        tracing::info!(%address, "the built-in MQTT broker listens");
+        Ok(Broker { address, tls_address, publisher, shutdown, ended, thread: Some(thread) })
+    }
+
+    /// With the real port where 0 was asked.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+
+    /// Points a publisher at this broker, with the name and password that only it has.
+    pub fn lead(&self, settings: &mut PublisherSettings) {
+        // A broker that listens everywhere is reached over loopback.
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        settings.url = format!("mqtt://{address}");
+        settings.username = Some(PUBLISHER_USER.to_owned());
+        settings.password = Some(self.publisher.clone());
+    }
+
+    /// Closes all connections and ends the thread, within `BROKER_STOP_GRACE`, twice.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        self.shutdown.shutdown();
+        if self.ended.recv_timeout(limits::BROKER_STOP_GRACE * 2).is_err() && !thread.is_finished() {
+            tracing::warn!("the MQTT broker does not stop; it ends with the process");
+            return;
+        }
+        if thread.join().is_err() {
+            tracing::error!("the MQTT broker's thread had panicked");
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn bind(settings: &BrokerSettings, publisher: Password) -> Result<MqttBroker, MqttError> {
+    let gate = Gate::new(settings, publisher).await?;
+    let listen = |error: mqtt5::MqttError| MqttError::Listen {
+        address: settings.address.to_string(),
+        reason: error.to_string(),
+    };
+    let broker = MqttBroker::with_config(config(settings)).await.map_err(listen)?;
+    if let Some(tls) = &settings.tls
+        && broker.tls_local_addr().is_none()
+    {
+        // The crate would go on without TLS.
+        return Err(MqttError::Listen { address: tls.address.to_string(), reason: "not for TLS".to_owned() });
+    }
+    Ok(broker.with_auth_provider(Arc::new(gate)))
+}
+
+fn config(settings: &BrokerSettings) -> BrokerConfig {
+    let mut storage = StorageConfig::new()
+        .with_max_queued_messages_per_client(settings.queued_messages_max)
+        .with_max_queued_bytes_per_client(settings.queued_bytes_max);
+    storage = match &settings.folder {
+        Some(folder) => storage.with_backend(StorageBackend::File).with_base_dir(folder.clone()),
+        None => storage.with_backend(StorageBackend::Memory),
+    };
+    let mut config = BrokerConfig::new()
+        .with_bind_address(settings.address)
+        .with_max_clients(settings.clients_max)
+        .with_max_packet_size(settings.message_bytes_max)
+        .with_storage(storage)
+        // They would wake the processor on an idle board, and tell strangers about it.
+        .with_sys_topics_enabled(false);
+    // The gate takes the place of this before the first connection is accepted; `false` would ask for a password file.
+    config.auth_config.allow_anonymous = true;
+    config.tls_config = settings.tls.as_ref().map(|tls| {
+        let mut config = TlsConfig::new(tls.certificate_file.clone(), tls.key_file.clone());
+        config.bind_addresses = vec![tls.address];
+        config.require_client_cert = tls.client_ca_file.is_some();
+        config.ca_file = tls.client_ca_file.clone();
+        config
+    });
+    config
+}
+
+async fn serve(mut broker: MqttBroker, listening: &std::sync::mpsc::Sender<Result<Listening, MqttError>>) {
+    let (address, tls_address) = (broker.local_addr(), broker.tls_local_addr());
+    let shutdown = broker.shutdown_handle();
+    let mut ready = broker.ready_receiver();
+    let running = broker.run();
+    tokio::pin!(running);
+    // A stop is heard only once it is ready, so nobody may be able to ask for one before.
+    let early = tokio::select! {
+        result = &mut running => Some(result),
+        _ = ready.wait_for(|ready| *ready) => None,
+    };
+    let told = match (&early, address) {
+        (None, Some(address)) => Ok(Listening { address, tls_address, shutdown }),
+        (Some(Err(error)), _) => Err(MqttError::Thread(error.to_string())),
+        _ => Err(MqttError::Thread("the broker has ended, or has no address".to_owned())),
+    };
+    let failed = told.is_err();
+    // Where the starter is gone, the handle that would stop us is gone too, and `run` ends.
+    if listening.send(told).is_err() || failed {
+        return;
+    }
+    if let Err(error) = running.await {
+        tracing::error!(%error, "the MQTT broker failed");
+    }
+}

@@ -1,0 +1,8 @@
+//! Publisher, broker and a subscriber together, over loopback, with links that break.
+
+mod broker;
+mod equipment;
+mod publisher;
+mod tls;
+
+pub(crate) use equipment::{CuttingProxy, Received, Subscriber, free_address, until};

@@ -1,0 +1,158 @@
+//! Changes against rules: what each change asks of hooks and of plain topics.
+//!
+//! A change that hook H made never starts H again; other hooks may see it. Runs on the outbox thread.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use super::OutboxSettings;
+use crate::hook::principal;
+use crate::meta::{BucketConfig, BucketId, Change, MetaError, NewInvocation, NewPublication, OutboxUpdate, Reader};
+use crate::mqtt::{TopicFields, expand};
+use crate::notification::{Configuration, EventRecord, Rule, Target, records_json};
+
+/// Matches changes; keeps each bucket's parsed configuration as long as its document stays the same.
+#[derive(Debug)]
+pub struct Dispatch {
+    settings: Arc<OutboxSettings>,
+    parsed: HashMap<BucketId, Parsed>,
+}
+
+#[derive(Debug)]
+struct Parsed {
+    document: String,
+    configuration: Arc<Configuration>,
+    region: String,
+}
+
+/// Parsed configurations that are kept; more are parsed again when their turn comes.
+const PARSED_MAX: usize = 1024;
+
+impl Dispatch {
+    pub fn new(settings: Arc<OutboxSettings>) -> Dispatch {
+        Dispatch { settings, parsed: HashMap::new() }
+    }
+
+    /// Adds to `update` what the changes ask for, and that they are consumed.
+    pub fn apply(
+        &mut self,
+        reader: &Reader,
+        changes: Vec<Change>,
+        now_ms: i64,
+        update: &mut OutboxUpdate,
+    ) -> Result<(), MetaError> {
+        // One look at each bucket's document for a batch is enough: the rules are those of this moment.
+        let mut rules: HashMap<BucketId, Option<(Arc<Configuration>, String)>> = HashMap::new();
+        for change in changes {
+            update.consumed.push(change.sequence);
+            let found = match rules.entry(change.bucket) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.configuration(reader, &change)?),
+            };
+            let Some((configuration, region)) = found else { continue };
+            for rule in configuration.matches(change.event, &change.key) {
+                self.add(rule, &change, region, now_ms, update);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&self, rule: &Rule, change: &Change, region: &str, now_ms: i64, update: &mut OutboxUpdate) {
+        let event_id = format!("{:016x}-{}", change.sequence.0, rule.id);
+        match &rule.target {
+            Target::Hook(hook) if change.requester.principal == principal(hook) => {}
+            Target::Hook(hook) => update.invocations.push(NewInvocation {
+                event_id,
+                rule: rule.id.clone(),
+                hook: hook.clone(),
+                change: change.clone(),
+            }),
+            Target::Topic(topic) => {
+                let fields = TopicFields {
+                    device: &self.settings.device,
+                    bucket: &change.bucket_name,
+                    key: &change.key,
+                    hook: "",
+                };
+                let route = self.settings.route_of_topic(topic);
+                match expand(topic, fields) {
+                    Ok(topic) => update.publications.push(NewPublication {
+                        event_id,
+                        topic,
+                        payload: record_json(change, &rule.id, region, &self.settings.device).into_bytes(),
+                        qos: route.qos,
+                        retain: route.retain,
+                        priority: route.priority,
+                        expires_ms: route.expires_ms(now_ms),
+                    }),
+                    // The rule was checked when it was set; only a key can make its topic too long.
+                    Err(error) => tracing::error!(event_id, %error, "an event has no topic and is not published"),
+                }
+            }
+        }
+    }
+
+    fn configuration(
+        &mut self,
+        reader: &Reader,
+        change: &Change,
+    ) -> Result<Option<(Arc<Configuration>, String)>, MetaError> {
+        let Some(document) = reader.bucket_config(change.bucket, BucketConfig::Notification)? else {
+            self.parsed.remove(&change.bucket);
+            return Ok(None);
+        };
+        if let Some(parsed) = self.parsed.get(&change.bucket)
+            && parsed.document == document
+        {
+            return Ok(Some((Arc::clone(&parsed.configuration), parsed.region.clone())));
+        }
+        let configuration = match Configuration::parse(document.as_bytes()) {
+            Ok(configuration) => Arc::new(configuration),
+            Err(error) => {
+                // It was checked when it was set, so another version of the program wrote it.
+                let bucket = &change.bucket_name;
+                tracing::error!(bucket, %error, "the notification configuration cannot be read; set it again");
+                return Ok(None);
+            }
+        };
+        let region = region(reader, &change.bucket_name)?;
+        if self.parsed.len() >= PARSED_MAX {
+            self.parsed.clear();
+        }
+        let parsed = Parsed { document, configuration: Arc::clone(&configuration), region: region.clone() };
+        self.parsed.insert(change.bucket, parsed);
+        Ok(Some((configuration, region)))
+    }
+}
+
+/// The region of a bucket; empty for one that is gone.
+pub fn region(reader: &Reader, bucket: &str) -> Result<String, MetaError> {
+    match reader.bucket(bucket) {
+        Ok(bucket) => Ok(bucket.region),
+        Err(MetaError::NoSuchBucket) => Ok(String::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The event record of a change, as S3 writes it.
+pub fn record_json(change: &Change, rule: &str, region: &str, device: &str) -> String {
+    let there = change.version.is_some();
+    records_json(&[EventRecord {
+        event: change.event,
+        region: region.to_owned(),
+        time_ms: change.time_ms,
+        principal: change.requester.principal.clone(),
+        source_ip: change.requester.source_ip.clone(),
+        request_id: change.requester.request_id.clone(),
+        host_id: device.to_owned(),
+        configuration_id: rule.to_owned(),
+        bucket: change.bucket_name.clone(),
+        owner: device.to_owned(),
+        key: change.key.clone(),
+        size: there.then_some(change.size),
+        etag: there.then(|| change.etag.clone()),
+        version_id: change.version_id.clone(),
+        sequencer: change.sequence.0,
+    }])
+}

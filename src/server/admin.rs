@@ -1,0 +1,332 @@
+//! The admin API below `/_aerie/v1/`, as the command line uses it: JSON out, plain bodies in.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Parts, metrics};
+use crate::engine::Engine;
+use crate::hook::{Grants, LogLine, StoreError, store};
+use crate::limits;
+use crate::outbox::ReplayRequest;
+use crate::upkeep::UpkeepRequest;
+use crate::wire::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};
+
+/// The admin API on one core.
+pub struct AdminApi {
+    parts: Parts,
+    engine: Rc<Engine>,
+}
+
+/// A refusal: status and what to do.
+struct Refusal(StatusCode, String);
+
+type Answer = Result<AdminAnswer, Refusal>;
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Refusal {
+        let status = match &error {
+            StoreError::Absent { .. } => StatusCode::NOT_FOUND,
+            StoreError::Name(_) | StoreError::Refused(_) => StatusCode::BAD_REQUEST,
+            StoreError::Damaged { .. } | StoreError::Engine(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Refusal(status, error.to_string())
+    }
+}
+
+fn bad(text: impl Into<String>) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, text.into())
+}
+
+fn failed(error: impl std::fmt::Display) -> Refusal {
+    Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+}
+
+fn show(value: &impl Serialize) -> Answer {
+    let text = serde_json::to_string_pretty(value).map_err(failed)?;
+    Ok(AdminAnswer::json(StatusCode::OK, text + "\n"))
+}
+
+fn said(text: String) -> Answer {
+    Ok(AdminAnswer::text(StatusCode::OK, text + "\n"))
+}
+
+impl Admin for AdminApi {
+    fn live(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.parts.pool.takes_writes().map_err(|error| error.to_string())
+    }
+
+    fn handle(&self, request: AdminRequest) -> AdminFuture<'_> {
+        Box::pin(async move {
+            match self.route(request).await {
+                Ok(answer) => answer,
+                Err(Refusal(status, text)) => AdminAnswer::text(status, text + "\n"),
+            }
+        })
+    }
+}
+
+impl AdminApi {
+    pub fn new(parts: Parts, engine: Rc<Engine>) -> AdminApi {
+        AdminApi { parts, engine }
+    }
+
+    async fn route(&self, request: AdminRequest) -> Answer {
+        let path = request.path.clone();
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match (&request.method, parts.as_slice()) {
+            (&Method::GET, ["metrics"]) => Ok(AdminAnswer {
+                status: StatusCode::OK,
+                content_type: "text/plain; version=0.0.4",
+                body: AdminBody::Bytes(metrics::render(&self.parts).into()),
+            }),
+            (&Method::GET, ["v1", "status"]) => self.status(),
+            (&Method::GET, ["v1", "heal"]) => show(&self.parts.upkeep.status()),
+            (&Method::POST, ["v1", "heal"]) => self.upkeep(UpkeepRequest::Heal),
+            (&Method::POST, ["v1", "scrub"]) => self.upkeep(UpkeepRequest::Scrub),
+            (&Method::POST, ["v1", "verify"]) => self.verify().await,
+            (_, ["v1", "hooks", rest @ ..]) => self.hooks(request.clone(), rest).await,
+            (_, ["v1", "models", rest @ ..]) => self.models(request.clone(), rest).await,
+            (_, ["v1", "outbox", rest @ ..]) => self.outbox(&request, rest),
+            (method, _) => {
+                Err(Refusal(StatusCode::NOT_FOUND, format!("no such call: {method} /_aerie/{path}")))
+            }
+        }
+    }
+
+    fn status(&self) -> Answer {
+        let geometry = self.parts.pool.geometry();
+        let drive = |drive: crate::pool::DriveStatus| {
+            json!({"slot": drive.slot, "place": drive.place, "fault": drive.fault,
+                   "total_bytes": drive.total_bytes, "available_bytes": drive.available_bytes})
+        };
+        let drives: Vec<_> = self.parts.pool.status().into_iter().map(drive).collect();
+        show(&json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pool": {"id": self.parts.pool.id(), "data": geometry.data, "parity": geometry.parity, "drives": drives},
+            "heal": self.parts.upkeep.status(),
+            "outbox": self.outbox_json()?,
+            "connections": self.parts.connections.open(),
+        }))
+    }
+
+    fn upkeep(&self, request: UpkeepRequest) -> Answer {
+        if self.parts.upkeep.request(request) {
+            said("started; `aerie heal status` shows how far it is".to_owned())
+        } else {
+            Err(failed("too much is asked of upkeep already; try again later"))
+        }
+    }
+
+    /// Asks for a census and waits, within a bound, for one that began after now.
+    async fn verify(&self) -> Answer {
+        let before = self.parts.upkeep.status().census.map(|census| census.counted_ms);
+        if !self.parts.upkeep.request(UpkeepRequest::Census) {
+            return Err(failed("too much is asked of upkeep already; try again later"));
+        }
+        let mut waited = std::time::Duration::ZERO;
+        loop {
+            let status = self.parts.upkeep.status();
+            let counted = status.census.map(|census| census.counted_ms);
+            if status.walk.is_none() && counted.is_some() && counted != before {
+                return show(&status);
+            }
+            if waited >= limits::VERIFY_WAIT_MAX {
+                return Err(Refusal(
+                    StatusCode::ACCEPTED,
+                    "the count goes on; `aerie heal status` shows how far it is".to_owned(),
+                ));
+            }
+            monoio::time::sleep(limits::VERIFY_POLL).await;
+            waited += limits::VERIFY_POLL;
+        }
+    }
+
+    async fn hooks(&self, request: AdminRequest, path: &[&str]) -> Answer {
+        let hooks = &self.parts.hooks;
+        match (&request.method, path) {
+            (&Method::GET, []) => show(&hooks.list(&self.engine).await?),
+            (&Method::PUT, [name]) => {
+                let grants = grants_of(&request)?;
+                let manifest = hooks.add(&self.engine, name, request.body, grants).await?;
+                said(format!("hook {name} is installed (sha256 {})", manifest.digest))
+            }
+            (&Method::DELETE, [name]) => {
+                hooks.remove(&self.engine, name).await?;
+                said(format!("hook {name} is removed"))
+            }
+            (&Method::GET, [name, "logs"]) => self.logs(name, request.query("follow").is_some()),
+            (&Method::GET, [name, "stats"]) => {
+                self.must_exist(name)?;
+                show(&hooks.journal().stats(name))
+            }
+            (&Method::POST, [name, "run"]) => self.run(name, &request),
+            (&Method::POST, [name, "replay"]) => self.replay(name, &request),
+            _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on hooks".to_owned())),
+        }
+    }
+
+    fn must_exist(&self, hook: &str) -> Result<(), Refusal> {
+        if self.parts.hooks.exists(&self.engine, hook) {
+            return Ok(());
+        }
+        Err(StoreError::Absent { what: "hook", name: hook.to_owned() }.into())
+    }
+
+    fn logs(&self, hook: &str, follow: bool) -> Answer {
+        self.must_exist(hook)?;
+        let text = |lines: &[LogLine]| -> Bytes {
+            let line = |line: &LogLine| format!("{} {} {} {}\n", line.time_ms, line.level, line.event_id, line.message);
+            lines.iter().map(line).collect::<String>().into()
+        };
+        let lines = self.parts.hooks.journal().lines(hook, 0);
+        if !follow {
+            return Ok(AdminAnswer::text(StatusCode::OK, text(&lines)));
+        }
+        let (hooks, hook) = (self.parts.hooks.clone(), hook.to_owned());
+        let after = RefCell::new(0u64);
+        let stream = stream::unfold((hooks, hook, after, true), move |(hooks, hook, after, first)| async move {
+            let mut first = first;
+            loop {
+                let lines = hooks.journal().lines(&hook, *after.borrow());
+                if let Some(last) = lines.last() {
+                    *after.borrow_mut() = last.number;
+                    return Some((text(&lines), (hooks, hook, after, false)));
+                }
+                if first {
+                    // The head of the answer goes out at once.
+                    first = false;
+                }
+                monoio::time::sleep(limits::LOG_FOLLOW_POLL).await;
+            }
+        });
+        Ok(AdminAnswer {
+            status: StatusCode::OK,
+            content_type: "text/plain; charset=utf-8",
+            body: AdminBody::Stream(Box::pin(stream)),
+        })
+    }
+
+    fn run(&self, hook: &str, request: &AdminRequest) -> Answer {
+        self.must_exist(hook)?;
+        let (Some(bucket), Some(key)) = (request.query("bucket"), request.query("key")) else {
+            return Err(bad("name bucket and key"));
+        };
+        let bucket_row = self.engine.bucket(bucket).map_err(|error| bad(error.to_string()))?;
+        self.engine
+            .head_object(&bucket_row, key, crate::meta::VersionRef::Latest)
+            .map_err(|error| bad(format!("{bucket}/{key}: {error}")))?;
+        let replay =
+            ReplayRequest { bucket: bucket.to_owned(), prefix: key.to_owned(), since_ms: 0, hook: hook.to_owned() };
+        self.parts.outbox.replay(replay).map_err(failed)?;
+        said(format!("{hook} looks at {bucket}/{key}; see `aerie hook logs {hook}`"))
+    }
+
+    fn replay(&self, hook: &str, request: &AdminRequest) -> Answer {
+        self.must_exist(hook)?;
+        let Some(bucket) = request.query("bucket") else { return Err(bad("name the bucket")) };
+        self.engine.bucket(bucket).map_err(|error| bad(format!("{bucket}: {error}")))?;
+        let since_ms = request.query("since").map_or(Ok(0), parse_time)?;
+        let replay = ReplayRequest {
+            bucket: bucket.to_owned(),
+            prefix: request.query("prefix").unwrap_or_default().to_owned(),
+            since_ms,
+            hook: hook.to_owned(),
+        };
+        let id = self.parts.outbox.replay(replay).map_err(failed)?;
+        said(format!("replay {id} is queued; live events go first"))
+    }
+
+    async fn models(&self, request: AdminRequest, path: &[&str]) -> Answer {
+        match (&request.method, path) {
+            (&Method::GET, []) => {
+                let models = store::models(&self.engine)?;
+                let model = |(name, bytes)| json!({"name": name, "bytes": bytes});
+                show(&models.into_iter().map(model).collect::<Vec<_>>())
+            }
+            (&Method::PUT, [name]) => match request.query("kind") {
+                Some("onnx") => {
+                    store::put_model(&self.engine, name, request.body).await?;
+                    said(format!("model {name} is kept"))
+                }
+                Some("labels") => {
+                    store::put_labels(&self.engine, name, request.body).await?;
+                    said(format!("labels of {name} are kept"))
+                }
+                _ => Err(bad("kind is onnx or labels")),
+            },
+            (&Method::DELETE, [name]) => {
+                store::remove_model(&self.engine, name).await?;
+                said(format!("model {name} is removed"))
+            }
+            _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on models".to_owned())),
+        }
+    }
+
+    fn outbox_json(&self) -> Result<serde_json::Value, Refusal> {
+        let metrics = self.parts.outbox.metrics().map_err(failed)?;
+        let stored = metrics.stored;
+        Ok(json!({
+            "changes": stored.changes,
+            "pending": stored.pending,
+            "dead": stored.dead,
+            "publications": stored.publications,
+            "publication_bytes": stored.publication_bytes,
+            "dropped": stored.dropped,
+            "oldest_ms": metrics.oldest_ms,
+            "published": metrics.publisher.as_ref().map(|publisher| publisher.published),
+            "connected": metrics.publisher.as_ref().map(|publisher| publisher.connected),
+        }))
+    }
+
+    fn outbox(&self, request: &AdminRequest, path: &[&str]) -> Answer {
+        match (&request.method, path) {
+            (&Method::GET, []) => show(&self.outbox_json()?),
+            (&Method::GET, ["dead"]) => {
+                let rows = self.parts.outbox.dead(limits::LIST_KEYS_MAX).map_err(failed)?;
+                let row = |row: crate::meta::StoredInvocation| {
+                    json!({"id": row.id, "event_id": row.event_id, "hook": row.hook, "bucket": row.change.bucket_name,
+                           "key": row.change.key, "attempts": row.attempts, "error": row.last_error})
+                };
+                show(&rows.into_iter().map(row).collect::<Vec<_>>())
+            }
+            (&Method::POST, ["revive"]) => {
+                let rows = self.parts.outbox.dead(limits::LIST_KEYS_MAX).map_err(failed)?;
+                let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+                let count = ids.len();
+                self.parts.outbox.revive(ids).map_err(failed)?;
+                said(format!("{count} invocations are attempted anew"))
+            }
+            _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on the outbox".to_owned())),
+        }
+    }
+}
+
+fn grants_of(request: &AdminRequest) -> Result<Grants, Refusal> {
+    let number = |name: &str| match request.query(name) {
+        None => Ok(None),
+        Some(text) => text.parse::<u64>().map(Some).map_err(|_| bad(format!("{name}={text} is no number"))),
+    };
+    Ok(Grants {
+        memory_bytes: number("memory-mib")?.map(|mib| mib.saturating_mul(1 << 20)),
+        deadline_ms: number("deadline-ms")?,
+        output_bytes: number("output-bytes")?,
+        tags: request.query("allow-tags").is_some(),
+        derive: request.query("allow-derive").map(str::to_owned),
+    })
+}
+
+fn parse_time(text: &str) -> Result<i64, Refusal> {
+    let parsed = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339);
+    let time = parsed.map_err(|_| bad(format!("{text}: write the time as 2026-01-31T00:00:00Z")))?;
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).map_err(|_| bad(format!("{text} is out of range")))
+}

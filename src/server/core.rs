@@ -1,0 +1,139 @@
+//! A core: one pinned thread with its own monoio runtime; a connection lives and dies on the core that accepted it.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use monoio::io::IntoPollIo;
+use monoio::net::{TcpListener, TcpStream};
+use monoio_compat::hyper::MonoioIo;
+
+use crate::limits;
+use crate::wire::Service;
+
+/// Open connections of all cores, and how many there may be.
+#[derive(Debug)]
+pub struct Connections {
+    open: AtomicUsize,
+    max: usize,
+}
+
+impl Connections {
+    pub fn new(max: usize) -> Arc<Connections> {
+        Arc::new(Connections { open: AtomicUsize::new(0), max })
+    }
+
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+/// A listening socket of its own for each core, on one address: the kernel spreads connections over them.
+pub fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
+}
+
+/// Pins the calling thread to a processor where the machine allows it.
+#[allow(unsafe_code)]
+pub fn pin_to(processor: usize) {
+    // SAFETY: cpu_set_t is plain old data; the set lives on this stack for the call.
+    let pinned = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
+    };
+    if pinned != 0 {
+        tracing::debug!(processor, "the thread could not be pinned");
+    }
+}
+
+/// Serves connections until `stop` is sent or dropped, then lets open requests finish within `SHUTDOWN_GRACE`.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    service: Rc<Service>,
+    connections: Arc<Connections>,
+    stop: oneshot::Receiver<()>,
+) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a core cannot listen");
+            return;
+        }
+    };
+    let open = Rc::new(Cell::new(0usize));
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = monoio::select! {
+            _ = &mut stop => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => start_connection(stream, peer, &service, &connections, &open),
+            Err(error) => {
+                // Out of descriptors, most likely: let connections end before the next try.
+                tracing::warn!(%error, "a connection could not be accepted");
+                monoio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    service.shutdown();
+    let step = Duration::from_millis(10);
+    let mut waited = Duration::ZERO;
+    while open.get() > 0 && waited < limits::SHUTDOWN_GRACE {
+        monoio::time::sleep(step).await;
+        waited += step;
+    }
+    if open.get() > 0 {
+        tracing::warn!(connections = open.get(), "connections were cut at the end");
+    }
+}
+
+fn start_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: &Rc<Service>,
+    connections: &Arc<Connections>,
+    open: &Rc<Cell<usize>>,
+) {
+    if connections.open.fetch_add(1, Ordering::Relaxed) >= connections.max {
+        connections.open.fetch_sub(1, Ordering::Relaxed);
+        tracing::warn!(%peer, max = connections.max, "connection refused: server.connections_max are open");
+        return;
+    }
+    open.set(open.get() + 1);
+    let guard = Guard { connections: connections.clone(), open: open.clone() };
+    let service = service.clone();
+    monoio::spawn(async move {
+        let _guard = guard;
+        // Delayed acknowledgements would add 40 ms to small answers.
+        let ready = stream.set_nodelay(true).and_then(|()| stream.into_poll_io());
+        match ready {
+            Ok(stream) => service.serve(MonoioIo::new(stream), peer, false).await,
+            Err(error) => tracing::debug!(%peer, %error, "a connection ended before it began"),
+        }
+    });
+}
+
+struct Guard {
+    connections: Arc<Connections>,
+    open: Rc<Cell<usize>>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.connections.open.fetch_sub(1, Ordering::Relaxed);
+        self.open.set(self.open.get() - 1);
+    }
+}

@@ -1,0 +1,125 @@
+//! Metrics in Prometheus' text format, put together when they are asked for.
+
+use std::fmt::Write;
+
+use super::Parts;
+use crate::mqtt::{LATENCY_BOUNDS_MS, LatencySnapshot};
+
+/// All metrics of the process.
+pub fn render(parts: &Parts) -> String {
+    let mut page = Page(String::new());
+    page.gauge("aerie_connections_open", "Open S3 connections.", parts.connections.open() as f64);
+    page.drives(parts);
+    page.heal(parts);
+    page.outbox(parts);
+    page.hooks(parts);
+    if let Some((resident, cpu_seconds)) = super::process::usage() {
+        page.gauge("process_resident_memory_bytes", "Resident memory.", resident as f64);
+        page.counter("process_cpu_seconds_total", "Processor time.", cpu_seconds);
+    }
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string does not fail.
+        _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: f64) {
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        _ = writeln!(self.0, "{name}{labels} {value}");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.head(name, "gauge", help);
+        self.sample(name, "", value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: f64) {
+        self.head(name, "counter", help);
+        self.sample(name, "", value);
+    }
+
+    fn drives(&mut self, parts: &Parts) {
+        let drives = parts.pool.status();
+        self.head("aerie_drive_healthy", "gauge", "1 when the drive takes reads and writes.");
+        for drive in &drives {
+            let healthy = f64::from(u8::from(drive.fault.is_none()));
+            self.sample("aerie_drive_healthy", &format!("slot=\"{}\"", drive.slot), healthy);
+        }
+        for (name, help, bytes) in [
+            ("aerie_drive_total_bytes", "Size of the drive's file system.", 0),
+            ("aerie_drive_available_bytes", "Free bytes of the drive's file system.", 1),
+        ] {
+            self.head(name, "gauge", help);
+            for drive in &drives {
+                let value = if bytes == 0 { drive.total_bytes } else { drive.available_bytes };
+                self.sample(name, &format!("slot=\"{}\"", drive.slot), value as f64);
+            }
+        }
+    }
+
+    fn heal(&mut self, parts: &Parts) {
+        let status = parts.upkeep.status();
+        self.gauge("aerie_heal_tasks_queued", "Heal tasks that wait.", status.queued as f64);
+        if let Some(census) = status.census {
+            self.gauge("aerie_census_shards_good", "Good shards at the last census.", census.good as f64);
+            self.gauge("aerie_census_shards_bad", "Missing or damaged shards on drives that are there.", census.bad as f64);
+            self.gauge("aerie_census_shards_out", "Shards on drives that are out.", census.out as f64);
+            self.gauge("aerie_census_stripes_lost", "Stripes that cannot be read.", census.lost as f64);
+        }
+    }
+
+    fn outbox(&mut self, parts: &Parts) {
+        let Ok(outbox) = parts.outbox.metrics() else { return };
+        let stored = outbox.stored;
+        self.gauge("aerie_outbox_changes", "Changes that no rule was applied to yet.", stored.changes as f64);
+        self.gauge("aerie_outbox_invocations_pending", "Invocations that are not finished.", stored.pending as f64);
+        self.gauge("aerie_outbox_invocations_dead", "Invocations that were given up.", stored.dead as f64);
+        self.gauge("aerie_outbox_publications", "Messages that are not acknowledged.", stored.publications as f64);
+        self.gauge("aerie_outbox_publication_bytes", "Bytes of those messages.", stored.publication_bytes as f64);
+        self.counter("aerie_outbox_dropped_total", "Messages dropped by policy.", stored.dropped as f64);
+        self.gauge("aerie_outbox_oldest_seconds", "Age of the oldest change that is not done.", outbox.oldest_ms.unwrap_or(0) as f64 / 1e3);
+        self.counter("aerie_invocations_done_total", "Invocations that ended well.", outbox.invocations_done as f64);
+        self.counter("aerie_invocation_attempts_failed_total", "Attempts that failed.", outbox.attempts_failed as f64);
+        self.histogram("aerie_invocation_latency_seconds", "From commit to the hook's outcome.", &outbox.invocation_latency);
+        if let Some(publisher) = outbox.publisher {
+            self.gauge("aerie_mqtt_connected", "1 while the broker is there.", f64::from(u8::from(publisher.connected)));
+            self.counter("aerie_mqtt_published_total", "Messages that the broker acknowledged.", publisher.published as f64);
+        }
+        if let Some(latency) = &outbox.publication_latency {
+            self.histogram("aerie_publication_latency_seconds", "From the outbox to the acknowledgement.", latency);
+        }
+    }
+
+    fn hooks(&mut self, parts: &Parts) {
+        let journal = parts.hooks.journal();
+        self.head("aerie_hook_invocations_total", "counter", "Attempts of each hook.");
+        for hook in journal.hooks() {
+            self.sample("aerie_hook_invocations_total", &format!("hook=\"{hook}\""), journal.stats(&hook).invocations as f64);
+        }
+        self.head("aerie_hook_failures_total", "counter", "Failed attempts by fault.");
+        for hook in journal.hooks() {
+            for (fault, count) in journal.stats(&hook).failures {
+                self.sample("aerie_hook_failures_total", &format!("hook=\"{hook}\",fault=\"{fault}\""), count as f64);
+            }
+        }
+        self.gauge("aerie_models_loaded_bytes", "Bytes of the models that are loaded.", parts.hooks.model_bytes() as f64);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, latency: &LatencySnapshot) {
+        self.head(name, "histogram", help);
+        let mut total = 0;
+        for (bound_ms, count) in LATENCY_BOUNDS_MS.iter().zip(latency.counts) {
+            total += count;
+            self.sample(&format!("{name}_bucket"), &format!("le=\"{}\"", *bound_ms as f64 / 1e3), total as f64);
+        }
+        total += latency.counts.last().copied().unwrap_or(0);
+        self.sample(&format!("{name}_bucket"), "le=\"+Inf\"", total as f64);
+        self.sample(&format!("{name}_sum"), "", latency.sum_us as f64 / 1e6);
+        self.sample(&format!("{name}_count"), "", total as f64);
+    }
+}

@@ -1,0 +1,303 @@
+//! Who asks, and whether they may.
+//!
+//! `Authenticator::authenticate` verifies a request's signature (Signature Version 4, in the header or the query) and
+//! says how its body is to be checked. `authorize` is the one place that decides what an identity may do; every
+//! operation passes it, for every bucket and key that it touches. Absent: Signature Version 2, security tokens.
+
+mod canonical;
+mod claim;
+pub(super) mod signing;
+#[cfg(test)]
+mod tests;
+
+use http::HeaderMap;
+
+pub(super) use self::canonical::Signed;
+use self::claim::Claim;
+pub use self::signing::ChunkSigner;
+use self::signing::SigningKeys;
+use super::error::{S3Code, S3Error};
+use super::query::Query;
+use super::settings::Settings;
+use crate::limits;
+
+/// Who signed a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// The owner of the store.
+    Root,
+    /// No signature at all.
+    Anonymous,
+}
+
+impl Identity {
+    /// As event records name it.
+    pub fn principal(self) -> &'static str {
+        match self {
+            Identity::Root => "root",
+            Identity::Anonymous => "anonymous",
+        }
+    }
+}
+
+/// Whether `identity` may do `action` (S3's permission, without `s3:`) on the bucket or the key in it; both are empty
+/// for the service itself. Names that begin with a dot are the store's own and closed to all clients.
+pub fn authorize(identity: Identity, action: &str, bucket: &str, _key: &str) -> Result<(), S3Error> {
+    match identity {
+        _ if bucket.starts_with('.') => {
+            Err(S3Error::with(S3Code::AccessDenied, "the bucket belongs to the store itself"))
+        }
+        Identity::Root => Ok(()),
+        Identity::Anonymous => Err(S3Error::with(
+            S3Code::AccessDenied,
+            format!("Anonymous users cannot perform s3:{action}; sign the request"),
+        )),
+    }
+}
+
+/// A request's head, as far as authentication looks at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    pub method: &'a str,
+    /// Raw, as in the request line.
+    pub path: &'a str,
+    /// Raw, without `?`.
+    pub raw_query: &'a str,
+    pub query: &'a Query,
+    pub headers: &'a HeaderMap,
+}
+
+/// How a body is framed and what it is checked against.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    /// As it comes.
+    Unsigned,
+    /// As it comes; it must have this SHA-256.
+    Sha256([u8; 32]),
+    /// aws-chunked, each chunk signed; `trailer`: signed trailing headers follow.
+    SignedChunks { signer: ChunkSigner, trailer: bool },
+    /// aws-chunked, not signed, trailing headers follow.
+    UnsignedChunks,
+}
+
+/// A verified request.
+#[derive(Debug, Clone)]
+pub struct Authenticated {
+    pub identity: Identity,
+    pub payload: Payload,
+}
+
+/// Verifies signatures on one core.
+#[derive(Debug, Default)]
+pub struct Authenticator {
+    keys: SigningKeys,
+}
+
+impl Authenticator {
+    pub fn authenticate(&self, head: Head<'_>, settings: &Settings, now_ms: i64) -> Result<Authenticated, S3Error> {
+        if head.headers.get("x-amz-security-token").is_some_and(|token| !token.is_empty())
+            || head.query.get_filled("X-Amz-Security-Token").is_some()
+        {
+            return Err(S3Error::new(S3Code::InvalidToken));
+        }
+        match claim::read(head.headers, head.query)? {
+            Some(claim) => self.verify(head, &claim, settings, now_ms),
+            None => {
+                let payload = unsigned_payload(head.headers)?;
+                Ok(Authenticated { identity: Identity::Anonymous, payload })
+            }
+        }
+    }
+
+    /// Verifies the signature of a browser form's policy. `credential`, `policy` (base64) and `signature` are the form's
+    /// fields of that name; what the policy allows is for the caller to check.
+    pub fn authenticate_form(
+        &self,
+        settings: &Settings,
+        credential: &str,
+        policy: &str,
+        signature: &str,
+    ) -> Result<Identity, S3Error> {
+        let (access_key, scope) = claim::split_credential(credential)
+            .map_err(|reason| S3Error::argument("X-Amz-Credential", credential, reason))?;
+        check_scope(&scope, settings, S3Code::AuthorizationHeaderMalformed)?;
+        let secret = settings.keys.secret(&access_key).ok_or_else(|| unknown_key(&access_key))?;
+        let key = self.keys.key(&access_key, &secret, &scope);
+        if !signing::verify(&key, policy.as_bytes(), signature) {
+            return Err(S3Error::new(S3Code::SignatureDoesNotMatch)
+                .field("AWSAccessKeyId", access_key)
+                .field("StringToSign", policy)
+                .field("SignatureProvided", signature));
+        }
+        Ok(settings.keys.identity(&access_key))
+    }
+
+    fn verify(
+        &self,
+        head: Head<'_>,
+        claim: &Claim,
+        settings: &Settings,
+        now_ms: i64,
+    ) -> Result<Authenticated, S3Error> {
+        let presigned = claim.expires_s.is_some();
+        let malformed = match presigned {
+            true => S3Code::AuthorizationQueryParametersError,
+            false => S3Code::AuthorizationHeaderMalformed,
+        };
+        check_scope(&claim.scope, settings, malformed)?;
+        let secret = settings.keys.secret(&claim.access_key).ok_or_else(|| unknown_key(&claim.access_key))?;
+        check_time(claim, now_ms)?;
+        let digest = payload_digest(head, presigned)?;
+        check_signed_headers(head.headers, &claim.signed_headers)?;
+        let signed = Signed {
+            method: head.method,
+            path: head.path,
+            query: head.raw_query,
+            headers: head.headers,
+            signed_headers: &claim.signed_headers,
+            payload: digest,
+        };
+        let canonical = signed.canonical();
+        let scope = claim.scope.text();
+        let key = self.keys.key(&claim.access_key, &secret, &claim.scope);
+        let string = signing::string_to_sign(&claim.timestamp, &scope, &canonical);
+        if !signing::verify(&key, string.as_bytes(), &claim.signature) {
+            return Err(S3Error::new(S3Code::SignatureDoesNotMatch)
+                .field("AWSAccessKeyId", &claim.access_key)
+                .field("StringToSign", string)
+                .field("SignatureProvided", &claim.signature)
+                .field("CanonicalRequest", String::from_utf8_lossy(&canonical)));
+        }
+        let signer = || ChunkSigner::new(key.clone(), claim.timestamp.clone(), scope.clone(), claim.signature.clone());
+        let payload = match digest {
+            "UNSIGNED-PAYLOAD" => Payload::Unsigned,
+            "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Payload::UnsignedChunks,
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => Payload::SignedChunks { signer: signer(), trailer: false },
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Payload::SignedChunks { signer: signer(), trailer: true },
+            hex => Payload::Sha256(parse_sha256(hex)?),
+        };
+        Ok(Authenticated { identity: settings.keys.identity(&claim.access_key), payload })
+    }
+}
+
+fn unknown_key(access_key: &str) -> S3Error {
+    S3Error::new(S3Code::InvalidAccessKeyId).field("AWSAccessKeyId", access_key)
+}
+
+fn check_scope(scope: &signing::Scope, settings: &Settings, code: S3Code) -> Result<(), S3Error> {
+    if scope.region != settings.region {
+        let message = format!(
+            "The authorization header is malformed; the region '{}' is wrong; expecting '{}'",
+            scope.region, settings.region
+        );
+        return Err(S3Error::with(code, message).field("Region", &settings.region));
+    }
+    if scope.service != "s3" {
+        let message = format!(
+            "The authorization header is malformed; incorrect service \"{}\". This endpoint belongs to \"s3\".",
+            scope.service
+        );
+        return Err(S3Error::with(code, message));
+    }
+    Ok(())
+}
+
+fn check_time(claim: &Claim, now_ms: i64) -> Result<(), S3Error> {
+    let skew_ms = limits::SIGNATURE_SKEW.as_millis() as i64;
+    let early = claim.signed_ms.saturating_sub(now_ms) > skew_ms;
+    match claim.expires_s {
+        None if early || now_ms.saturating_sub(claim.signed_ms) > skew_ms => {
+            Err(S3Error::new(S3Code::RequestTimeTooSkewed)
+                .field("RequestTime", &claim.timestamp)
+                .field("ServerTime", super::date::iso(now_ms))
+                .field("MaxAllowedSkewMilliseconds", skew_ms.to_string()))
+        }
+        None => Ok(()),
+        Some(_) if early => Err(S3Error::with(S3Code::AccessDenied, "Request is not valid yet")
+            .field("ServerTime", super::date::iso(now_ms))),
+        Some(seconds) => {
+            let expires_ms = claim.signed_ms.saturating_add(seconds as i64 * 1000);
+            if now_ms < expires_ms {
+                return Ok(());
+            }
+            Err(S3Error::with(S3Code::AccessDenied, "Request has expired")
+                .field("X-Amz-Expires", seconds.to_string())
+                .field("Expires", super::date::iso(expires_ms))
+                .field("ServerTime", super::date::iso(now_ms)))
+        }
+    }
+}
+
+/// `host` and every `x-amz-*` header must be covered, else they could be changed under way. (The payload's digest is
+/// part of the canonical request anyway.)
+fn check_signed_headers(headers: &HeaderMap, signed: &str) -> Result<(), S3Error> {
+    let covers = |name: &str| signed.split(';').any(|listed| listed == name);
+    let must = |name: &&str| name.starts_with("x-amz-") && *name != "x-amz-content-sha256";
+    let missing: Vec<&str> = std::iter::once("host")
+        .chain(headers.keys().map(http::HeaderName::as_str).filter(must))
+        .filter(|name| !covers(name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(S3Error::with(S3Code::AccessDenied, "There were headers present in the request which were not signed")
+        .field("HeadersNotSigned", missing.join(", ")))
+}
+
+/// The last line of the canonical request.
+fn payload_digest<'a>(head: Head<'a>, presigned: bool) -> Result<&'a str, S3Error> {
+    let in_header = match head.headers.get("x-amz-content-sha256") {
+        None => None,
+        Some(value) => Some(value.to_str().map_err(|_| bad_digest("?"))?),
+    };
+    let in_query = head.query.get("X-Amz-Content-Sha256").filter(|_| presigned);
+    match in_query.or(in_header) {
+        Some(digest) => check_digest(digest).map(|()| digest),
+        None if presigned => Ok("UNSIGNED-PAYLOAD"),
+        None => Err(S3Error::with(
+            S3Code::MissingSecurityHeader,
+            "Missing required header for this request: x-amz-content-sha256",
+        )
+        .field("MissingHeaderName", "x-amz-content-sha256")),
+    }
+}
+
+fn check_digest(digest: &str) -> Result<(), S3Error> {
+    match digest {
+        "UNSIGNED-PAYLOAD"
+        | "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+        | "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+        | "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Ok(()),
+        _ if digest.starts_with("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD") => Err(S3Error::not_implemented(digest)),
+        _ => parse_sha256(digest).map(|_| ()),
+    }
+}
+
+fn parse_sha256(text: &str) -> Result<[u8; 32], S3Error> {
+    let mut bytes = [0u8; 32];
+    hex::decode_to_slice(text, &mut bytes).map_err(|_| bad_digest(text))?;
+    Ok(bytes)
+}
+
+fn bad_digest(text: &str) -> S3Error {
+    S3Error::argument(
+        "x-amz-content-sha256",
+        text,
+        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
+    )
+}
+
+/// How the body of a request without a signature is framed.
+fn unsigned_payload(headers: &HeaderMap) -> Result<Payload, S3Error> {
+    let Some(value) = headers.get("x-amz-content-sha256") else { return Ok(Payload::Unsigned) };
+    let digest = value.to_str().map_err(|_| bad_digest("?"))?;
+    check_digest(digest)?;
+    match digest {
+        "UNSIGNED-PAYLOAD" => Ok(Payload::Unsigned),
+        "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Ok(Payload::UnsignedChunks),
+        _ if digest.starts_with("STREAMING-") => {
+            Err(S3Error::with(S3Code::AccessDenied, "Signed chunks need a signed request"))
+        }
+        hex => Ok(Payload::Sha256(parse_sha256(hex)?)),
+    }
+}

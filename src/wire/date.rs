@@ -1,0 +1,106 @@
+//! Dates as S3 and HTTP write them. All of them are UTC.
+
+use time::format_description::FormatItem;
+use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
+
+const BASIC: &[FormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
+const IMF: &[FormatItem<'_>] =
+    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+const RFC850: &[FormatItem<'_>] = format_description!(
+    "[weekday], [day]-[month repr:short]-[year repr:last_two base:calendar] [hour]:[minute]:[second] GMT"
+);
+
+fn date_time(unix_ms: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// `2009-10-12T17:50:30.000Z`, as in S3's XML.
+pub fn iso(unix_ms: i64) -> String {
+    let t = date_time(unix_ms);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        t.year(),
+        u8::from(t.month()),
+        t.day(),
+        t.hour(),
+        t.minute(),
+        t.second(),
+        t.millisecond()
+    )
+}
+
+/// `Mon, 12 Oct 2009 17:50:30 GMT`, as in HTTP's headers.
+pub fn http(unix_ms: i64) -> String {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    let t = date_time(unix_ms);
+    format!(
+        "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
+        DAYS[usize::from(t.weekday().number_days_from_monday())],
+        t.day(),
+        MONTHS[usize::from(u8::from(t.month())) - 1],
+        t.year(),
+        t.hour(),
+        t.minute(),
+        t.second()
+    )
+}
+
+/// `20091012T175030Z`, as in signatures.
+pub fn basic(unix_ms: i64) -> String {
+    let t = date_time(unix_ms);
+    format!(
+        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
+        t.year(),
+        u8::from(t.month()),
+        t.day(),
+        t.hour(),
+        t.minute(),
+        t.second()
+    )
+}
+
+/// Reads `20091012T175030Z`; milliseconds since the Unix epoch.
+pub fn parse_basic(text: &str) -> Option<i64> {
+    parse(text, BASIC)
+}
+
+/// Reads HTTP's dates (and ISO 8601, which S3 takes, too); milliseconds since the Unix epoch.
+pub fn parse_http(text: &str) -> Option<i64> {
+    let text = text.trim();
+    parse(text, IMF).or_else(|| parse(text, RFC850)).or_else(|| parse_iso(text))
+}
+
+/// Reads ISO 8601 with an offset or `Z`; milliseconds since the Unix epoch.
+pub fn parse_iso(text: &str) -> Option<i64> {
+    let parsed = OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
+    i64::try_from(parsed.unix_timestamp_nanos() / 1_000_000).ok()
+}
+
+fn parse(text: &str, format: &[FormatItem<'_>]) -> Option<i64> {
+    Some(PrimitiveDateTime::parse(text, format).ok()?.assume_utc().unix_timestamp() * 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_and_read_back() {
+        let ms = 1_255_369_830_123;
+        let second = 1_255_369_830_000;
+        assert_eq!(iso(ms), "2009-10-12T17:50:30.123Z");
+        assert_eq!(http(ms), "Mon, 12 Oct 2009 17:50:30 GMT");
+        assert_eq!(basic(ms), "20091012T175030Z");
+        assert_eq!(parse_basic("20091012T175030Z"), Some(second));
+        for text in ["Mon, 12 Oct 2009 17:50:30 GMT", " Mon, 12 Oct 2009 17:50:30 GMT", "2009-10-12T17:50:30Z"] {
+            assert_eq!(parse_http(text), Some(second), "{text}");
+        }
+        assert_eq!(parse_iso("2009-10-12T19:50:30.123+02:00"), Some(ms));
+        for bad in ["", "yesterday", "Mon, 12 Oct 2009", "20091012", "2009-10-12"] {
+            assert_eq!(parse_http(bad), None, "{bad}");
+            assert_eq!(parse_basic(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Configuration of buckets: versioning, tags, notifications, and what AWS answers where nothing is configured.
+
+use http::StatusCode;
+
+use crate::limits;
+use crate::meta::{BucketConfig, Versioning};
+use crate::notification::{Configuration, NotificationError};
+use crate::wire::error::{S3Code, S3Error};
+use crate::wire::request::Call;
+use crate::wire::response::{self, Response};
+use crate::wire::route::Operation;
+use crate::wire::xml::{BUCKET_TAGS, owner, parse_tagging, parse_versioning};
+use crate::xml::Document;
+
+pub fn get_versioning(call: &Call) -> Result<Response, S3Error> {
+    let bucket = call.open_bucket()?;
+    let mut document = Document::new("VersioningConfiguration");
+    match bucket.versioning {
+        Versioning::Unversioned => {}
+        Versioning::Enabled => document.text("Status", "Enabled"),
+        Versioning::Suspended => document.text("Status", "Suspended"),
+    }
+    Ok(response::xml(document.finish()))
+}
+
+pub async fn put_versioning(call: &mut Call) -> Result<Response, S3Error> {
+    let bucket = call.open_bucket()?;
+    let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
+    let state = parse_versioning(&body)?;
+    if bucket.object_lock && state != Versioning::Enabled {
+        let message =
+            "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.";
+        return Err(S3Error::with(S3Code::InvalidBucketState, message));
+    }
+    call.engine.set_versioning(&bucket, state).await?;
+    Ok(response::empty(StatusCode::OK))
+}
+
+pub fn get_tagging(call: &Call) -> Result<Response, S3Error> {
+    let bucket = call.open_bucket()?;
+    let document = call.engine.bucket_config(&bucket, BucketConfig::Tagging)?;
+    document.map(response::xml).ok_or_else(|| missing(call, S3Code::NoSuchTagSet))
+}
+
+pub async fn put_tagging(call: &mut Call) -> Result<Response, S3Error> {
+    let bucket = call.open_bucket()?;
+    let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
+    let tags = parse_tagging(&body, BUCKET_TAGS)?;
+    let document = Some(crate::wire::xml::tagging_document(&tags)).filter(|_| !tags.is_empty());
+    call.engine.set_bucket_config(&bucket, BucketConfig::Tagging, document).await?;
+    Ok(response::empty(StatusCode::NO_CONTENT))
+}
+
+pub async fn delete_tagging(call: &Call) -> Result<Response, S3Error> {
+    let bucket = call.open_bucket()?;
+    call.engine.set_bucket_config(&bucket, BucketConfig::Tagging, None).await?;
+    Ok(response::empty(StatusCode::NO_CONTENT))
+}
+
+pub fn get_notification(call: &Call) -> Result<Response, S3Error> {
+    let bucket = call.open_bucket()?;
+    let document = call.engine.bucket_config(&bucket, BucketConfig::Notification)?;
+    Ok(response::xml(document.unwrap_or_else(|| Configuration::default().to_xml())))
+}
+
+pub async fn put_notification(call: &mut Call) -> Result<Response, S3Error> {
+    let bucket = call.open_bucket()?;
+    let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
+    let configuration = Configuration::parse(&body)?;
+    let skip = call.header("x-amz-skip-destination-validation").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
+    if let Some(hook) = configuration.hooks().find(|hook| !skip && !call.settings.hook_exists.ask(hook)) {
+        let message = format!(
+            "Unable to validate the following destination configurations: no hook named `{hook}` is installed; run `aerie hook add {hook} FILE.wasm`"
+        );
+        return Err(S3Error::argument("CloudFunction", hook, message));
+    }
+    let document = Some(configuration.to_xml()).filter(|_| !configuration.rules.is_empty());
+    call.engine.set_bucket_config(&bucket, BucketConfig::Notification, document).await?;
+    Ok(response::empty(StatusCode::OK))
+}
+
+impl From<NotificationError> for S3Error {
+    fn from(error: NotificationError) -> S3Error {
+        let code = match error.code() {
+            "MalformedXML" => S3Code::MalformedXML,
+            "NotImplemented" => S3Code::NotImplemented,
+            _ => S3Code::InvalidArgument,
+        };
+        S3Error::with(code, error.to_string())
+    }
+}
+
+/// What tools ask by habit and nobody can set here: the answer of a bucket where it was never configured. Deleting what
+/// is not there succeeds.
+pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
+    let bucket = call.open_bucket()?;
+    let document = match call.operation {
+        Operation::GetBucketAcl => return Ok(response::xml(owner::access_control_policy())),
+        Operation::GetObjectAcl => {
+            call.engine.head_object(&bucket, &call.key, call.version()?)?;
+            return Ok(response::xml(owner::access_control_policy()));
+        }
+        Operation::GetBucketPolicy | Operation::GetBucketPolicyStatus => {
+            return Err(missing(call, S3Code::NoSuchBucketPolicy));
+        }
+        Operation::GetPublicAccessBlock => return Err(missing(call, S3Code::NoSuchPublicAccessBlockConfiguration)),
+        Operation::GetBucketEncryption => {
+            return Err(missing(call, S3Code::ServerSideEncryptionConfigurationNotFoundError));
+        }
+        Operation::GetBucketLifecycleConfiguration => return Err(missing(call, S3Code::NoSuchLifecycleConfiguration)),
+        Operation::GetBucketWebsite => return Err(missing(call, S3Code::NoSuchWebsiteConfiguration)),
+        Operation::GetBucketReplication => return Err(missing(call, S3Code::ReplicationConfigurationNotFoundError)),
+        Operation::GetObjectLockConfiguration if !bucket.object_lock => {
+            return Err(missing(call, S3Code::ObjectLockConfigurationNotFoundError));
+        }
+        Operation::GetObjectLockConfiguration => {
+            let mut document = Document::new("ObjectLockConfiguration");
+            document.text("ObjectLockEnabled", "Enabled");
+            document
+        }
+        Operation::GetObjectLegalHold | Operation::GetObjectRetention => {
+            call.engine.head_object(&bucket, &call.key, call.version()?)?;
+            return Err(match bucket.object_lock {
+                true => S3Error::new(S3Code::NoSuchObjectLockConfiguration),
+                false => S3Error::with(S3Code::InvalidRequest, "Bucket is missing Object Lock Configuration"),
+            });
+        }
+        Operation::GetBucketOwnershipControls => {
+            let mut document = Document::new("OwnershipControls");
+            document.inside("Rule", |document| document.text("ObjectOwnership", "BucketOwnerEnforced"));
+            document
+        }
+        Operation::GetBucketLogging => Document::new("BucketLoggingStatus"),
+        Operation::GetBucketAccelerateConfiguration => Document::new("AccelerateConfiguration"),
+        Operation::GetBucketRequestPayment => {
+            let mut document = Document::new("RequestPaymentConfiguration");
+            document.text("Payer", "BucketOwner");
+            document
+        }
+        Operation::GetBucketAnalyticsConfiguration
+        | Operation::GetBucketIntelligentTieringConfiguration
+        | Operation::GetBucketInventoryConfiguration
+        | Operation::GetBucketMetricsConfiguration => return Err(missing(call, S3Code::NoSuchConfiguration)),
+        Operation::ListBucketAnalyticsConfigurations => no_configurations("ListBucketAnalyticsConfigurationResult"),
+        Operation::ListBucketIntelligentTieringConfigurations => {
+            no_configurations("ListBucketIntelligentTieringConfigurationsOutput")
+        }
+        Operation::ListBucketInventoryConfigurations => no_configurations("ListInventoryConfigurationsResult"),
+        Operation::ListBucketMetricsConfigurations => no_configurations("ListMetricsConfigurationsResult"),
+        Operation::DeleteBucketPolicy
+        | Operation::DeleteBucketLifecycle
+        | Operation::DeleteBucketEncryption
+        | Operation::DeleteBucketReplication
+        | Operation::DeleteBucketWebsite
+        | Operation::DeletePublicAccessBlock => return Ok(response::empty(StatusCode::NO_CONTENT)),
+        other => return Err(S3Error::not_implemented(other.as_str())),
+    };
+    Ok(response::xml(document.finish()))
+}
+
+fn no_configurations(root: &'static str) -> Document {
+    let mut document = Document::new(root);
+    document.value("IsTruncated", false);
+    document
+}
+
+fn missing(call: &Call, code: S3Code) -> S3Error {
+    S3Error::new(code).field("BucketName", &call.bucket)
+}

@@ -1,0 +1,96 @@
+//! CopyObject.
+
+use http::{HeaderName, HeaderValue};
+
+use crate::engine::{self, ObjectVersion};
+use crate::hash::ChecksumAlgorithm;
+use crate::meta::Attributes;
+use crate::wire::conditions::write_condition;
+use crate::wire::copy_source::{CopySource, check_size};
+use crate::wire::date;
+use crate::wire::error::{S3Code, S3Error};
+use crate::wire::object_headers as headers;
+use crate::wire::request::Call;
+use crate::wire::response::{self, Response};
+use crate::wire::xml::checksum_element;
+use crate::xml::Document;
+
+pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
+    headers::refuse_unsupported(&call.headers)?;
+    let source = CopySource::of(call)?;
+    let bucket = call.open_bucket()?;
+    let object = source.find(call)?;
+    check_size(object.version.size)?;
+    let source_version_id = object.version_id.clone();
+    let copy = engine::CopyObject {
+        attributes: attributes(call, &source, &object)?,
+        source: object,
+        bucket,
+        key: call.key.clone(),
+        checksum: checksum_algorithm(call)?,
+        condition: write_condition(&call.headers)?,
+        requester: call.requester(),
+    };
+    let done = call.engine.copy_object(copy).await?;
+    let mut document = Document::new("CopyObjectResult");
+    document.etag("ETag", &done.etag);
+    document.value("LastModified", date::iso(done.modified_ms));
+    if let Some(checksum) = &done.checksum {
+        document.text(checksum_element(checksum.algorithm), &checksum.value);
+        document.text("ChecksumType", checksum.kind.as_str());
+    }
+    let mut response = response::xml(document.finish());
+    let all = response.headers_mut();
+    headers::insert_version_id(all, done.version_id.as_deref());
+    if let Some(id) = source_version_id.and_then(|id| HeaderValue::from_str(&id).ok()) {
+        all.insert(HeaderName::from_static("x-amz-copy-source-version-id"), id);
+    }
+    Ok(response)
+}
+
+/// The header is `REPLACE`; it may be absent or `COPY`.
+fn replaces(call: &Call, header: &str) -> Result<bool, S3Error> {
+    match call.header(header) {
+        None | Some("COPY") => Ok(false),
+        Some("REPLACE") => Ok(true),
+        Some(other) => Err(S3Error::argument(header, other, format!("Unknown {header}; use COPY or REPLACE"))),
+    }
+}
+
+/// The copy's attributes: content headers and metadata by one directive, tags by another; storage class and redirect
+/// are never taken from the source.
+fn attributes(call: &Call, source: &CopySource, object: &ObjectVersion) -> Result<Attributes, S3Error> {
+    let replace_metadata = replaces(call, "x-amz-metadata-directive")?;
+    let replace_tags = replaces(call, "x-amz-tagging-directive")?;
+    let of_request = headers::attributes(call)?;
+    let of_source = &object.version.attributes;
+    let to_itself = source.bucket == call.bucket && source.key == call.key && source.version_id.is_none();
+    let changes = replace_metadata
+        || call.header("x-amz-storage-class").is_some()
+        || of_request.website_redirect_location.is_some();
+    if to_itself && !changes {
+        return Err(S3Error::with(
+            S3Code::InvalidRequest,
+            "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
+        ));
+    }
+    let tags = if replace_tags { of_request.tags.clone() } else { of_source.tags.clone() };
+    if replace_metadata {
+        return Ok(Attributes { tags, ..of_request });
+    }
+    Ok(Attributes {
+        tags,
+        storage_class: of_request.storage_class,
+        website_redirect_location: of_request.website_redirect_location,
+        parts: Vec::new(),
+        ..of_source.clone()
+    })
+}
+
+fn checksum_algorithm(call: &Call) -> Result<Option<ChecksumAlgorithm>, S3Error> {
+    let Some(name) = call.header("x-amz-checksum-algorithm") else { return Ok(None) };
+    let algorithm = ChecksumAlgorithm::parse(name);
+    algorithm.map(Some).ok_or_else(|| {
+        S3Error::with(S3Code::InvalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+    })
+}

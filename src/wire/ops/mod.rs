@@ -1,0 +1,112 @@
+//! S3's operations, one file per family.
+//!
+//! How to write one: `pub async fn name(call: &mut Call) -> Result<Response, S3Error>`, and an arm in `run` below.
+//! - The request was authenticated, and `authorize`d for its own bucket and key; what else an operation touches (a copy's
+//!   source, each key of DeleteObjects) it asks `call.authorize(action, bucket, key)` for.
+//! - In: `call.open_bucket()?`, `call.version()?`, `call.query.get("prefix")`, `call.header("x-amz-acl")`,
+//!   `call.requester()`; the body once, as a stream (`call.take_body()`, an engine `BodySource`, with
+//!   `call.expected_digests()?` and `call.body_length`) or whole (`call.collect_body(limits::XML_BODY_BYTES_MAX).await?`).
+//! - Out: `response::xml(text)`, `response::empty(status)`, `response::stream(…)`, then `response.headers_mut()`.
+//! - `?` turns EngineError, MetaError, PoolError and BodyError into their S3 errors; others are
+//!   `S3Error::new(S3Code::X)`, `S3Error::with(S3Code::X, "message")`, `.field("Name", value)`, or
+//!   `S3Error::argument(name, value, message)`.
+//! - Headers: `object_headers::attributes(call)?` (content headers, user metadata, storage class, tags; refuses
+//!   what we cannot honour), `object_headers::parse_tagging`, `conditions::write_condition(&call.headers)?`,
+//!   `CopySource::open(call)?` (authorised, conditions checked), `response::put_done(&done, headers)`,
+//!   `date::http(ms)`, `date::iso(ms)`, `call.require_length()?` (411).
+//! - Browser forms: `call.authenticate_form(credential, policy, signature)?`, then `call.authorize(…)`.
+//!
+//! Request id, resource, `Server` and CORS headers are the service's work. Nothing here sets a timer: the connection does.
+
+mod attributes;
+mod bucket;
+mod config;
+mod copy;
+pub(super) mod cors;
+mod delete_objects;
+mod list;
+mod multipart;
+mod object;
+mod post;
+mod tagging;
+#[cfg(test)]
+mod tests;
+
+use super::error::S3Error;
+use super::request::Call;
+use super::response::Response;
+use super::route::Operation;
+
+/// Runs the operation that the router chose.
+pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
+    match call.operation {
+        Operation::ListBuckets => bucket::list(call),
+        Operation::CreateBucket => bucket::create(call).await,
+        Operation::HeadBucket => bucket::head(call),
+        Operation::DeleteBucket => bucket::delete(call).await,
+        Operation::GetBucketLocation => bucket::location(call),
+        Operation::GetBucketVersioning => config::get_versioning(call),
+        Operation::PutBucketVersioning => config::put_versioning(call).await,
+        Operation::GetBucketTagging => config::get_tagging(call),
+        Operation::PutBucketTagging => config::put_tagging(call).await,
+        Operation::DeleteBucketTagging => config::delete_tagging(call).await,
+        Operation::GetBucketNotificationConfiguration => config::get_notification(call),
+        Operation::PutBucketNotificationConfiguration => config::put_notification(call).await,
+        Operation::GetBucketCors => cors::get(call),
+        Operation::PutBucketCors => cors::put(call).await,
+        Operation::DeleteBucketCors => cors::delete(call).await,
+        Operation::PreflightRequest => cors::preflight(call),
+        Operation::ListObjects => list::objects(call),
+        Operation::ListObjectsV2 => list::objects_v2(call),
+        Operation::ListObjectVersions => list::versions(call),
+        Operation::CreateMultipartUpload => multipart::create(call).await,
+        Operation::UploadPart => multipart::upload_part(call).await,
+        Operation::UploadPartCopy => multipart::upload_part_copy(call).await,
+        Operation::ListParts => multipart::list_parts(call),
+        Operation::ListMultipartUploads => multipart::list_uploads(call),
+        Operation::CompleteMultipartUpload => multipart::complete(call).await,
+        Operation::AbortMultipartUpload => multipart::abort(call).await,
+        Operation::PostObject => post::run(call).await,
+        Operation::DeleteObjects => delete_objects::run(call).await,
+        Operation::GetBucketAcl
+        | Operation::GetObjectAcl
+        | Operation::GetBucketPolicy
+        | Operation::GetBucketPolicyStatus
+        | Operation::GetPublicAccessBlock
+        | Operation::GetBucketEncryption
+        | Operation::GetBucketLifecycleConfiguration
+        | Operation::GetBucketWebsite
+        | Operation::GetBucketReplication
+        | Operation::GetObjectLockConfiguration
+        | Operation::GetObjectLegalHold
+        | Operation::GetObjectRetention
+        | Operation::GetBucketOwnershipControls
+        | Operation::GetBucketLogging
+        | Operation::GetBucketAccelerateConfiguration
+        | Operation::GetBucketRequestPayment
+        | Operation::GetBucketAnalyticsConfiguration
+        | Operation::GetBucketIntelligentTieringConfiguration
+        | Operation::GetBucketInventoryConfiguration
+        | Operation::GetBucketMetricsConfiguration
+        | Operation::ListBucketAnalyticsConfigurations
+        | Operation::ListBucketIntelligentTieringConfigurations
+        | Operation::ListBucketInventoryConfigurations
+        | Operation::ListBucketMetricsConfigurations
+        | Operation::DeleteBucketPolicy
+        | Operation::DeleteBucketLifecycle
+        | Operation::DeleteBucketEncryption
+        | Operation::DeleteBucketReplication
+        | Operation::DeleteBucketWebsite
+        | Operation::DeletePublicAccessBlock => config::not_configured(call),
+        Operation::PutObject => object::put(call).await,
+        Operation::GetObject => object::get(call).await,
+        Operation::HeadObject => object::head(call),
+        Operation::DeleteObject => object::delete(call).await,
+        Operation::CopyObject => copy::run(call).await,
+        Operation::GetObjectAttributes => attributes::get(call),
+        Operation::GetObjectTagging => tagging::get(call),
+        Operation::PutObjectTagging => tagging::put(call).await,
+        Operation::DeleteObjectTagging => tagging::delete(call).await,
+        operation => Err(S3Error::not_implemented(operation.as_str())),
+    }
+}

@@ -1,0 +1,322 @@
+//! The service of one core: connections in, S3 answers out.
+//!
+//! A request passes: address and query, route, signature, `authorize`, operation, response. Health and administration
+//! leave this road at its beginning. A panic in an operation is answered 500 and costs nobody else anything.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+
+use super::address::Address;
+use super::admin::{Admin, AdminAnswer, AdminRequest};
+use super::auth::{Authenticator, Head, Identity, authorize};
+use super::body::{self, RawBody, RequestBody};
+use super::connection::{BoundedIo, Exchange};
+use super::error::{S3Code, S3Error};
+use super::ops;
+use super::query::Query;
+use super::request::{Call, Parts};
+use super::response::{self, GuardedBody, Never, Response};
+use super::route::{Operation, route};
+use super::settings::Settings;
+use crate::engine::Engine;
+use crate::limits;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
+
+/// S3 on one core.
+pub struct Service {
+    engine: Rc<Engine>,
+    settings: Arc<Settings>,
+    admin: Rc<dyn Admin>,
+    authenticator: Rc<Authenticator>,
+    server: HeaderValue,
+    host_id: HeaderValue,
+    /// Request ids are a counter from a random start, mixed.
+    next_request: Cell<u64>,
+    stopping: Cell<bool>,
+    /// Tasks of the open connections, to be woken at shutdown.
+    connections: RefCell<HashMap<u64, Option<Waker>>>,
+    next_connection: Cell<u64>,
+}
+
+impl Service {
+    pub fn new(engine: Rc<Engine>, settings: Arc<Settings>, admin: Rc<dyn Admin>) -> Rc<Service> {
+        let mut random = [0u8; 16];
+        engine.world().entropy.fill(&mut random);
+        let (start, host) = random.split_at(8);
+        let start = u64::from_le_bytes(start.try_into().expect("half of sixteen bytes"));
+        let host_id = HeaderValue::from_str(&crate::hash::hex_encode(host)).expect("hex is a header value");
+        let server = HeaderValue::from_str(&settings.server).unwrap_or(HeaderValue::from_static("Aerie"));
+        Rc::new(Service {
+            engine,
+            settings,
+            admin,
+            authenticator: Rc::new(Authenticator::default()),
+            server,
+            host_id,
+            next_request: Cell::new(start),
+            stopping: Cell::new(false),
+            connections: RefCell::new(HashMap::new()),
+            next_connection: Cell::new(0),
+        })
+    }
+
+    /// Serves one connection until it ends; runs on the core's monoio runtime, with its timer enabled. `secure` says
+    /// that it came over TLS.
+    pub async fn serve<IO>(self: Rc<Self>, io: IO, peer: SocketAddr, secure: bool)
+    where
+        IO: hyper::rt::Read + hyper::rt::Write + Unpin,
+    {
+        let exchange = Exchange::new();
+        let io = BoundedIo::new(io, exchange.clone(), self.engine.world().clock.clone(), self.settings.timeouts);
+        let answer = |request| self.clone().answer(request, exchange.clone(), peer, secure);
+        let connection = http1::Builder::new()
+            .header_read_timeout(None)
+            .max_headers(limits::REQUEST_HEADERS_MAX)
+            .max_header_size(limits::REQUEST_HEAD_BYTES_MAX)
+            .serve_connection(io, service_fn(answer));
+        let mut connection = pin!(connection);
+        let registration = Registration::new(&self);
+        let mut told = false;
+        let ended = poll_fn(|context| {
+            registration.keep(context);
+            if self.stopping.get() && !told {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            match catch_unwind(AssertUnwindSafe(|| connection.as_mut().poll(context))) {
+                Ok(polled) => polled,
+                Err(_) => {
+                    tracing::error!(%peer, "a response panicked; its connection is closed. This is a defect: report it");
+                    Poll::Ready(Ok(()))
+                }
+            }
+        })
+        .await;
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "a connection broke");
+        }
+    }
+
+    /// Tells all connections to finish the request under way and close; `connections` says how many are left.
+    pub fn shutdown(&self) {
+        self.stopping.set(true);
+        let wakers: Vec<Waker> = self.connections.borrow().values().flatten().cloned().collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Connections that are open on this core.
+    pub fn connections(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    async fn answer(
+        self: Rc<Self>,
+        request: http::Request<Incoming>,
+        exchange: Rc<Exchange>,
+        peer: SocketAddr,
+        secure: bool,
+    ) -> Result<http::Response<GuardedBody>, Never> {
+        let guard = exchange.begin();
+        let request_id = self.request_id();
+        let (head, incoming) = request.into_parts();
+        let contradicts = exchange.head_contradicts();
+        let raw = RawBody::incoming(incoming, exchange);
+        let resource = head.uri.path().to_owned();
+        let shared = head.headers.contains_key(header::ORIGIN).then(|| (head.method.clone(), head.headers.clone()));
+        let waits_for_continue = head.headers.contains_key(header::EXPECT);
+        let parts = Parts { head, peer, secure, request_id };
+        let request_id = parts.request_id.clone();
+        let handled = match contradicts {
+            true => Ok(Err(S3Error::with(S3Code::InvalidRequest, "The request says twice how long its body is"))),
+            false => AssertUnwindSafe(self.handle(parts, raw.clone())).catch_unwind().await,
+        };
+        let (mut response, failed) = match handled {
+            Ok(Ok(response)) => (response, false),
+            Ok(Err(error)) => {
+                tracing::debug!(%peer, %request_id, code = error.code.as_str(), message = %error.message, "refused");
+                (error.into_response(&resource, &request_id), true)
+            }
+            Err(_) => {
+                tracing::error!(%peer, %request_id, %resource, "an operation panicked. This is a defect: report it");
+                (S3Error::new(S3Code::InternalError).into_response(&resource, &request_id), true)
+            }
+        };
+        // A client that still sends would not see the answer. One that waits to be told to send must not be told.
+        if contradicts {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if failed && raw.may_discard(waits_for_continue) {
+            raw.discard().await;
+        }
+        if let Some((method, request)) = shared
+            && method != Method::OPTIONS
+        {
+            response.headers_mut().extend(self.cors_headers(&resource, &method, &request));
+        }
+        let headers = response.headers_mut();
+        headers.insert(header::SERVER, self.server.clone());
+        headers.insert(REQUEST_ID, HeaderValue::from_str(&request_id).expect("hex is a header value"));
+        headers.insert(HOST_ID, self.host_id.clone());
+        Ok(response.map(|body| GuardedBody::new(body, guard)))
+    }
+
+    /// What a bucket's cross-origin rules add to any answer, errors included.
+    fn cors_headers(&self, path: &str, method: &Method, request: &HeaderMap) -> HeaderMap {
+        match address_of(path, request, &self.settings) {
+            Ok(address) => ops::cors::response_headers(&self.engine, &address.bucket, method.as_str(), request),
+            // A path that cannot be read has no bucket.
+            Err(_) => HeaderMap::new(),
+        }
+    }
+
+    async fn handle(self: &Rc<Self>, parts: Parts, raw: RawBody) -> Result<Response, S3Error> {
+        let path = parts.head.uri.path();
+        if matches!(parts.head.method, Method::GET | Method::HEAD)
+            && let Some(answer) = self.health(path)
+        {
+            return Ok(response::admin(answer));
+        }
+        let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
+        let authenticated = {
+            let head = Head {
+                method: parts.head.method.as_str(),
+                path,
+                raw_query: parts.head.uri.query().unwrap_or_default(),
+                query: &query,
+                headers: &parts.head.headers,
+            };
+            self.authenticator.authenticate(head, &self.settings, self.engine.world().clock.unix_ms())?
+        };
+        let length = body::announced_length(&parts.head.headers, &authenticated.payload)?;
+        let trailer = body::announced_trailer(&parts.head.headers)?;
+        let body = RequestBody::new(raw, authenticated.payload, length, trailer);
+        if let Some(path) = path.strip_prefix("/_aerie/") {
+            let path = path.to_owned();
+            return self.administer(parts, path, query, authenticated.identity, body, length).await;
+        }
+        let address = address_of(path, &parts.head.headers, &self.settings)?;
+        let operation = route(&parts.head.method, &address, &query, &parts.head.headers)?;
+        // A form carries its signature inside, a preflight has none: these two ask for themselves.
+        if !matches!(operation, Operation::PostObject | Operation::PreflightRequest) {
+            authorize(authenticated.identity, operation.action(), &address.bucket, &address.key)?;
+        }
+        let mut call = Call {
+            engine: self.engine.clone(),
+            settings: self.settings.clone(),
+            authenticator: self.authenticator.clone(),
+            operation,
+            method: parts.head.method,
+            bucket: address.bucket,
+            key: address.key,
+            query,
+            headers: parts.head.headers,
+            identity: authenticated.identity,
+            request_id: parts.request_id,
+            peer: parts.peer,
+            secure: parts.secure,
+            body: Some(body),
+            body_length: length,
+        };
+        ops::run(&mut call).await
+    }
+
+    /// Health is answered to anybody, by our own paths and by those that MinIO's probes use.
+    fn health(&self, path: &str) -> Option<AdminAnswer> {
+        let state = match path {
+            "/health/live" | "/minio/health/live" => self.admin.live(),
+            "/health/ready" | "/minio/health/ready" => self.admin.ready(),
+            _ => return None,
+        };
+        Some(match state {
+            Ok(()) => AdminAnswer::text(StatusCode::OK, "ok\n"),
+            Err(reason) => AdminAnswer::text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+        })
+    }
+
+    async fn administer(
+        &self,
+        parts: Parts,
+        path: String,
+        query: Query,
+        identity: Identity,
+        body: RequestBody,
+        length: Option<u64>,
+    ) -> Result<Response, S3Error> {
+        let open =
+            path == "metrics" && parts.head.method == Method::GET && parts.peer.ip().to_canonical().is_loopback();
+        if identity != Identity::Root && !open {
+            return Err(S3Error::with(S3Code::AccessDenied, "administration needs a request signed by root"));
+        }
+        let path = percent_encoding::percent_decode_str(&path)
+            .decode_utf8()
+            .map_err(|_| S3Error::with(S3Code::InvalidURI, "the path is not UTF-8 after percent-decoding"))?
+            .into_owned();
+        let body = body.collect(limits::ADMIN_BODY_BYTES_MAX, length).await?.0;
+        let request = AdminRequest { method: parts.head.method, path, query: query.into_pairs(), body };
+        Ok(response::admin(self.admin.handle(request).await))
+    }
+
+    /// Sixteen hex digits, as S3's.
+    fn request_id(&self) -> String {
+        let n = self.next_request.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.next_request.set(n);
+        let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        format!("{:016X}", n ^ (n >> 31))
+    }
+}
+
+fn address_of(path: &str, headers: &HeaderMap, settings: &Settings) -> Result<Address, S3Error> {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    Address::parse(path, host, settings.domain.as_deref())
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}
+
+/// A connection's place among those that shutdown wakes.
+struct Registration<'a> {
+    service: &'a Service,
+    id: u64,
+}
+
+impl Registration<'_> {
+    fn new(service: &Service) -> Registration<'_> {
+        let id = service.next_connection.get();
+        service.next_connection.set(id + 1);
+        service.connections.borrow_mut().insert(id, None);
+        Registration { service, id }
+    }
+
+    fn keep(&self, context: &Context<'_>) {
+        let mut connections = self.service.connections.borrow_mut();
+        let slot = connections.get_mut(&self.id).expect("a connection stays registered while it is served");
+        if !slot.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *slot = Some(context.waker().clone());
+        }
+    }
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        self.service.connections.borrow_mut().remove(&self.id);
+    }
+}
