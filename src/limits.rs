@@ -117,6 +117,10 @@ pub const LIST_STEPS_BEFORE_SEEK: usize = 8;
 pub const DRIVE_QUEUE_MAX: usize = 4096;
 /// Requests that a drive's thread executes before it syncs: bounds the wait of the first one.
 pub const DRIVE_GROUP_MAX: usize = 1024;
+/// A drive that has been in one operation for this long hangs, and is out. Cheap flash stalls for seconds, never so long.
+pub const DRIVE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A look at a drive's label waits this long; whether a slower one hangs is told by its stall.
+pub const DRIVE_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Segment files that a drive keeps open.
 pub const OPEN_SEGMENTS_MAX: usize = 256;
 /// Stripes of one upload that may be under way at once.
