@@ -95,9 +95,11 @@ mod tests {
         let settings = file("[server]\nregion = \"eu-west-1\"\n").unwrap();
         assert_eq!(settings.server.region, "eu-west-1");
         assert_eq!(settings.server.address, load(None, None).unwrap().server.address);
-        for (text, part) in
-            [("[server]\nport = 1\n", "unknown field `port`"), ("[server\n", "aerie.toml"), ("[server]\ncores = -1\n", "cores")]
-        {
+        for (text, part) in [
+            ("[server]\nport = 1\n", "unknown field `port`"),
+            ("[server\n", "aerie.toml"),
+            ("[server]\ncores = -1\n", "cores"),
+        ] {
             let error = file(text).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains("aerie.toml"), "{error}");
         }

@@ -33,7 +33,9 @@ pub fn plan(settings: &Settings, drives: usize, parity: u8) -> Result<Plan, Conf
     let parity = usize::from(parity);
     if drives == 0 || parity >= drives || drives > limits::SHARDS_MAX {
         let most = limits::SHARDS_MAX;
-        return Err(ConfigError::Plan(format!("{drives} drives cannot hold {parity} parity shards (1 to {most} drives, fewer parity shards than drives)")));
+        return Err(ConfigError::Plan(format!(
+            "{drives} drives cannot hold {parity} parity shards (1 to {most} drives, fewer parity shards than drives)"
+        )));
     }
     let data = drives - parity;
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -93,7 +95,8 @@ mod tests {
         assert!(good.parts.iter().map(|(_, bytes)| bytes).sum::<u64>() <= settings.memory.budget_bytes);
         settings.memory.budget_bytes = 64 << 20;
         let error = plan(&settings, 6, 2).unwrap_err().to_string();
-        let least: u64 = error.split("raise it to ").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap();
+        let least: u64 =
+            error.split("raise it to ").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap();
         settings.memory.budget_bytes = least;
         assert_eq!(plan(&settings, 6, 2).unwrap().transfers_max, TRANSFERS_MIN);
         assert!(plan(&settings, 2, 2).is_err());

@@ -282,7 +282,9 @@ impl Server {
         upkeep.stop();
         match Arc::try_unwrap(outbox) {
             Ok(outbox) => outbox.stop(),
-            Err(_) => tracing::error!("the outbox is still in use at the end; what is pending goes on at the next start"),
+            Err(_) => {
+                tracing::error!("the outbox is still in use at the end; what is pending goes on at the next start")
+            }
         }
         hooks.stop();
         if let Some(broker) = self.broker {
