@@ -125,6 +125,10 @@ pub const DRIVE_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 pub const OPEN_SEGMENTS_MAX: usize = 256;
 /// Stripes of one upload that may be under way at once.
 pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 4;
+/// A transfer waits this long for room before its client is told to slow down.
+pub const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Time between two looks for room.
+pub const TRANSFER_POLL: Duration = Duration::from_millis(5);
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
 pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
 

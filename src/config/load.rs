@@ -80,7 +80,7 @@ mod tests {
     fn every_profile_of_ours_is_good_and_fits_its_own_budget() {
         for (name, _) in profile::PROFILES {
             let settings = load(Some(name), None).unwrap_or_else(|error| panic!("{error}"));
-            crate::config::plan(&settings, 6, 2).unwrap_or_else(|error| panic!("{name}: {error}"));
+            crate::config::plan(&settings, 6, Some(2)).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
 

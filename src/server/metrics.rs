@@ -9,6 +9,7 @@ use crate::mqtt::{LATENCY_BOUNDS_MS, LatencySnapshot};
 pub fn render(parts: &Parts) -> String {
     let mut page = Page(String::new());
     page.gauge("aerie_connections_open", "Open S3 connections.", parts.connections.open() as f64);
+    page.gauge("aerie_transfers_open", "Objects that move now.", parts.transfers.open() as f64);
     page.drives(parts);
     page.heal(parts);
     page.outbox(parts);
