@@ -111,6 +111,13 @@ impl Call {
         Ok(ExpectedDigests { content_md5, checksum: self.announced_checksum()? })
     }
 
+    /// The same for a new object: where the client names no checksum, S3's default is computed and stored.
+    pub fn upload_digests(&self) -> Result<ExpectedDigests, S3Error> {
+        let mut expected = self.expected_digests()?;
+        expected.checksum.get_or_insert((ChecksumAlgorithm::DEFAULT, None));
+        Ok(expected)
+    }
+
     /// `x-amz-checksum-*`, `x-amz-trailer` or `x-amz-sdk-checksum-algorithm`; at most one algorithm.
     fn announced_checksum(&self) -> Result<Option<(ChecksumAlgorithm, Option<String>)>, S3Error> {
         let mut found: Option<(ChecksumAlgorithm, Option<String>)> = None;

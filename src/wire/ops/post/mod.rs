@@ -54,7 +54,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         key: key.clone(),
         attributes,
         size_hint: None,
-        expected: call.expected_digests()?,
+        expected: call.upload_digests()?,
         condition: WriteCondition::default(),
         event: EventName::ObjectCreatedPost,
         requester: call.requester(),
