@@ -232,6 +232,11 @@ pub fn insert_version_id(headers: &mut HeaderMap, version_id: Option<&str>) {
     }
 }
 
+/// The id of a version just made. S3 tells none of a null version then, only when it is read.
+pub fn insert_new_version_id(headers: &mut HeaderMap, version_id: Option<&str>) {
+    insert_version_id(headers, version_id.filter(|id| *id != "null"));
+}
+
 /// The checksum's own header, and its type.
 pub fn insert_checksum(headers: &mut HeaderMap, checksum: &StoredChecksum) {
     insert(headers, HeaderName::from_static(checksum.algorithm.header_name()), &checksum.value);
@@ -241,7 +246,7 @@ pub fn insert_checksum(headers: &mut HeaderMap, checksum: &StoredChecksum) {
 /// What an upload is answered with.
 pub fn insert_put_done(done: &PutDone, headers: &mut HeaderMap) {
     insert_etag(headers, &done.etag);
-    insert_version_id(headers, done.version_id.as_deref());
+    insert_new_version_id(headers, done.version_id.as_deref());
     if let Some(checksum) = &done.checksum {
         insert_checksum(headers, checksum);
     }

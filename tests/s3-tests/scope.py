@@ -21,8 +21,8 @@ OUT_OF_SCOPE = [
     ("websites", {"s3website"}, None, None),
     ("retention and legal hold", set(), r"object_lock", r"put_object_retention|put_object_legal_hold|put_object_lock"),
     ("a second user, IAM or tenants", {"iam_account", "iam_user"}, r"tenant", r"get_alt_|get_tenant_|get_iam_|get_sts_|_nonowner"),
-    ("access control lists beyond the owner's", {"object_ownership"}, r"_acl|access_bucket",
-     r"ACL *= *['\"](public|auth|bucket-owner-read)|put_(bucket|object)_acl|_setup_bucket_(object_)?acl|'acl': *'public|cannedACL"),
+    ("access control lists beyond the owner's", {"object_ownership"}, r"access_bucket|_acl_canned|_acl_grant|_acl_revoke",
+     r"grant_|Grants|ACL *= *['\"](public|auth|bucket-owner-read)|_setup_bucket_(object_)?acl|'acl': *'public|cannedACL"),
     ("anonymous access", set(), r"anonymous|_anon_", r"get_unauthenticated_client"),
 ]
 
@@ -46,9 +46,16 @@ AREAS = [
 ]
 
 
+def source_of(function):
+    """A test's source and that of the suite's helpers that it calls."""
+    source = inspect.getsource(function)
+    helpers = {function.__globals__.get(name) for name in re.findall(r"\b_\w+(?=\()", source)}
+    return source + "".join(inspect.getsource(helper) for helper in helpers if inspect.isfunction(helper))
+
+
 def reason(item):
     markers = {mark.name for mark in item.iter_markers()}
-    source = inspect.getsource(item.function)
+    source = source_of(item.function)
     for text, named, names, pattern in OUT_OF_SCOPE:
         if markers & named or names and re.search(names, item.name) or pattern and re.search(pattern, source):
             return text

@@ -41,7 +41,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     }
     let mut response = response::xml(document.finish());
     let all = response.headers_mut();
-    headers::insert_version_id(all, done.version_id.as_deref());
+    headers::insert_new_version_id(all, done.version_id.as_deref());
     if let Some(id) = source_version_id.and_then(|id| HeaderValue::from_str(&id).ok()) {
         all.insert(HeaderName::from_static("x-amz-copy-source-version-id"), id);
     }
