@@ -138,18 +138,17 @@ impl Call {
                 return Err(S3Error::with(S3Code::InvalidRequest, message));
             }
         }
-        if found.is_some() {
-            return Ok(found);
+        let named = match self.header("x-amz-sdk-checksum-algorithm") {
+            None => None,
+            Some(name) => Some(ChecksumAlgorithm::parse(name).ok_or_else(wrong_name)?),
+        };
+        if let Some((algorithm, _)) = &found {
+            return if named.is_none_or(|named| named == *algorithm) { Ok(found) } else { Err(wrong_name()) };
         }
         if let Some(algorithm) = body::announced_trailer(&self.headers)? {
             return Ok(Some((algorithm, None)));
         }
-        match self.header("x-amz-sdk-checksum-algorithm") {
-            None => Ok(None),
-            Some(name) => ChecksumAlgorithm::parse(name).map(|algorithm| Some((algorithm, None))).ok_or_else(|| {
-                S3Error::with(S3Code::InvalidRequest, "Value for x-amz-sdk-checksum-algorithm header is invalid.")
-            }),
-        }
+        Ok(named.map(|algorithm| (algorithm, None)))
     }
 
     /// The whole body in memory, all its digests checked; at most `limit` bytes.
@@ -186,4 +185,8 @@ impl Call {
         self.identity = self.authenticator.authenticate_form(&self.settings, credential, policy, signature)?;
         Ok(())
     }
+}
+
+fn wrong_name() -> S3Error {
+    S3Error::with(S3Code::InvalidRequest, "Value for x-amz-sdk-checksum-algorithm header is invalid.")
 }

@@ -208,6 +208,12 @@ fn what_is_not_offered_is_refused_by_name() {
         ("PUT", "/not/k", vec![("content-md5", "XrY7u+Ae7tCTyyK7j1rNww==")], S3Code::BadDigest),
         ("PUT", "/not/k", vec![("x-amz-checksum-crc32", "AAAAAA==")], S3Code::BadDigest),
         ("PUT", "/not/k", vec![("x-amz-checksum-crc32", "junk")], S3Code::InvalidRequest),
+        (
+            "PUT",
+            "/not/k",
+            vec![("x-amz-sdk-checksum-algorithm", "sha256"), ("x-amz-checksum-crc32", "jNxPnQ==")],
+            S3Code::InvalidRequest,
+        ),
         ("PUT", "/.aerie/k", vec![], S3Code::AccessDenied),
         ("PATCH", "/not/k", vec![], S3Code::MethodNotAllowed),
     ] {
