@@ -91,9 +91,11 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_runtest_logreport(report):
-    if not report.skipped:
-        name = name_of(report.nodeid)
-        ran[name] = ran.get(name, True) and not report.failed
+    name = name_of(report.nodeid)
+    if report.failed:
+        ran[name] = False
+    elif report.when == "call" and report.passed:
+        ran.setdefault(name, True)
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -111,7 +113,7 @@ def pytest_terminal_summary(terminalreporter):
     for name in sorted(set(ran) & expected - passed):
         line(f"REGRESSION {name}")
     for name in sorted(passed - expected):
-        line(f"NEW PASS {name} (add it to {PASSES.name})")
+        line(f"NEW PASS {name}")
 
 
 def pytest_sessionfinish(session):
