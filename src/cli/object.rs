@@ -120,7 +120,14 @@ impl Notify {
             println!("{arn} is notified of {} already", self.bucket);
             return Ok(());
         }
-        configuration.rules.push(Rule { id, target, arn: arn.clone(), events, prefix: self.prefix, suffix: self.suffix });
+        configuration.rules.push(Rule {
+            id,
+            target,
+            arn: arn.clone(),
+            events,
+            prefix: self.prefix,
+            suffix: self.suffix,
+        });
         client.call(Method::PUT, &path, "notification=", configuration.to_xml().into_bytes())?;
         println!("{arn} is notified of {}", self.bucket);
         Ok(())
@@ -156,7 +163,9 @@ pub(super) struct Get {
 /// Path of `BUCKET/KEY` in a request, percent-encoded.
 fn object_path(object: &str) -> Result<String, String> {
     match object.split_once('/') {
-        Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(super::client::encode_path(&format!("/{object}"))),
+        Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
+            Ok(super::client::encode_path(&format!("/{object}")))
+        }
         _ => Err(format!("{object}: name the object as BUCKET/KEY")),
     }
 }

@@ -75,7 +75,13 @@ impl Hooks {
     }
 
     /// Checks, compiles and keeps a hook, or its next version; invocations under way end with the old one.
-    pub async fn add(&self, engine: &Engine, name: &str, module: Bytes, grants: Grants) -> Result<Manifest, StoreError> {
+    pub async fn add(
+        &self,
+        engine: &Engine,
+        name: &str,
+        module: Bytes,
+        grants: Grants,
+    ) -> Result<Manifest, StoreError> {
         store::check_name(name)?;
         grants.check().map_err(StoreError::Refused)?;
         if module.len() as u64 > limits::HOOK_MODULE_BYTES_MAX {
@@ -225,10 +231,7 @@ fn apply(host: &mut Host) -> Result<Outcome, HookFault> {
             Err(fault) => return Err(failed(fault)),
         }
     }
-    Ok(Outcome {
-        results: std::mem::take(&mut host.results),
-        state_writes: std::mem::take(&mut host.state_writes),
-    })
+    Ok(Outcome { results: std::mem::take(&mut host.results), state_writes: std::mem::take(&mut host.state_writes) })
 }
 
 fn event_of(invocation: &Invocation) -> types::Event {

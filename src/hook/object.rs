@@ -64,7 +64,7 @@ pub(super) struct StoredObject {
 
 impl StoredObject {
     pub fn of_change(engine: Rc<Engine>, change: &Change, hook: &str) -> StoredObject {
-        let version = change.version.map_or(VersionRef::Latest, VersionRef::Exact);
+        let version = change.version.map_or(VersionRef::Latest, VersionRef::Numbered);
         StoredObject::new(engine, &change.bucket_name, &change.key, version, hook)
     }
 
@@ -126,7 +126,7 @@ impl ObjectSource for StoredObject {
         let (bucket, object) = self.find()?;
         let mut all = object.version.attributes.tags.clone();
         all.extend(tags.clone());
-        let version = VersionRef::Exact(object.version.sequence);
+        let version = VersionRef::Numbered(object.version.sequence);
         pollster::block_on(self.engine.set_tags(&bucket, &self.key, version, all, self.requester()))?;
         Ok(())
     }
@@ -163,7 +163,8 @@ impl ObjectSource for LocalObject {
 
     fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, ObjectFault> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.bytes.len());
-        let end = start.saturating_add(length.min(u64::from(limits::HOOK_READ_BYTES_MAX)) as usize).min(self.bytes.len());
+        let end =
+            start.saturating_add(length.min(u64::from(limits::HOOK_READ_BYTES_MAX)) as usize).min(self.bytes.len());
         Ok(self.bytes[start..end].to_vec())
     }
 

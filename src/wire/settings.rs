@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::Identity;
+use super::transfers::Transfers;
 use crate::limits;
 
 /// Settings of the S3 endpoint, shared by all cores.
@@ -20,6 +21,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Whether a hook is installed: asked when a notification configuration names one.
     pub hook_exists: HookExists,
+    /// Bounds how many objects move at once; one for all cores.
+    pub transfers: Arc<Transfers>,
 }
 
 /// Answers whether a hook of this name is installed. Called on every core, must not block.
