@@ -21,6 +21,7 @@
 mod access;
 mod attributes;
 mod bucket;
+mod complete;
 mod config;
 mod copy;
 pub(super) mod cors;
@@ -66,7 +67,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Operation::UploadPartCopy => multipart::upload_part_copy(call).await,
         Operation::ListParts => multipart::list_parts(call),
         Operation::ListMultipartUploads => multipart::list_uploads(call),
-        Operation::CompleteMultipartUpload => multipart::complete(call).await,
+        Operation::CompleteMultipartUpload => complete::run(call).await,
         Operation::AbortMultipartUpload => multipart::abort(call).await,
         Operation::PostObject => post::run(call).await,
         Operation::DeleteObjects => delete_objects::run(call).await,

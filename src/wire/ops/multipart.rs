@@ -1,24 +1,21 @@
-//! Multipart uploads: create, parts, copied parts, lists, complete, abort.
+//! Multipart uploads: create, parts, copied parts, lists, abort. Completing one is a file of its own.
 
 use std::ops::Range;
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode};
 
 use super::list::{Naming, number_marker, page_limit};
-use crate::engine::{
-    CompleteUpload, CreateUpload, EngineError, ExpectedDigests, NamedPart, ObjectVersion, PutDone, UploadPart,
-};
-use crate::hash::{self, ChecksumAlgorithm, ChecksumType, StoredChecksum};
+use crate::engine::{CreateUpload, EngineError, ExpectedDigests, UploadPart};
+use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 use crate::limits;
-use crate::meta::{ListPage, ListedUpload, MetaError, Part, Upload, UploadsQuery, VersionRef};
-use crate::wire::conditions;
+use crate::meta::{ListPage, ListedUpload, Part, Upload, UploadsQuery};
 use crate::wire::copy_source::CopySource;
 use crate::wire::date;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::object_headers;
 use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
-use crate::wire::xml::{checksum_element, owner, parse_complete};
+use crate::wire::xml::{checksum_element, owner};
 use crate::xml::Document;
 
 pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
@@ -62,14 +59,14 @@ fn announced_checksum(call: &Call) -> Result<Option<(ChecksumAlgorithm, Checksum
     Ok(Some((algorithm, kind)))
 }
 
-fn announced_type(call: &Call) -> Result<Option<ChecksumType>, S3Error> {
+pub(super) fn announced_type(call: &Call) -> Result<Option<ChecksumType>, S3Error> {
     let Some(text) = call.header("x-amz-checksum-type") else { return Ok(None) };
     let kind = ChecksumType::parse(text);
     let refuse = || S3Error::with(S3Code::InvalidRequest, "Value for x-amz-checksum-type header is invalid.");
     kind.map(Some).ok_or_else(refuse)
 }
 
-fn open_upload(call: &Call) -> Result<Upload, S3Error> {
+pub(super) fn open_upload(call: &Call) -> Result<Upload, S3Error> {
     let bucket = call.open_bucket()?;
     let upload_id = call.query.get("uploadId").unwrap_or_default();
     let upload = call.engine.upload(&bucket, &call.key, upload_id);
@@ -126,7 +123,7 @@ fn part_digests(mut expected: ExpectedDigests, upload: &Upload) -> Result<Expect
 }
 
 /// An upload that announced nothing gets S3's default, of the full object, if its parts have it.
-fn with_default_checksum(mut upload: Upload) -> Upload {
+pub(super) fn with_default_checksum(mut upload: Upload) -> Upload {
     upload.checksum.get_or_insert((ChecksumAlgorithm::DEFAULT, ChecksumType::FullObject));
     upload
 }
@@ -174,7 +171,7 @@ fn copy_range(header: Option<&str>, size: u64) -> Result<Range<u64>, S3Error> {
     Ok(first..last + 1)
 }
 
-fn write_checksum(document: &mut Document, checksum: Option<&StoredChecksum>) {
+pub(super) fn write_checksum(document: &mut Document, checksum: Option<&StoredChecksum>) {
     if let Some(checksum) = checksum {
         document.text(checksum_element(checksum.algorithm), &checksum.value);
     }
@@ -288,85 +285,6 @@ fn write_upload(document: &mut Document, naming: Naming, upload: &Upload) {
     document.text("StorageClass", storage_class(upload));
     document.value("Initiated", date::iso(upload.initiated_ms));
     write_checksum_kind(document, upload);
-}
-
-pub async fn complete(call: &mut Call) -> Result<Response, S3Error> {
-    let bucket = call.open_bucket()?;
-    // The checksum headers of this request speak of the object, not of the document.
-    let expected_checksum = call.expected_digests()?.checksum.and_then(|(algorithm, value)| Some((algorithm, value?)));
-    let expected_size = call.header("x-amz-mp-object-size").map(read_size).transpose()?;
-    let condition = conditions::write_condition(&call.headers)?;
-    let body = call.collect_document(limits::XML_BODY_BYTES_MAX).await?;
-    let parts: Vec<NamedPart> = parse_complete(&body)?
-        .into_iter()
-        .map(|part| NamedPart { number: part.number, etag: part.etag, checksum: part.checksum })
-        .collect();
-    let upload = match open_upload(call) {
-        Err(error) if error.code == S3Code::NoSuchUpload => {
-            return completed_before(call, &parts).map_or(Err(error), |done| Ok(completed(call, &done)));
-        }
-        upload => with_default_checksum(upload?),
-    };
-    let kind = announced_type(call)?;
-    if kind.is_some_and(|kind| upload.checksum.is_none_or(|(_, announced)| announced != kind)) {
-        let message = "The checksum type of the request is not the one that the upload was created with";
-        return Err(S3Error::with(S3Code::InvalidRequest, message));
-    }
-    let complete = CompleteUpload {
-        bucket,
-        upload,
-        parts: parts.clone(),
-        expected_size,
-        expected_checksum,
-        condition,
-        requester: call.requester(),
-    };
-    match call.engine.complete_upload(complete).await {
-        Ok(done) => Ok(completed(call, &done)),
-        // Another completion of the same upload has won the race.
-        Err(error @ EngineError::Meta(MetaError::NoSuchUpload)) => {
-            completed_before(call, &parts).map_or(Err(error.into()), |done| Ok(completed(call, &done)))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn read_size(text: &str) -> Result<u64, S3Error> {
-    text.parse()
-        .map_err(|_| S3Error::argument("x-amz-mp-object-size", text, "The object size must be a number of bytes"))
-}
-
-/// The answer to a completion that is repeated, because its first answer was lost: the newest version is made of just
-/// these parts.
-fn completed_before(call: &Call, parts: &[NamedPart]) -> Option<PutDone> {
-    let bucket = call.open_bucket().ok()?;
-    let ObjectVersion { version, version_id } = call.engine.head_object(&bucket, &call.key, VersionRef::Latest).ok()?;
-    let md5s = parts.iter().map(|part| hash::parse_md5_hex(&part.etag)).collect::<Option<Vec<_>>>()?;
-    let numbers = version.attributes.parts.iter().map(|part| part.number);
-    let same = version.etag == hash::composite_etag(&md5s) && numbers.eq(parts.iter().map(|part| part.number));
-    same.then_some(PutDone {
-        etag: version.etag,
-        version_id,
-        modified_ms: version.modified_ms,
-        size: version.size,
-        checksum: version.attributes.checksum,
-    })
-}
-
-fn completed(call: &Call, done: &PutDone) -> Response {
-    let mut document = Document::new("CompleteMultipartUploadResult");
-    document.text("Location", &object_url(call, &call.key));
-    document.text("Bucket", &call.bucket);
-    document.text("Key", &call.key);
-    document.etag("ETag", &done.etag);
-    write_checksum(&mut document, done.checksum.as_ref());
-    if let Some(checksum) = &done.checksum {
-        document.text("ChecksumType", checksum.kind.as_str());
-    }
-    let mut response = response::xml(document.finish());
-    object_headers::insert_put_done(done, response.headers_mut());
-    response.headers_mut().remove(header::ETAG);
-    response
 }
 
 /// Where an object of the request's bucket is found, as the client reached us.
