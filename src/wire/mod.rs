@@ -27,6 +27,7 @@ mod service;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod transforms;
 pub mod xml;
 
 pub use admin::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};
@@ -36,3 +37,4 @@ pub use response::{Response, ResponseBody};
 pub use route::Operation;
 pub use service::Service;
 pub use settings::{HookExists, Keys, RootKeys, Secret, Settings, Timeouts};
+pub use transforms::{TransformFault, TransformFuture, TransformRequest, TransformedObject, Transforms};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::Identity;
+use super::transforms::Transforms;
 use crate::limits;
 
 /// Settings of the S3 endpoint, shared by all cores.
@@ -20,6 +21,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Whether a hook is installed: asked when a notification configuration names one.
     pub hook_exists: HookExists,
+    /// Object lambdas.
+    pub transforms: Transforms,
 }
 
 /// Answers whether a hook of this name is installed. Called on every core, must not block.

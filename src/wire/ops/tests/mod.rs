@@ -116,6 +116,7 @@ impl Store {
             server: "test".to_owned(),
             timeouts: Timeouts::default(),
             hook_exists: HookExists::new(|hook| hook == "detect"),
+            transforms: Transforms::new(transform),
         };
         let engine = Engine::new(meta, pool, world()).expect("an engine");
         Store { engine: Rc::new(engine), settings: Arc::new(settings), _folder: folder }
