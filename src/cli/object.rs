@@ -120,7 +120,14 @@ impl Notify {
             println!("{arn} is notified of {} already", self.bucket);
             return Ok(());
         }
-        configuration.rules.push(Rule { id, target, arn: arn.clone(), events, prefix: self.prefix, suffix: self.suffix });
+        configuration.rules.push(Rule {
+            id,
+            target,
+            arn: arn.clone(),
+            events,
+            prefix: self.prefix,
+            suffix: self.suffix,
+        });
         client.call(Method::PUT, &path, "notification=", configuration.to_xml().into_bytes())?;
         println!("{arn} is notified of {}", self.bucket);
         Ok(())
@@ -149,6 +156,8 @@ pub(super) struct Get {
     object: String,
     #[argh(positional)]
     file: Option<PathBuf>,
+    #[argh(option, description = "object lambda, a hook of world transform, to send it through")]
+    transform: Option<String>,
     #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
     endpoint: Option<String>,
 }
@@ -156,7 +165,9 @@ pub(super) struct Get {
 /// Path of `BUCKET/KEY` in a request, percent-encoded.
 fn object_path(object: &str) -> Result<String, String> {
     match object.split_once('/') {
-        Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(super::client::encode_path(&format!("/{object}"))),
+        Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
+            Ok(super::client::encode_path(&format!("/{object}")))
+        }
         _ => Err(format!("{object}: name the object as BUCKET/KEY")),
     }
 }
@@ -189,8 +200,12 @@ impl Get {
     pub fn run(self) -> Result<(), String> {
         let path = object_path(&self.object)?;
         let client = Client::new(Connection::find(self.endpoint)?)?;
-        let Some(file) = self.file else { return client.download(&path, &mut std::io::stdout().lock()) };
+        let query = match &self.transform {
+            Some(hook) => format!("lambdaArn={}", super::client::encode(&format!("arn:aerie:hook:::{hook}"))),
+            None => String::new(),
+        };
+        let Some(file) = self.file else { return client.stream(&path, &query, &mut std::io::stdout().lock()) };
         let mut to = std::fs::File::create(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        client.download(&path, &mut to)
+        client.stream(&path, &query, &mut to)
     }
 }
