@@ -3,12 +3,12 @@
 //! Data flows one way. A layer may use the layers to its right and the leaves, never one to its left:
 //!
 //! ```text
-//! cli ─▶ server ─▶ wire ─▶ engine ─▶ pool ─▶ drive          (uploads go down)
+//! cli ─▶ server ─▶ wire ─▶ engine ─▶ pool ─▶ drive          (uploads go down; `config` is data for cli and server)
 //!                            └─────▶ meta                    (the commit: version row + change row)
 //!        server ─▶ outbox ─▶ hook ─▶ engine, inference       (facts come up: a reader of the change log)
 //!                    └─────▶ mqtt                            (publications, until acknowledged)
 //!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild)
-//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification · config
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification
 //! ```
 //!
 //! `tests/tidy.rs` holds the imports of every file against this table.

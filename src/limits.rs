@@ -117,10 +117,18 @@ pub const LIST_STEPS_BEFORE_SEEK: usize = 8;
 pub const DRIVE_QUEUE_MAX: usize = 4096;
 /// Requests that a drive's thread executes before it syncs: bounds the wait of the first one.
 pub const DRIVE_GROUP_MAX: usize = 1024;
+/// A drive that has been in one operation for this long hangs, and is out. Cheap flash stalls for seconds, never so long.
+pub const DRIVE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A look at a drive's label waits this long; whether a slower one hangs is told by its stall.
+pub const DRIVE_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Segment files that a drive keeps open.
 pub const OPEN_SEGMENTS_MAX: usize = 256;
 /// Stripes of one upload that may be under way at once.
 pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 4;
+/// A transfer waits this long for room before its client is told to slow down.
+pub const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Time between two looks for room.
+pub const TRANSFER_POLL: Duration = Duration::from_millis(5);
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
 pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
 

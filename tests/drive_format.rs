@@ -1,5 +1,4 @@
 //! The drive's format against files that were made from src/drive/FORMAT.md alone, by another program in another language.
-#![expect(clippy::disallowed_methods, reason = "the golden files are real files")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

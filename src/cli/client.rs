@@ -108,11 +108,6 @@ impl Client {
     }
 
     /// Writes the answer's bytes as they come.
-    pub fn download(&self, path: &str, to: &mut dyn Write) -> Result<(), String> {
-        self.stream(path, "", to)
-    }
-
-    /// As `download`, with a query; for answers that go on.
     pub fn stream(&self, path: &str, query: &str, to: &mut dyn Write) -> Result<(), String> {
         self.send(Method::GET, path, query, &[], Vec::new(), |piece| {
             to.write_all(piece).and_then(|()| to.flush()).map_err(|error| error.to_string())
@@ -158,9 +153,8 @@ impl Client {
             .map_err(|_| unreachable(&"no answer"))?
             .and_then(|stream| stream.into_poll_io())
             .map_err(|error| unreachable(&error))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(MonoioIo::new(stream))
-            .await
-            .map_err(|error| unreachable(&error))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(MonoioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
         monoio::spawn(async move {
             // An error reaches the request's own future.
             _ = connection.await;
@@ -219,6 +213,7 @@ impl Connection {
         let access_key = &self.access_key;
         let authorization =
             format!("AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={signed}, Signature={signature}");
+        let length = body.len();
         let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
         let mut request = Request::builder()
             .method(method)
@@ -226,6 +221,7 @@ impl Connection {
             .header("host", host)
             .header("x-amz-date", &stamp)
             .header("x-amz-content-sha256", &payload)
+            .header("content-length", length)
             .header("authorization", authorization);
         for (name, value) in headers {
             request = request.header(*name, *value);

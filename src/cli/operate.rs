@@ -43,7 +43,11 @@ pub(super) struct Verify {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "outbox")]
 pub(super) struct OutboxCommand {
-    #[argh(positional, description = "status, dead, revive (all dead ones are attempted anew)", default = "String::from(\"status\")")]
+    #[argh(
+        positional,
+        description = "status, dead, revive (all dead ones are attempted anew)",
+        default = "String::from(\"status\")"
+    )]
     action: String,
     #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
     endpoint: Option<String>,
@@ -88,7 +92,9 @@ impl Verify {
         let census: serde_json::Value = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
         match census["state"].as_str() {
             Some("whole") => Ok(()),
-            _ => Err("not every shard is good; see `aerie heal status`, and replace the drives that are out".to_owned()),
+            _ => {
+                Err("not every shard is good; see `aerie heal status`, and replace the drives that are out".to_owned())
+            }
         }
     }
 }

@@ -95,8 +95,7 @@ fn start_log() {
 impl PlanCommand {
     pub fn run(self) -> Result<(), String> {
         let settings = config::load(Some(&self.profile), self.config.as_deref()).map_err(|error| error.to_string())?;
-        let parity = self.parity.or(settings.pool.parity).unwrap_or(crate::pool::default_parity(self.drives));
-        let plan = config::plan(&settings, self.drives, parity).map_err(|error| error.to_string())?;
+        let plan = config::plan(&settings, self.drives, self.parity).map_err(|error| error.to_string())?;
         print!("{plan}");
         Ok(())
     }

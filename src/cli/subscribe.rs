@@ -11,9 +11,17 @@ use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions};
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "subscribe")]
 pub(super) struct Subscribe {
-    #[argh(positional, description = "topic filter, for example 'aerie/hooks/#'", default = "String::from(\"aerie/#\")")]
+    #[argh(
+        positional,
+        description = "topic filter, for example 'aerie/hooks/#'",
+        default = "String::from(\"aerie/#\")"
+    )]
     topic: String,
-    #[argh(option, description = "broker, mqtt://127.0.0.1:1883 unless said", default = "String::from(\"mqtt://127.0.0.1:1883\")")]
+    #[argh(
+        option,
+        description = "broker, mqtt://127.0.0.1:1883 unless said",
+        default = "String::from(\"mqtt://127.0.0.1:1883\")"
+    )]
     url: String,
     #[argh(option, description = "end after this many messages")]
     count: Option<u64>,
@@ -51,6 +59,7 @@ impl Subscribe {
                     let mut out = std::io::stdout().lock();
                     writeln!(out, "{topic} {payload}").and_then(|()| out.flush()).map_err(|error| error.to_string())?;
                 }
+                Ok(Event::Incoming(Incoming::SubAck(_))) => eprintln!("subscribed to {}", self.topic),
                 Ok(_) => {}
                 Err(error) => {
                     eprintln!("aerie: {}: {error}; trying again", self.url);

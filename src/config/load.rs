@@ -80,7 +80,7 @@ mod tests {
     fn every_profile_of_ours_is_good_and_fits_its_own_budget() {
         for (name, _) in profile::PROFILES {
             let settings = load(Some(name), None).unwrap_or_else(|error| panic!("{error}"));
-            crate::config::plan(&settings, 6, 2).unwrap_or_else(|error| panic!("{name}: {error}"));
+            crate::config::plan(&settings, 6, Some(2)).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
 
@@ -95,9 +95,11 @@ mod tests {
         let settings = file("[server]\nregion = \"eu-west-1\"\n").unwrap();
         assert_eq!(settings.server.region, "eu-west-1");
         assert_eq!(settings.server.address, load(None, None).unwrap().server.address);
-        for (text, part) in
-            [("[server]\nport = 1\n", "unknown field `port`"), ("[server\n", "aerie.toml"), ("[server]\ncores = -1\n", "cores")]
-        {
+        for (text, part) in [
+            ("[server]\nport = 1\n", "unknown field `port`"),
+            ("[server\n", "aerie.toml"),
+            ("[server]\ncores = -1\n", "cores"),
+        ] {
             let error = file(text).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains("aerie.toml"), "{error}");
         }

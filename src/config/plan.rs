@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{ConfigError, Settings};
 use crate::limits;
+use crate::pool::default_parity;
 
 /// Bounds of a running process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +29,15 @@ const BASE_BYTES: u64 = 48 << 20;
 /// Fewer transfers than this at once would make an S3 client's own parallelism fail.
 const TRANSFERS_MIN: usize = 8;
 
-/// Computes the bounds; an error says which key to change when they do not fit the budget.
-pub fn plan(settings: &Settings, drives: usize, parity: u8) -> Result<Plan, ConfigError> {
-    let parity = usize::from(parity);
+/// Computes the bounds for a pool, with the usual parity where none is given; an error says which key to change when
+/// they do not fit the budget.
+pub fn plan(settings: &Settings, drives: usize, parity: Option<u8>) -> Result<Plan, ConfigError> {
+    let parity = usize::from(parity.or(settings.pool.parity).unwrap_or(default_parity(drives)));
     if drives == 0 || parity >= drives || drives > limits::SHARDS_MAX {
         let most = limits::SHARDS_MAX;
-        return Err(ConfigError::Plan(format!("{drives} drives cannot hold {parity} parity shards (1 to {most} drives, fewer parity shards than drives)")));
+        return Err(ConfigError::Plan(format!(
+            "{drives} drives cannot hold {parity} parity shards (1 to {most} drives, fewer parity shards than drives)"
+        )));
     }
     let data = drives - parity;
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -89,13 +93,14 @@ mod tests {
     #[test]
     fn the_parts_fit_the_budget_or_the_error_says_what_would() {
         let mut settings = Settings::default();
-        let good = plan(&settings, 6, 2).unwrap();
+        let good = plan(&settings, 6, Some(2)).unwrap();
         assert!(good.parts.iter().map(|(_, bytes)| bytes).sum::<u64>() <= settings.memory.budget_bytes);
         settings.memory.budget_bytes = 64 << 20;
-        let error = plan(&settings, 6, 2).unwrap_err().to_string();
-        let least: u64 = error.split("raise it to ").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap();
+        let error = plan(&settings, 6, Some(2)).unwrap_err().to_string();
+        let least: u64 =
+            error.split("raise it to ").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap();
         settings.memory.budget_bytes = least;
-        assert_eq!(plan(&settings, 6, 2).unwrap().transfers_max, TRANSFERS_MIN);
-        assert!(plan(&settings, 2, 2).is_err());
+        assert_eq!(plan(&settings, 6, Some(2)).unwrap().transfers_max, TRANSFERS_MIN);
+        assert!(plan(&settings, 2, Some(2)).is_err());
     }
 }

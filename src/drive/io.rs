@@ -1,15 +1,16 @@
 //! The drive's thread: a bounded queue, drained in groups, one sync per dirty file and group.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use futures_channel::oneshot;
 
+use super::label::{Label, LabelError};
 use super::segment::{self, SEGMENTS_DIR, Segments};
 use super::ticket::Ticket;
 use crate::limits;
@@ -56,7 +57,50 @@ enum Request {
     Remove {
         segment: u32,
     },
+    Check {
+        reply: Sender<Check>,
+    },
     Stop,
+}
+
+/// What a look at a drive finds.
+#[derive(Debug)]
+pub struct Check {
+    pub label: Result<Option<Label>, LabelError>,
+    /// So little is left that even small writes to the metadata must be deletes.
+    pub full: bool,
+}
+
+/// What the thread has in hand, within reach of whoever finds that it hangs in a system call.
+#[derive(Debug, Default)]
+struct Desk {
+    papers: Mutex<Papers>,
+    /// Operations done; while it stands still with `busy`, the thread hangs.
+    progress: AtomicU64,
+    busy: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Papers {
+    group: VecDeque<Request>,
+    /// Written, to be settled by the next sync.
+    waiting: Vec<Ticket>,
+    /// Of the operation at hand.
+    ticket: Option<Ticket>,
+    reply: Option<oneshot::Sender<io::Result<Vec<u8>>>>,
+}
+
+impl Desk {
+    fn papers(&self) -> MutexGuard<'_, Papers> {
+        self.papers.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// The last look at the thread's progress.
+#[derive(Debug, Default)]
+struct Watch {
+    progress: u64,
+    since_ns: Option<u64>,
 }
 
 /// One drive. Shared by all threads.
@@ -66,6 +110,10 @@ pub struct Drive {
     storage: Arc<dyn Storage>,
     segments: Arc<Segments>,
     queue: Sender<Request>,
+    /// Only to drop what waits when the thread hangs.
+    queued: Receiver<Request>,
+    desk: Arc<Desk>,
+    watch: Mutex<Watch>,
     health: Arc<Health>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -73,6 +121,8 @@ pub struct Drive {
 #[derive(Debug, Default)]
 struct Health {
     failed: AtomicBool,
+    /// The thread hangs, or has ended: nobody takes from the queue.
+    gone: AtomicBool,
     reason: OnceLock<String>,
 }
 
@@ -96,11 +146,20 @@ impl Drive {
         let (queue, requests) = crossbeam_channel::bounded(limits::DRIVE_QUEUE_MAX);
         let segments = Arc::new(Segments::new(storage.clone(), segment_bytes));
         let health = Arc::new(Health::default());
-        let mut worker =
-            Worker { slot, segments: segments.clone(), health: health.clone(), requests, dirty: Dirty::default() };
+        let (desk, queued, watch) = (Arc::new(Desk::default()), requests.clone(), Mutex::default());
+        let mut worker = Worker {
+            slot,
+            storage: storage.clone(),
+            segments: segments.clone(),
+            health: health.clone(),
+            desk: desk.clone(),
+            requests,
+            dirty: Dirty::default(),
+        };
         let thread =
             std::thread::Builder::new().name(format!("drive-{slot}")).spawn(move || worker.run()).map_err(fault)?;
-        Ok(Drive { slot, storage, segments, queue, health, thread: Mutex::new(Some(thread)) })
+        let thread = Mutex::new(Some(thread));
+        Ok(Drive { slot, storage, segments, queue, queued, desk, watch, health, thread })
     }
 
     pub fn slot(&self) -> usize {
@@ -132,27 +191,64 @@ impl Drive {
         self.storage.space()
     }
 
-    /// Whether so little is left that even small writes to the metadata must be deletes.
-    pub fn is_full(&self) -> io::Result<bool> {
-        let space = self.storage.space()?;
-        Ok(space.available < segment::reserve(space) / 2)
+    /// Looks at label and space by the drive's thread; `None` when it does not answer in time.
+    pub fn check(&self) -> Option<Check> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.queue.send_timeout(Request::Check { reply }, limits::DRIVE_CHECK_TIMEOUT).ok()?;
+        answer.recv_timeout(limits::DRIVE_CHECK_TIMEOUT).ok()
+    }
+
+    /// Takes the drive out when its thread has been in one operation for `DRIVE_STALL_TIMEOUT`, and lets go of everyone who
+    /// waits for it. To be called now and then, with the steady clock.
+    pub fn check_stall(&self, now_ns: u64) {
+        let mut watch = self.watch.lock().expect("no holder of this lock panics");
+        let progress = self.desk.progress.load(Ordering::Acquire);
+        if !self.desk.busy.load(Ordering::Acquire) || watch.progress != progress || watch.since_ns.is_none() {
+            *watch = Watch { progress, since_ns: Some(now_ns) };
+            return;
+        }
+        let stands_ns = now_ns.saturating_sub(watch.since_ns.unwrap_or(now_ns));
+        if stands_ns >= limits::DRIVE_STALL_TIMEOUT.as_nanos() as u64 && self.is_healthy() {
+            self.fail(format!("no answer for {} s", stands_ns / 1_000_000_000));
+            self.health.gone.store(true, Ordering::Release);
+            // Dropped tickets count as failed, dropped replies as missing blocks.
+            drop(std::mem::take(&mut *self.desk.papers()));
+            self.drop_queued();
+        }
     }
 
     pub fn segment_numbers(&self) -> io::Result<Vec<u32>> {
         segment::numbers(&*self.storage)
     }
 
+    /// Queues a request; one that comes too late is dropped, which tells whoever waits for it.
+    fn send(&self, request: Request) {
+        if self.is_healthy() {
+            // This end holds a receiver, so that the queue is never closed.
+            _ = self.queue.send(request);
+            // The drive may have failed or stopped meanwhile, after its queue was emptied.
+            if self.health.gone.load(Ordering::Acquire) {
+                self.drop_queued();
+            }
+        }
+    }
+
+    fn drop_queued(&self) {
+        while self.queued.try_recv().is_ok() {}
+    }
+
     /// Queues a write. A failed drive settles the ticket as failed at once.
     pub fn write(&self, block: Block, sync: bool, ticket: Ticket) {
         if self.is_healthy() {
             // An error gives the request, and with it the ticket, back: dropped, it counts as failed.
-            _ = self.queue.send(Request::Write { block, sync, ticket });
+            self.send(Request::Write { block, sync, ticket });
         }
     }
 
     /// Reads what is in memory already; `WouldBlock` when the drive's thread must do it.
     pub fn read_nowait(&self, segment: u32, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let file = self.segments.file(segment)?;
+        // Opening may block, and is the thread's work, too.
+        let file = self.segments.opened(segment).ok_or(io::ErrorKind::WouldBlock)?;
         let mut buffer = vec![0; length];
         match file.read_at_nowait(&mut buffer, offset)? {
             read if read == length => Ok(buffer),
@@ -164,7 +260,7 @@ impl Drive {
     pub fn read(&self, segment: u32, offset: u64, length: usize) -> oneshot::Receiver<io::Result<Vec<u8>>> {
         let (reply, answer) = oneshot::channel();
         if self.is_healthy() {
-            _ = self.queue.send(Request::Read { segment, offset, length, reply });
+            self.send(Request::Read { segment, offset, length, reply });
         }
         answer
     }
@@ -172,14 +268,14 @@ impl Drive {
     /// Gives space back, after everything queued before.
     pub fn punch(&self, segment: u32, offset: u64, length: u64) {
         if self.is_healthy() {
-            _ = self.queue.send(Request::Punch { segment, offset, length });
+            self.send(Request::Punch { segment, offset, length });
         }
     }
 
     /// Removes a segment file, after everything queued before.
     pub fn remove_segment(&self, segment: u32) {
         if self.is_healthy() {
-            _ = self.queue.send(Request::Remove { segment });
+            self.send(Request::Remove { segment });
         }
     }
 
@@ -187,10 +283,18 @@ impl Drive {
     pub fn stop(&self) {
         let thread = self.thread.lock().expect("no holder of this lock panics").take();
         if let Some(thread) = thread {
+            if self.health.gone.load(Ordering::Acquire) {
+                // It may hang for ever; it ends by itself if it does not.
+                _ = self.queue.try_send(Request::Stop);
+                return;
+            }
             _ = self.queue.send(Request::Stop);
             if thread.join().is_err() {
                 tracing::error!(slot = self.slot, "the drive's thread panicked");
             }
+            self.health.fail("the drive was stopped".to_owned());
+            self.health.gone.store(true, Ordering::Release);
+            self.drop_queued();
         }
     }
 }
@@ -210,59 +314,87 @@ struct Dirty {
 
 struct Worker {
     slot: usize,
+    storage: Arc<dyn Storage>,
     segments: Arc<Segments>,
     health: Arc<Health>,
+    desk: Arc<Desk>,
     requests: Receiver<Request>,
     dirty: Dirty,
 }
 
 impl Worker {
     fn run(&mut self) {
-        let mut group = Vec::new();
-        while let Ok(first) = self.requests.recv() {
-            group.push(first);
-            group.extend(self.requests.try_iter().take(limits::DRIVE_GROUP_MAX));
-            if !self.execute(&mut group) {
-                return;
-            }
+        let mut go_on = true;
+        while go_on {
+            let Ok(first) = self.requests.recv() else { return };
+            let group = std::iter::once(first).chain(self.requests.try_iter().take(limits::DRIVE_GROUP_MAX));
+            self.desk.papers().group.extend(group);
+            self.desk.busy.store(true, Ordering::Release);
+            go_on = self.execute();
+            self.desk.busy.store(false, Ordering::Release);
         }
     }
 
-    /// Executes a group in order; `false` after `Stop`.
-    fn execute(&mut self, group: &mut Vec<Request>) -> bool {
-        let mut waiting = Vec::new();
+    /// Executes the group in order; `false` after `Stop`. The lock on the papers is never held over an operation.
+    fn execute(&mut self) -> bool {
         let mut go_on = true;
-        for request in group.drain(..) {
-            match request {
-                Request::Write { block, sync, ticket } => match self.write(&block) {
-                    Ok(()) if sync => waiting.push(ticket),
+        loop {
+            let Some(request) = self.desk.papers().group.pop_front() else { break };
+            go_on &= self.execute_one(request);
+            self.desk.progress.fetch_add(1, Ordering::AcqRel);
+        }
+        if !self.desk.papers().waiting.is_empty() {
+            let synced = self.sync();
+            if let Err(error) = &synced {
+                // What an fsync that failed has lost cannot be known: never repeat it, the drive is out.
+                self.fail("sync", error);
+            }
+            let waiting = std::mem::take(&mut self.desk.papers().waiting);
+            let settle = if synced.is_ok() { Ticket::done } else { Ticket::failed };
+            waiting.into_iter().for_each(settle);
+            self.desk.progress.fetch_add(1, Ordering::AcqRel);
+        }
+        go_on
+    }
+
+    fn execute_one(&mut self, request: Request) -> bool {
+        match request {
+            Request::Write { block, sync, ticket } => {
+                self.desk.papers().ticket = Some(ticket);
+                let written = self.write(&block);
+                // Gone when the drive was found hanging in this operation.
+                let Some(ticket) = self.desk.papers().ticket.take() else { return true };
+                match written {
+                    Ok(()) if sync => self.desk.papers().waiting.push(ticket),
                     Ok(()) => ticket.done(),
                     Err(error) if is_full(&error) => ticket.full(),
                     Err(error) => {
                         self.fail("write", &error);
                         ticket.failed();
                     }
-                },
-                Request::Read { segment, offset, length, reply } => {
+                }
+            }
+            Request::Read { segment, offset, length, reply } => {
+                self.desk.papers().reply = Some(reply);
+                let read = self.read(segment, offset, length);
+                let reply = self.desk.papers().reply.take();
+                if let Some(reply) = reply {
                     // The asker may have gone; that is no fault.
-                    _ = reply.send(self.read(segment, offset, length));
-                }
-                Request::Punch { segment, offset, length } => self.punch(segment, offset, length),
-                Request::Remove { segment } => self.remove(segment),
-                Request::Stop => go_on = false,
-            }
-        }
-        if !waiting.is_empty() {
-            match self.sync() {
-                Ok(()) => waiting.into_iter().for_each(Ticket::done),
-                Err(error) => {
-                    // What an fsync that failed has lost cannot be known: never repeat it, the drive is out.
-                    self.fail("sync", &error);
-                    waiting.into_iter().for_each(Ticket::failed);
+                    _ = reply.send(read);
                 }
             }
+            Request::Punch { segment, offset, length } => self.punch(segment, offset, length),
+            Request::Remove { segment } => self.remove(segment),
+            Request::Check { reply } => _ = reply.send(self.check()),
+            Request::Stop => return false,
         }
-        go_on
+        true
+    }
+
+    fn check(&self) -> Check {
+        let label = Label::read(&*self.storage);
+        let full = self.storage.space().is_ok_and(|space| space.available < segment::reserve(space) / 2);
+        Check { label, full }
     }
 
     fn write(&mut self, block: &Block) -> io::Result<()> {

@@ -11,7 +11,7 @@ mod segment;
 mod ticket;
 
 pub use block::{BlockHeader, BlockIdentity};
-pub use io::{Block, Drive, DriveFault};
+pub use io::{Block, Check, Drive, DriveFault};
 pub use label::{LABEL_FILE, Label, LabelError};
 pub use segment::SEGMENTS_DIR;
 pub use ticket::{Outcome, Ticket, TicketWait};

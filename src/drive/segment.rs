@@ -1,4 +1,8 @@
 //! Segment files: opened on demand, created with their space reserved, kept open for a while.
+//!
+//! Space is reserved by fallocate, not by writing zeros ahead. On ext4, four files side by side, 4 KiB appends with
+//! fdatasync: p50 0.24 ms on reserved space, 0.20 ms on zeros, 0.30 ms without either; CPU 42, 34 and 48 µs a sync. Zeros
+//! would save a sixth of the latency, take 0.4 s for each 64 MiB and double what small writes cost the flash.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,10 +27,15 @@ impl Segments {
         Segments { storage, segment_bytes, open: RwLock::default() }
     }
 
+    /// The segment's file if it is open: no system call is made.
+    pub fn opened(&self, segment: u32) -> Option<Arc<dyn StorageFile>> {
+        self.open.read().expect("no holder of this lock panics").get(&segment).cloned()
+    }
+
     /// The segment's file, which must exist.
     pub fn file(&self, segment: u32) -> io::Result<Arc<dyn StorageFile>> {
-        if let Some(file) = self.open.read().expect("no holder of this lock panics").get(&segment) {
-            return Ok(file.clone());
+        if let Some(file) = self.opened(segment) {
+            return Ok(file);
         }
         let file = self.storage.open(&path(segment), OpenMode::ReadWrite)?;
         self.keep(segment, file.clone());

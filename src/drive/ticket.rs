@@ -41,8 +41,7 @@ impl Ticket {
     /// Tickets for the given slots, and what waits for all of them.
     pub fn issue(slots: impl Iterator<Item = usize> + Clone) -> (Vec<Ticket>, TicketWait) {
         let state = Arc::new(State::default());
-        let tickets: Vec<Ticket> =
-            slots.map(|slot| Ticket { state: state.clone(), slot, settled: false }).collect();
+        let tickets: Vec<Ticket> = slots.map(|slot| Ticket { state: state.clone(), slot, settled: false }).collect();
         state.remaining.store(tickets.len() as u32, Ordering::Release);
         (tickets, TicketWait { state })
     }
@@ -89,10 +88,7 @@ impl Future for TicketWait {
                 return Poll::Pending;
             }
         }
-        Poll::Ready(Outcome {
-            failed: state.failed.load(Ordering::Relaxed),
-            full: state.full.load(Ordering::Relaxed),
-        })
+        Poll::Ready(Outcome { failed: state.failed.load(Ordering::Relaxed), full: state.full.load(Ordering::Relaxed) })
     }
 }
 

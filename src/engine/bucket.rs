@@ -84,8 +84,22 @@ mod tests {
         }
         let long = "x".repeat(64);
         let bad = [
-            "", "ab", &long, "Abc", "a_b", "-abc", "abc-", "a..b", "a.-b", "a-.b", "192.168.5.4", "xn--abc",
-            "abc-s3alias", "ab/c", ".aerie", "-",
+            "",
+            "ab",
+            &long,
+            "Abc",
+            "a_b",
+            "-abc",
+            "abc-",
+            "a..b",
+            "a.-b",
+            "a-.b",
+            "192.168.5.4",
+            "xn--abc",
+            "abc-s3alias",
+            "ab/c",
+            ".aerie",
+            "-",
         ];
         for name in bad {
             assert!(check_bucket_name(name).is_err(), "{name}");

@@ -11,11 +11,11 @@ mod open;
 mod read;
 mod write;
 
+pub use crate::meta::check_condition;
 pub use bucket::check_bucket_name;
 pub use model::*;
 pub use open::open_meta;
 pub use read::{ObjectReader, version_id};
-pub use crate::meta::check_condition;
 
 use std::sync::Arc;
 

@@ -7,7 +7,8 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 use crate::meta::{
-    self, Attributes, Bucket, ChecksumAlgorithm, ChecksumType, EventName, MetaError, Requester, StoredChecksum, WriteCondition,
+    self, Attributes, Bucket, ChecksumAlgorithm, ChecksumType, EventName, MetaError, Requester, StoredChecksum,
+    WriteCondition,
 };
 use crate::pool::PoolError;
 

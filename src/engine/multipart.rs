@@ -74,10 +74,7 @@ impl Engine {
         Ok(self.reader.upload(bucket.id, key, upload_id)?)
     }
 
-    pub fn list_uploads(
-        &self,
-        query: &meta::UploadsQuery,
-    ) -> Result<meta::ListPage<meta::ListedUpload>, EngineError> {
+    pub fn list_uploads(&self, query: &meta::UploadsQuery) -> Result<meta::ListPage<meta::ListedUpload>, EngineError> {
         Ok(self.reader.list_uploads(query)?)
     }
 
@@ -195,9 +192,7 @@ fn checksum_of_parts(announced: Option<(ChecksumAlgorithm, ChecksumType)>, parts
     };
     let values: Vec<(String, u64)> = parts.iter().map(of_part).collect::<Option<_>>()?;
     let combined = match kind {
-        ChecksumType::Composite => {
-            hash::composite_checksum(algorithm, values.iter().map(|(value, _)| value.as_str()))
-        }
+        ChecksumType::Composite => hash::composite_checksum(algorithm, values.iter().map(|(value, _)| value.as_str())),
         ChecksumType::FullObject => {
             hash::full_object_checksum(algorithm, values.iter().map(|(value, size)| (value.as_str(), *size)))
         }

@@ -5,10 +5,7 @@ use super::{
     BodySource, CopyObject, DeleteObject, Engine, EngineError, ExpectedDigests, PutDone, PutObject, Tags, check_key,
 };
 use crate::hash;
-use crate::meta::{
-    self, Attributes, Bucket, EventName, MetaError, NewVersion, Requester, VersionRef,
-    WriteCondition,
-};
+use crate::meta::{self, Attributes, Bucket, EventName, MetaError, NewVersion, Requester, VersionRef, WriteCondition};
 
 impl Engine {
     pub async fn put_object(&self, put: PutObject, body: &mut dyn BodySource) -> Result<PutDone, EngineError> {
@@ -33,7 +30,8 @@ impl Engine {
         self.refuse_early(&copy.bucket, &copy.key, &copy.condition)?;
         let size = copy.source.version.size;
         let mut source = self.read_object(&copy.source, 0..size);
-        let expected = ExpectedDigests { content_md5: None, checksum: copy.checksum.map(|algorithm| (algorithm, None)) };
+        let expected =
+            ExpectedDigests { content_md5: None, checksum: copy.checksum.map(|algorithm| (algorithm, None)) };
         let mut ingested = self.ingest(&mut source, Some(size), &expected, Inline::Allowed).await?;
         if copy.checksum.is_none() {
             let of_source = copy.source.version.attributes.checksum.clone();

@@ -48,6 +48,9 @@ pub enum ChecksumError {
 }
 
 impl ChecksumAlgorithm {
+    /// What S3 computes where the client names nothing; always of the full object.
+    pub const DEFAULT: ChecksumAlgorithm = ChecksumAlgorithm::Crc64Nvme;
+
     pub const ALL: [ChecksumAlgorithm; 5] = [
         ChecksumAlgorithm::Crc32,
         ChecksumAlgorithm::Crc32c,

@@ -105,7 +105,8 @@ fn hash_queue() {
         let mut inputs: Vec<&[u8]> = batch.iter().map(|job| job.bytes.as_ref()).collect();
         if states.len() > 1 {
             // Idle lanes hash the shortest input again: a batch with gaps would take the slow path.
-            let width = WIDTHS.into_iter().find(|width| *width >= states.len()).expect("a batch has at most LANES jobs");
+            let width =
+                WIDTHS.into_iter().find(|width| *width >= states.len()).expect("a batch has at most LANES jobs");
             let shortest = inputs.iter().copied().min_by_key(|input| input.len()).expect("a batch is not empty");
             states.resize(width, Md5State::new());
             inputs.resize(width, shortest);

@@ -112,7 +112,8 @@ impl Journal {
     /// Lines after number `after`, oldest first.
     pub fn lines(&self, hook: &str, after: u64) -> Vec<LogLine> {
         let hooks = self.hooks.lock().expect("no holder of this lock panics");
-        let lines = hooks.get(hook).map(|entry| entry.lines.iter().filter(|line| line.number > after).cloned().collect());
+        let lines =
+            hooks.get(hook).map(|entry| entry.lines.iter().filter(|line| line.number > after).cloned().collect());
         lines.unwrap_or_default()
     }
 

@@ -102,7 +102,13 @@ impl Hooks {
 
     /// Checks, compiles and keeps a hook, or its next version; invocations under way end with the old one. Compiling
     /// takes its time: call it on a thread that may block.
-    pub async fn add(&self, engine: &Engine, name: &str, module: Bytes, grants: Grants) -> Result<Manifest, StoreError> {
+    pub async fn add(
+        &self,
+        engine: &Engine,
+        name: &str,
+        module: Bytes,
+        grants: Grants,
+    ) -> Result<Manifest, StoreError> {
         store::check_name(name)?;
         grants.check().map_err(StoreError::Refused)?;
         if module.len() as u64 > limits::HOOK_MODULE_BYTES_MAX {
@@ -111,7 +117,8 @@ impl Hooks {
         }
         let _changing = self.change(name)?;
         let digest = digest(&module);
-        let compiled = self.compile(engine, &digest, &module).map_err(|fault| StoreError::Refused(fault.to_string()))?;
+        let compiled =
+            self.compile(engine, &digest, &module).map_err(|fault| StoreError::Refused(fault.to_string()))?;
         let manifest = Manifest {
             name: name.to_owned(),
             world: compiled.world(),
@@ -170,7 +177,9 @@ impl Hooks {
         if self.changing.lock().expect("no holder of this lock panics").insert(name.to_owned()) {
             return Ok(Changing { hooks: self, name: name.to_owned() });
         }
-        Err(StoreError::Refused(format!("hook {name} is being changed by another command; try again when it has ended")))
+        Err(StoreError::Refused(format!(
+            "hook {name} is being changed by another command; try again when it has ended"
+        )))
     }
 
     fn find(&self, engine: &Engine, name: &str) -> Result<Installed, HookFault> {
@@ -190,7 +199,9 @@ impl Hooks {
                 return Ok(installed);
             }
         }
-        Err(HookFault::Module(format!("the module that the manifest names is gone; run `aerie hook add {name} FILE.wasm`")))
+        Err(HookFault::Module(format!(
+            "the module that the manifest names is gone; run `aerie hook add {name} FILE.wasm`"
+        )))
     }
 
     /// The compiled hook of a manifest, from the cache or from its module; `None` where the store has no such module.
@@ -202,7 +213,8 @@ impl Hooks {
         if let Some(component) = cached {
             return self.runtime.prepare(&component).map(Some);
         }
-        let module = pollster::block_on(store::module(engine, &manifest.name, &manifest.digest)).map_err(object_fault)?;
+        let module =
+            pollster::block_on(store::module(engine, &manifest.name, &manifest.digest)).map_err(object_fault)?;
         let Some(module) = module else { return Ok(None) };
         if digest(&module) != manifest.digest {
             return Err(HookFault::Module("the module is not the one its manifest names; add it again".to_owned()));
@@ -265,15 +277,23 @@ impl HookRunner for Hooks {
     fn run(&self, engine: &Rc<Engine>, invocation: &Invocation) -> Result<Outcome, HookFault> {
         let hook = &invocation.hook;
         let installed = self.find(engine, hook)?;
+        let requester = &invocation.change.requester.principal;
         let author = Author {
-            principal: principal(&invocation.change.requester.principal, hook),
+            principal: principal(requester, hook),
             digest: installed.manifest.digest.clone(),
             event_id: invocation.event_id.clone(),
         };
-        let object = Box::new(StoredObject::of_change(engine.clone(), &invocation.change, author));
-        if installed.manifest.grants.derive.is_some() && object.is_derived_by(hook) {
-            // A replay comes by what the hook itself has stored, and would find more of it with each round.
-            return Ok(Outcome::default());
+        let mut object = Box::new(StoredObject::of_change(engine.clone(), &invocation.change, author));
+        // A replay comes by what the hook itself has stored, and would find more of it with each round.
+        if installed.manifest.grants.derive.is_some()
+            && let Some(cause) = object.cause()
+        {
+            if !may_start(&cause, hook) {
+                return Ok(Outcome::default());
+            }
+            if !requester.starts_with(model::HOOK_PRINCIPAL) {
+                object.author.principal = principal(&cause, hook);
+            }
         }
         let parts = self.parts(engine, hook, &installed, object, invocation.event_id.clone());
         let start_ns = engine.world().clock.monotonic_ns();
@@ -300,10 +320,7 @@ fn apply(host: &mut Host) -> Result<Outcome, HookFault> {
             Err(fault) => return Err(failed(fault)),
         }
     }
-    Ok(Outcome {
-        results: std::mem::take(&mut host.results),
-        state_writes: std::mem::take(&mut host.state_writes),
-    })
+    Ok(Outcome { results: std::mem::take(&mut host.results), state_writes: std::mem::take(&mut host.state_writes) })
 }
 
 fn event_of(invocation: &Invocation) -> types::Event {

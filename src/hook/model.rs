@@ -51,7 +51,8 @@ pub(super) fn state_property(hook: &str, key: &str) -> String {
     format!("hook-state/{hook}/{key}")
 }
 
-const HOOK_PRINCIPAL: &str = "hook:";
+/// Before the names of hooks, as the requester of a change.
+pub(super) const HOOK_PRINCIPAL: &str = "hook:";
 
 /// The requester of changes that a hook makes because of a change that `cause` made: `hook:NAME`, or `hook:FIRST,NAME`
 /// where a hook's change was the cause. So each change names all hooks that led to it.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::model::HOOK_PRINCIPAL;
 use super::store::Bytewise;
 use crate::engine::{Engine, EngineError, ExpectedDigests, ObjectVersion, PutObject};
 use crate::hash::{Md5, hex_encode};
@@ -72,7 +73,7 @@ pub(super) struct Author {
 impl Author {
     /// The hooks of the principal's chain.
     fn hooks(&self) -> &str {
-        self.principal.split_once(':').map_or("", |(_, hooks)| hooks)
+        self.principal.strip_prefix(HOOK_PRINCIPAL).unwrap_or_default()
     }
 }
 
@@ -82,13 +83,13 @@ pub(super) struct StoredObject {
     bucket_name: String,
     key: String,
     version: VersionRef,
-    author: Author,
+    pub author: Author,
     found: RefCell<Option<(Bucket, ObjectVersion)>>,
 }
 
 impl StoredObject {
     pub fn of_change(engine: Rc<Engine>, change: &Change, author: Author) -> StoredObject {
-        let version = change.version.map_or(VersionRef::Latest, VersionRef::Exact);
+        let version = change.version.map_or(VersionRef::Latest, VersionRef::Numbered);
         StoredObject::new(engine, &change.bucket_name, &change.key, version, author)
     }
 
@@ -117,11 +118,11 @@ impl StoredObject {
         Requester { principal: self.author.principal.clone(), ..Requester::default() }
     }
 
-    /// Whether this hook made the object, or led to it. The change that made it says so too, but a replay has none.
-    pub fn is_derived_by(&self, hook: &str) -> bool {
-        let Ok((_, object)) = self.find() else { return false };
-        let by = object.version.attributes.user_metadata.get(BY);
-        by.is_some_and(|hooks| hooks.split(',').any(|link| link == hook))
+    /// The hooks that led to the object, as the principal of a change. (The change that stored it has the same one; a
+    /// replay, or a client that sets tags, has another.)
+    pub fn cause(&self) -> Option<String> {
+        let (_, object) = self.find().ok()?;
+        object.version.attributes.user_metadata.get(BY).map(|hooks| format!("{HOOK_PRINCIPAL}{hooks}"))
     }
 
     /// Whether an earlier attempt has stored this derived object already.
@@ -162,7 +163,7 @@ impl ObjectSource for StoredObject {
 
     fn set_tags(&self, tags: &BTreeMap<String, String>) -> Result<(), ObjectFault> {
         let (bucket, object) = self.find()?;
-        let version = VersionRef::Exact(object.version.sequence);
+        let version = VersionRef::Numbered(object.version.sequence);
         // A client may have set tags while the hook ran: those stay.
         let there = self.engine.head_object(&bucket, &self.key, version)?.version.attributes.tags;
         let mut all = there.clone();
@@ -222,7 +223,8 @@ impl ObjectSource for LocalObject {
 
     fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, ObjectFault> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.bytes.len());
-        let end = start.saturating_add(length.min(u64::from(limits::HOOK_READ_BYTES_MAX)) as usize).min(self.bytes.len());
+        let end =
+            start.saturating_add(length.min(u64::from(limits::HOOK_READ_BYTES_MAX)) as usize).min(self.bytes.len());
         Ok(self.bytes[start..end].to_vec())
     }
 

@@ -32,7 +32,8 @@ pub(super) enum PictureFault {
 
 /// Decodes to `width` × `height` pixels; 0 × 0 keeps the picture's own size.
 pub(super) fn decode(file: &[u8], width: u32, height: u32, fit: Fit) -> Result<Pixels, PictureFault> {
-    let invalid = |error: &dyn std::fmt::Display| PictureFault::Invalid(format!("not a picture that can be decoded: {error}"));
+    let invalid =
+        |error: &dyn std::fmt::Display| PictureFault::Invalid(format!("not a picture that can be decoded: {error}"));
     let reader = || ImageReader::new(Cursor::new(file)).with_guessed_format();
     let size = reader().map_err(|error| invalid(&error))?.into_dimensions().map_err(|error| invalid(&error))?;
     let pixels = u64::from(size.0) * u64::from(size.1);
@@ -48,7 +49,9 @@ pub(super) fn decode(file: &[u8], width: u32, height: u32, fit: Fit) -> Result<P
     let target = match (width, height) {
         (0, 0) => size,
         (0, _) | (_, 0) => {
-            return Err(PictureFault::Invalid("give both width and height, or 0 and 0 for the picture's own".to_owned()));
+            return Err(PictureFault::Invalid(
+                "give both width and height, or 0 and 0 for the picture's own".to_owned(),
+            ));
         }
         wanted => wanted,
     };
@@ -92,7 +95,9 @@ mod tests {
     use super::*;
 
     fn png(width: u32, height: u32) -> Vec<u8> {
-        let picture = RgbImage::from_fn(width, height, |x, _| if x < width / 2 { image::Rgb([255, 0, 0]) } else { image::Rgb([0, 0, 255]) });
+        let picture = RgbImage::from_fn(width, height, |x, _| {
+            if x < width / 2 { image::Rgb([255, 0, 0]) } else { image::Rgb([0, 0, 255]) }
+        });
         let mut bytes = Cursor::new(Vec::new());
         picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
         bytes.into_inner()

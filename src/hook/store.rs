@@ -13,9 +13,7 @@ use crate::engine::{
 };
 use crate::inference::{ModelFile, ModelSource};
 use crate::limits;
-use crate::meta::{
-    Attributes, Bucket, EventName, ListQuery, Listed, MetaError, Requester, VersionRef, WriteCondition,
-};
+use crate::meta::{Attributes, Bucket, EventName, ListQuery, Listed, MetaError, Requester, VersionRef, WriteCondition};
 
 /// Name of the system bucket; no client can make or name it.
 pub const SYSTEM_BUCKET: &str = ".aerie";
@@ -23,7 +21,9 @@ pub const SYSTEM_BUCKET: &str = ".aerie";
 /// Why hooks or models could not be kept or found.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("{0:?} is no name: use 1 to 64 lower-case letters, digits, '-', '_' and '.', beginning with a letter or digit")]
+    #[error(
+        "{0:?} is no name: use 1 to 64 lower-case letters, digits, '-', '_' and '.', beginning with a letter or digit"
+    )]
     Name(String),
     #[error("no {what} is named {name}; see `aerie {what} list`")]
     Absent { what: &'static str, name: String },
@@ -194,8 +194,11 @@ async fn remove_modules(engine: &Engine, name: &str, but: Option<&str>) -> Resul
 
 pub(super) async fn hook(engine: &Engine, name: &str) -> Result<Option<Manifest>, StoreError> {
     let Some(json) = get(engine, &manifest_key(name)).await? else { return Ok(None) };
-    let damaged =
-        |error: serde_json::Error| StoreError::Damaged { what: "hook", name: name.to_owned(), reason: error.to_string() };
+    let damaged = |error: serde_json::Error| StoreError::Damaged {
+        what: "hook",
+        name: name.to_owned(),
+        reason: error.to_string(),
+    };
     serde_json::from_slice(&json).map(Some).map_err(damaged)
 }
 
@@ -263,9 +266,8 @@ pub async fn put_labels(engine: &Engine, name: &str, text: Bytes) -> Result<(), 
 
 /// Names and sizes in bytes of the models.
 pub fn models(engine: &Engine) -> Result<Vec<(String, u64)>, StoreError> {
-    let named = |(key, size): (String, u64)| {
-        Some((key.strip_prefix("models/")?.strip_suffix(".onnx")?.to_owned(), size))
-    };
+    let named =
+        |(key, size): (String, u64)| Some((key.strip_prefix("models/")?.strip_suffix(".onnx")?.to_owned(), size));
     Ok(list(engine, "models/")?.into_iter().filter_map(named).collect())
 }
 

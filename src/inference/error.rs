@@ -23,7 +23,9 @@ pub enum InferenceError {
     WrongShape { input: String, wanted: String, got: String },
     #[error("the input {input} of shape {shape} takes {wanted} bytes, got {got}")]
     WrongBytes { input: String, shape: String, wanted: u64, got: u64 },
-    #[error("the input {input} has the value {value}, which does not fit in 32 bits; the backend computes integers in 32 bits")]
+    #[error(
+        "the input {input} has the value {value}, which does not fit in 32 bits; the backend computes integers in 32 bits"
+    )]
     IntegerRange { input: String, value: i64 },
     #[error("the inputs have {bytes} bytes, the limit is {limit}")]
     Inputs { bytes: u64, limit: u64 },

@@ -68,9 +68,7 @@ impl Workers {
         match follow.recv_timeout(self.run_max) {
             Ok(Progress::Done(result)) => result,
             Ok(Progress::Started) => Err(lost()),
-            Err(error) if error.is_timeout() => {
-                Err(InferenceError::Time { limit_ms: self.run_max.as_millis() as u64 })
-            }
+            Err(error) if error.is_timeout() => Err(InferenceError::Time { limit_ms: self.run_max.as_millis() as u64 }),
             Err(_) => Err(lost()),
         }
     }

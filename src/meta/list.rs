@@ -101,7 +101,7 @@ impl Reader {
             return Ok(None);
         }
         let marker = match query.version_marker {
-            Some(VersionRef::Exact(sequence)) => rank(sequence),
+            Some(VersionRef::Exact(sequence) | VersionRef::Numbered(sequence)) => rank(sequence),
             // When the null version is gone, its place is lost: the key's versions are listed again.
             Some(VersionRef::Null) => self.null_rank(query.bucket, key)?.unwrap_or(i64::MIN),
             Some(VersionRef::Latest) | None => return Ok(None),

@@ -135,9 +135,7 @@ impl Meta {
 
     /// A small named value that belongs to the whole pool (keys, cursors); `None` removes it.
     pub async fn set_property(&self, name: String, value: Option<String>) -> Result<(), MetaError> {
-        self.writer
-            .write(move |group| set_property(group.connection(), &name, value.as_deref()))
-            .await
+        self.writer.write(move |group| set_property(group.connection(), &name, value.as_deref())).await
     }
 
     /// A read connection for the calling thread.

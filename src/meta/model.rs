@@ -60,7 +60,10 @@ pub enum VersionRef {
     Latest,
     /// The one whose id is `null`.
     Null,
+    /// The one with this id.
     Exact(Sequence),
+    /// The one with this number, also if its id is `null`: for our own use, never from a client.
+    Numbered(Sequence),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,7 +41,9 @@ impl Meta {
                 match (delete.version, bucket.versioning) {
                     (VersionRef::Latest, Versioning::Unversioned) => delete_only_version(group, &bucket, &delete),
                     (VersionRef::Latest, _) => mark_deleted(group, &bucket, &delete),
-                    (VersionRef::Null | VersionRef::Exact(_), _) => delete_one(group, &bucket, &delete),
+                    (VersionRef::Null | VersionRef::Exact(_) | VersionRef::Numbered(_), _) => {
+                        delete_one(group, &bucket, &delete)
+                    }
                 }
             })
             .await
@@ -63,7 +65,7 @@ impl Meta {
                 let found = find_version(group.connection(), bucket.id, &key, version)?;
                 let missing = match version {
                     VersionRef::Latest => MetaError::NoSuchKey,
-                    VersionRef::Null | VersionRef::Exact(_) => MetaError::NoSuchVersion,
+                    _ => MetaError::NoSuchVersion,
                 };
                 let Some(mut found) = found.filter(|found| found.kind == VersionKind::Object) else {
                     return Err(missing);
@@ -211,6 +213,11 @@ fn find_held(group: &Group<'_>, bucket: BucketId, key: &str, which: VersionRef) 
                  WHERE bucket = ?1 AND key = ?2 AND rank = ?3 AND is_null = 0",
             )?
             .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], held),
+        VersionRef::Numbered(sequence) => connection
+            .prepare_cached(
+                "SELECT rank, is_null, marker, extents FROM version WHERE bucket = ?1 AND key = ?2 AND rank = ?3",
+            )?
+            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], held),
     };
     Ok(found.optional()?)
 }
@@ -262,7 +269,7 @@ fn delete_only_version(group: &Group<'_>, bucket: &Bucket, delete: &DeleteVersio
 
 fn delete_one(group: &Group<'_>, bucket: &Bucket, delete: &DeleteVersion) -> Result<Deleted, MetaError> {
     let named = match delete.version {
-        VersionRef::Exact(sequence) => super::version_id_text(sequence),
+        VersionRef::Exact(sequence) | VersionRef::Numbered(sequence) => super::version_id_text(sequence),
         VersionRef::Null | VersionRef::Latest => "null".to_owned(),
     };
     let Some(held) = find_held(group, bucket.id, &delete.key, delete.version)? else {

@@ -69,7 +69,7 @@ impl Reader {
     pub fn version(&self, bucket: BucketId, key: &str, version: VersionRef) -> Result<Version, MetaError> {
         row::find_version(&self.connection, bucket, key, version)?.ok_or(match version {
             VersionRef::Latest => MetaError::NoSuchKey,
-            VersionRef::Null | VersionRef::Exact(_) => MetaError::NoSuchVersion,
+            _ => MetaError::NoSuchVersion,
         })
     }
 }

@@ -96,6 +96,9 @@ pub(super) fn find_version(
         VersionRef::Exact(sequence) => connection
             .prepare_cached(&format!("{select} AND rank = ?3 AND is_null = 0"))?
             .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], decode),
+        VersionRef::Numbered(sequence) => connection
+            .prepare_cached(&format!("{select} AND rank = ?3"))?
+            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], decode),
     };
     Ok(found.optional()?)
 }

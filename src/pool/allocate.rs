@@ -63,6 +63,11 @@ impl Allocator {
         state.last = state.last.max(last_used);
     }
 
+    /// The steady clock.
+    pub fn now_ns(&self) -> u64 {
+        self.clock.monotonic_ns()
+    }
+
     /// Reserves up to `wanted` bytes, at least `least`; both multiples of the block alignment, and `least` fits a segment.
     pub fn run(&self, class: RunClass, least: u64, wanted: u64) -> Run {
         assert!(least <= wanted && least <= self.segment_bytes && least > 0, "a run fits a segment");

@@ -296,6 +296,31 @@ fn without_any_one_sync_the_suite_finds_the_loss() {
 }
 
 #[test]
+fn a_drive_that_hangs_is_let_go_of() {
+    let (world, clock) = sim::world(9);
+    let machine = SimMachine::new(DRIVES, DRIVE_BYTES);
+    let pool = open(&machine, &world).expect("empty drives make a pool");
+    let before = body(100_000, 1);
+    let extents = write(&pool, &before).expect("all drives are there").extents;
+    machine.hang(1, true);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| write(&pool, &body(50_000, 2)).expect("two drives are enough"));
+        let reading = scope.spawn(|| read(&pool, &extents).expect("two drives are enough"));
+        let mut looks = 0;
+        while pool.healthy() != 0b101 {
+            pool.check_drives();
+            clock.advance_ms(limits::DRIVE_STALL_TIMEOUT.as_millis() as u64);
+            looks += 1;
+            assert!(looks < 20, "the drive is still waited for");
+        }
+        assert_eq!(writing.join().expect("it does not panic").missed, 0b010);
+        assert!(reading.join().expect("it does not panic") == before);
+    });
+    machine.hang(1, false);
+    pool.close();
+}
+
+#[test]
 fn a_failed_sync_takes_the_drive_out_and_nothing_is_lost() {
     for after in 0..6 {
         let (world, clock) = sim::world(after);

@@ -277,19 +277,23 @@ impl Pool {
         Ok(())
     }
 
-    /// Looks whether each drive is still what its label said, and has space; one that is not is out.
+    /// Looks whether each drive answers, is still what its label said, and has space; one that is not is out.
     pub fn check_drives(&self) {
-        let healthy = || self.drives.iter().flatten().filter(|drive| drive.is_healthy());
-        self.full.store(healthy().any(|drive| drive.is_full().unwrap_or(false)), Ordering::Relaxed);
         let pool = self.id();
-        for drive in healthy() {
-            match Label::read(&**drive.storage()) {
+        let now_ns = self.allocator.now_ns();
+        let mut full = false;
+        for drive in self.drives.iter().flatten().filter(|drive| drive.is_healthy()) {
+            drive.check_stall(now_ns);
+            let Some(check) = drive.check() else { continue };
+            full |= check.full;
+            match check.label {
                 Ok(Some(label)) if label.pool == pool && label.slot == drive.slot() => {}
                 Ok(Some(_)) => drive.fail("the label is another drive's".to_owned()),
                 Ok(None) => drive.fail("the drive is gone: its label cannot be found".to_owned()),
                 Err(error) => drive.fail(error.to_string()),
             }
         }
+        self.full.store(full, Ordering::Relaxed);
     }
 
     /// Finishes queued work and stops the drive threads.

@@ -150,12 +150,13 @@ impl Pool {
         let header = self.identity(place.segment, place.offset, shard).verify(&block);
         let right = header.is_some_and(|header| header.user_bytes as usize == place.user_bytes);
         if !right {
-            tracing::warn!(
-                segment = place.segment,
-                offset = place.offset,
-                slot = self.slot_of(place.segment, shard),
-                "a block is missing or damaged; it is reconstructed"
-            );
+            let (segment, offset, slot) = (place.segment, place.offset, self.slot_of(place.segment, shard));
+            // A drive that is rebuilt lacks blocks; elsewhere it is a finding.
+            if self.rebuilding() & 1 << slot != 0 {
+                tracing::debug!(segment, offset, slot, "a block is not rebuilt yet; it is reconstructed");
+            } else {
+                tracing::warn!(segment, offset, slot, "a block is missing or damaged; it is reconstructed");
+            }
             return None;
         }
         Some(Bytes::from(block).slice(BLOCK_HEADER_BYTES..))

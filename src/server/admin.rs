@@ -98,9 +98,7 @@ impl AdminApi {
             (_, ["v1", "hooks", rest @ ..]) => self.hooks(request.clone(), rest).await,
             (_, ["v1", "models", rest @ ..]) => self.models(request.clone(), rest).await,
             (_, ["v1", "outbox", rest @ ..]) => self.outbox(&request, rest),
-            (method, _) => {
-                Err(Refusal(StatusCode::NOT_FOUND, format!("no such call: {method} /_aerie/{path}")))
-            }
+            (method, _) => Err(Refusal(StatusCode::NOT_FOUND, format!("no such call: {method} /_aerie/{path}"))),
         }
     }
 

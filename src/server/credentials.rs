@@ -113,7 +113,8 @@ fn read(storage: &dyn Storage) -> Result<Option<RootKeys>, String> {
 
 /// Reads the file's two lines, `AERIE_ROOT_ACCESS_KEY=…` and `AERIE_ROOT_SECRET_KEY=…`: a shell can source it too.
 pub fn parse(text: &str) -> Option<RootKeys> {
-    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned);
+    let value =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned);
     Some(RootKeys {
         access_key: value("AERIE_ROOT_ACCESS_KEY")?,
         secret_key: value("AERIE_ROOT_SECRET_KEY")?,
@@ -143,9 +144,8 @@ mod tests {
     use crate::seam::{files::RealStorage, real};
 
     fn storages(folder: &tempfile::TempDir) -> Vec<Arc<dyn Storage>> {
-        let storage = |name: &str| {
-            Arc::new(RealStorage::create(&folder.path().join(name)).unwrap()) as Arc<dyn Storage>
-        };
+        let storage =
+            |name: &str| Arc::new(RealStorage::create(&folder.path().join(name)).unwrap()) as Arc<dyn Storage>;
         vec![storage("a"), storage("b")]
     }
 

@@ -9,6 +9,7 @@ use crate::mqtt::{LATENCY_BOUNDS_MS, LatencySnapshot};
 pub fn render(parts: &Parts) -> String {
     let mut page = Page(String::new());
     page.gauge("aerie_connections_open", "Open S3 connections.", parts.connections.open() as f64);
+    page.gauge("aerie_transfers_open", "Objects that move now.", parts.transfers.open() as f64);
     page.drives(parts);
     page.heal(parts);
     page.outbox(parts);
@@ -67,7 +68,11 @@ impl Page {
         self.gauge("aerie_heal_tasks_queued", "Heal tasks that wait.", status.queued as f64);
         if let Some(census) = status.census {
             self.gauge("aerie_census_shards_good", "Good shards at the last census.", census.good as f64);
-            self.gauge("aerie_census_shards_bad", "Missing or damaged shards on drives that are there.", census.bad as f64);
+            self.gauge(
+                "aerie_census_shards_bad",
+                "Missing or damaged shards on drives that are there.",
+                census.bad as f64,
+            );
             self.gauge("aerie_census_shards_out", "Shards on drives that are out.", census.out as f64);
             self.gauge("aerie_census_stripes_lost", "Stripes that cannot be read.", census.lost as f64);
         }
@@ -82,13 +87,29 @@ impl Page {
         self.gauge("aerie_outbox_publications", "Messages that are not acknowledged.", stored.publications as f64);
         self.gauge("aerie_outbox_publication_bytes", "Bytes of those messages.", stored.publication_bytes as f64);
         self.counter("aerie_outbox_dropped_total", "Messages dropped by policy.", stored.dropped as f64);
-        self.gauge("aerie_outbox_oldest_seconds", "Age of the oldest change that is not done.", outbox.oldest_ms.unwrap_or(0) as f64 / 1e3);
+        self.gauge(
+            "aerie_outbox_oldest_seconds",
+            "Age of the oldest change that is not done.",
+            outbox.oldest_ms.unwrap_or(0) as f64 / 1e3,
+        );
         self.counter("aerie_invocations_done_total", "Invocations that ended well.", outbox.invocations_done as f64);
         self.counter("aerie_invocation_attempts_failed_total", "Attempts that failed.", outbox.attempts_failed as f64);
-        self.histogram("aerie_invocation_latency_seconds", "From commit to the hook's outcome.", &outbox.invocation_latency);
+        self.histogram(
+            "aerie_invocation_latency_seconds",
+            "From commit to the hook's outcome.",
+            &outbox.invocation_latency,
+        );
         if let Some(publisher) = outbox.publisher {
-            self.gauge("aerie_mqtt_connected", "1 while the broker is there.", f64::from(u8::from(publisher.connected)));
-            self.counter("aerie_mqtt_published_total", "Messages that the broker acknowledged.", publisher.published as f64);
+            self.gauge(
+                "aerie_mqtt_connected",
+                "1 while the broker is there.",
+                f64::from(u8::from(publisher.connected)),
+            );
+            self.counter(
+                "aerie_mqtt_published_total",
+                "Messages that the broker acknowledged.",
+                publisher.published as f64,
+            );
         }
         if let Some(latency) = &outbox.publication_latency {
             self.histogram("aerie_publication_latency_seconds", "From the outbox to the acknowledgement.", latency);
@@ -99,7 +120,11 @@ impl Page {
         let journal = parts.hooks.journal();
         self.head("aerie_hook_invocations_total", "counter", "Attempts of each hook.");
         for hook in journal.hooks() {
-            self.sample("aerie_hook_invocations_total", &format!("hook=\"{hook}\""), journal.stats(&hook).invocations as f64);
+            self.sample(
+                "aerie_hook_invocations_total",
+                &format!("hook=\"{hook}\""),
+                journal.stats(&hook).invocations as f64,
+            );
         }
         self.head("aerie_hook_failures_total", "counter", "Failed attempts by fault.");
         for hook in journal.hooks() {
@@ -107,7 +132,11 @@ impl Page {
                 self.sample("aerie_hook_failures_total", &format!("hook=\"{hook}\",fault=\"{fault}\""), count as f64);
             }
         }
-        self.gauge("aerie_models_loaded_bytes", "Bytes of the models that are loaded.", parts.hooks.model_bytes() as f64);
+        self.gauge(
+            "aerie_models_loaded_bytes",
+            "Bytes of the models that are loaded.",
+            parts.hooks.model_bytes() as f64,
+        );
     }
 
     fn histogram(&mut self, name: &str, help: &str, latency: &LatencySnapshot) {

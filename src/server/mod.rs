@@ -67,6 +67,7 @@ struct Parts {
     outbox: Arc<Outbox>,
     upkeep: Arc<Upkeep>,
     connections: Arc<Connections>,
+    transfers: Arc<wire::Transfers>,
     plan: Arc<Plan>,
 }
 
@@ -75,8 +76,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     process::raise_descriptor_limit();
     let pool = open_pool(&settings, places, &world)?;
     let geometry = pool.geometry();
-    let plan = config::plan(&settings, usize::from(geometry.data) + usize::from(geometry.parity), geometry.parity)
-        .map_err(|error| error.to_string())?;
+    let plan = config::plan(&settings, geometry.shards(), Some(geometry.parity)).map_err(|error| error.to_string())?;
     let meta = open_meta(&pool, world.clone()).map_err(|error| error.to_string())?;
     let storages: Vec<Arc<dyn Storage>> = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -102,6 +102,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let parts = Parts {
         errands: Arc::new(errands),
         connections: Connections::new(settings.server.connections_max),
+        transfers: wire::Transfers::new(plan.transfers_max),
         settings: Arc::new(settings),
         pool,
         meta,
@@ -188,6 +189,7 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
         timeouts: wire::Timeouts::default(),
         hook_exists: wire::HookExists::new(exists),
         transforms: transforms::transforms(&parts.hooks, &parts.errands),
+        transfers: parts.transfers.clone(),
     })
 }
 
@@ -290,7 +292,9 @@ impl Server {
         upkeep.stop();
         match Arc::try_unwrap(outbox) {
             Ok(outbox) => outbox.stop(),
-            Err(_) => tracing::error!("the outbox is still in use at the end; what is pending goes on at the next start"),
+            Err(_) => {
+                tracing::error!("the outbox is still in use at the end; what is pending goes on at the next start")
+            }
         }
         hooks.stop();
         if let Some(broker) = self.broker {

@@ -14,11 +14,12 @@ pub fn transforms(hooks: &Arc<Hooks>, errands: &Arc<Errands>) -> Transforms {
         Box::pin(async move {
             let TransformRequest { hook, bucket, key, version } = request;
             let run = errands.run(move |engine| {
-                hooks.transform(engine, &hook, &bucket, &key, VersionRef::Exact(version)).map_err(fault_of)
+                hooks.transform(engine, &hook, &bucket, &key, VersionRef::Numbered(version)).map_err(fault_of)
             });
             match run.await {
-                Ok(made) => made
-                    .map(|made| TransformedObject { content_type: made.content_type, bytes: made.bytes.into() }),
+                Ok(made) => {
+                    made.map(|made| TransformedObject { content_type: made.content_type, bytes: made.bytes.into() })
+                }
                 Err(Undone::Busy) => Err(TransformFault::Busy),
                 Err(Undone::Failed) => Err(TransformFault::Failed("the transform was not run; see the log".to_owned())),
             }

@@ -26,12 +26,15 @@ pub(super) struct Walk {
     pub counts: Census,
     /// Blocks that were mended.
     pub healed: u64,
+    /// The log has a warning of this walk.
+    #[serde(skip)]
+    told: bool,
 }
 
 impl Walk {
     pub fn begin(kind: WalkKind, now_ms: i64, slots: u64) -> Walk {
         tracing::info!(?kind, "a walk over all blocks begins");
-        Walk { kind, started_ms: now_ms, slots, cursor: None, counts: Census::default(), healed: 0 }
+        Walk { kind, started_ms: now_ms, slots, cursor: None, counts: Census::default(), healed: 0, told: false }
     }
 
     /// The walk that the last run did not finish, unless drives came since: what it met before it did not see on them.
@@ -99,7 +102,12 @@ impl Worker {
             Err(error) => {
                 match error {
                     PoolError::Lost { .. } => tracing::error!(%error, "a stripe is lost; restore its object"),
-                    _ => tracing::warn!(%error, "a stripe could not be healed"),
+                    // A full drive says so once in a walk, not for each stripe.
+                    _ if walk.told => {}
+                    _ => {
+                        walk.told = true;
+                        tracing::warn!(%error, "stripes could not be healed; the walk goes on");
+                    }
                 }
                 found
             }

@@ -1,6 +1,7 @@
 //! Dates as S3 and HTTP write them. All of them are UTC.
 
 use time::format_description::FormatItem;
+use time::format_description::well_known::{Rfc2822, Rfc3339};
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
@@ -66,16 +67,20 @@ pub fn parse_basic(text: &str) -> Option<i64> {
     parse(text, BASIC)
 }
 
-/// Reads HTTP's dates (and ISO 8601, which S3 takes, too); milliseconds since the Unix epoch.
+/// Reads HTTP's dates (and ISO 8601, which S3 takes, too, and those of mail, which Python writes); milliseconds since the Unix epoch.
 pub fn parse_http(text: &str) -> Option<i64> {
     let text = text.trim();
-    parse(text, IMF).or_else(|| parse(text, RFC850)).or_else(|| parse_iso(text))
+    let mail = || unix_ms(OffsetDateTime::parse(text, &Rfc2822).ok()?);
+    parse(text, IMF).or_else(|| parse(text, RFC850)).or_else(|| parse_iso(text)).or_else(mail)
 }
 
 /// Reads ISO 8601 with an offset or `Z`; milliseconds since the Unix epoch.
 pub fn parse_iso(text: &str) -> Option<i64> {
-    let parsed = OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
-    i64::try_from(parsed.unix_timestamp_nanos() / 1_000_000).ok()
+    unix_ms(OffsetDateTime::parse(text, &Rfc3339).ok()?)
+}
+
+fn unix_ms(time: OffsetDateTime) -> Option<i64> {
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
 fn parse(text: &str, format: &[FormatItem<'_>]) -> Option<i64> {
@@ -94,7 +99,12 @@ mod tests {
         assert_eq!(http(ms), "Mon, 12 Oct 2009 17:50:30 GMT");
         assert_eq!(basic(ms), "20091012T175030Z");
         assert_eq!(parse_basic("20091012T175030Z"), Some(second));
-        for text in ["Mon, 12 Oct 2009 17:50:30 GMT", " Mon, 12 Oct 2009 17:50:30 GMT", "2009-10-12T17:50:30Z"] {
+        for text in [
+            "Mon, 12 Oct 2009 17:50:30 GMT",
+            " Mon, 12 Oct 2009 17:50:30 GMT",
+            "2009-10-12T17:50:30Z",
+            "Mon, 12 Oct 2009 17:50:30 -0000",
+        ] {
             assert_eq!(parse_http(text), Some(second), "{text}");
         }
         assert_eq!(parse_iso("2009-10-12T19:50:30.123+02:00"), Some(ms));

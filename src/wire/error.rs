@@ -33,6 +33,7 @@ macro_rules! codes {
 }
 
 codes! {
+    AccessControlListNotSupported 400 "The bucket does not allow ACLs";
     AccessDenied 403 "Access Denied";
     AccessForbidden 403 "Access Forbidden";
     AuthorizationHeaderMalformed 400 "The authorization header is malformed.";

@@ -28,6 +28,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod transforms;
+mod transfers;
 pub mod xml;
 
 pub use admin::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};
@@ -38,3 +39,4 @@ pub use route::Operation;
 pub use service::Service;
 pub use settings::{HookExists, Keys, RootKeys, Secret, Settings, Timeouts};
 pub use transforms::{TransformFault, TransformFuture, TransformRequest, TransformedObject, Transforms};
+pub use transfers::Transfers;

@@ -61,27 +61,39 @@ fn attributes_of(headers: &HeaderMap) -> Result<Attributes, S3Error> {
 
 /// Refuses what we would have to ignore.
 pub fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
-    for (name, value) in headers {
-        let name = name.as_str();
-        if !name.starts_with("x-amz-") {
-            continue;
-        }
-        let refused = match name {
-            "x-amz-acl" => !matches!(value.as_bytes(), b"private" | b"bucket-owner-full-control"),
-            "x-amz-write-offset-bytes" => true,
-            _ => {
-                name.starts_with("x-amz-server-side-encryption")
-                    || name.starts_with("x-amz-copy-source-server-side-encryption")
-                    || name.starts_with("x-amz-object-lock-")
-                    || name.starts_with("x-amz-grant-")
-            }
-        };
+    check_acl(headers)?;
+    for name in headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with("x-amz-")) {
+        let refused = name == "x-amz-write-offset-bytes"
+            || name.starts_with("x-amz-server-side-encryption")
+            || name.starts_with("x-amz-copy-source-server-side-encryption")
+            || name.starts_with("x-amz-object-lock-");
         if refused {
             let message = format!("A header you provided implies functionality that is not implemented: {name}");
             return Err(S3Error::with(S3Code::NotImplemented, message).field("Header", name));
         }
     }
     Ok(())
+}
+
+/// Access control lists by header. The two that give the owner everything are accepted: that is what holds.
+pub fn check_acl(headers: &HeaderMap) -> Result<(), S3Error> {
+    const KNOWN: [&str; 6] = [
+        "public-read",
+        "public-read-write",
+        "authenticated-read",
+        "aws-exec-read",
+        "bucket-owner-read",
+        "log-delivery-write",
+    ];
+    if headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-")) {
+        return Err(S3Error::new(S3Code::AccessControlListNotSupported));
+    }
+    let Some(value) = headers.get("x-amz-acl") else { return Ok(()) };
+    match value.to_str().unwrap_or_default() {
+        "private" | "bucket-owner-full-control" => Ok(()),
+        acl if KNOWN.contains(&acl) => Err(S3Error::new(S3Code::AccessControlListNotSupported)),
+        acl => Err(S3Error::argument("x-amz-acl", acl, "it is no canned access control list")),
+    }
 }
 
 fn header_text(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, S3Error> {
@@ -220,6 +232,11 @@ pub fn insert_version_id(headers: &mut HeaderMap, version_id: Option<&str>) {
     }
 }
 
+/// The id of a version just made. S3 tells none of a null version then, only when it is read.
+pub fn insert_new_version_id(headers: &mut HeaderMap, version_id: Option<&str>) {
+    insert_version_id(headers, version_id.filter(|id| *id != "null"));
+}
+
 /// The checksum's own header, and its type.
 pub fn insert_checksum(headers: &mut HeaderMap, checksum: &StoredChecksum) {
     insert(headers, HeaderName::from_static(checksum.algorithm.header_name()), &checksum.value);
@@ -229,7 +246,7 @@ pub fn insert_checksum(headers: &mut HeaderMap, checksum: &StoredChecksum) {
 /// What an upload is answered with.
 pub fn insert_put_done(done: &PutDone, headers: &mut HeaderMap) {
     insert_etag(headers, &done.etag);
-    insert_version_id(headers, done.version_id.as_deref());
+    insert_new_version_id(headers, done.version_id.as_deref());
     if let Some(checksum) = &done.checksum {
         insert_checksum(headers, checksum);
     }
@@ -318,8 +335,9 @@ mod tests {
             ("x-amz-server-side-encryption-customer-algorithm", "AES256", Some(S3Code::NotImplemented)),
             ("x-amz-copy-source-server-side-encryption-customer-key", "k", Some(S3Code::NotImplemented)),
             ("x-amz-object-lock-mode", "GOVERNANCE", Some(S3Code::NotImplemented)),
-            ("x-amz-acl", "public-read", Some(S3Code::NotImplemented)),
-            ("x-amz-grant-read", "id=1", Some(S3Code::NotImplemented)),
+            ("x-amz-acl", "public-read", Some(S3Code::AccessControlListNotSupported)),
+            ("x-amz-acl", "public-ready", Some(S3Code::InvalidArgument)),
+            ("x-amz-grant-read", "id=1", Some(S3Code::AccessControlListNotSupported)),
             ("x-amz-acl", "private", None),
             ("x-amz-acl", "bucket-owner-full-control", None),
             ("x-amz-storage-class", "STANDARD_IA", None),

@@ -111,13 +111,25 @@ impl Call {
         Ok(ExpectedDigests { content_md5, checksum: self.announced_checksum()? })
     }
 
+    /// The same for a new object: where the client names no checksum, S3's default is computed and stored.
+    pub fn upload_digests(&self) -> Result<ExpectedDigests, S3Error> {
+        let mut expected = self.expected_digests()?;
+        expected.checksum.get_or_insert((ChecksumAlgorithm::DEFAULT, None));
+        Ok(expected)
+    }
+
     /// `x-amz-checksum-*`, `x-amz-trailer` or `x-amz-sdk-checksum-algorithm`; at most one algorithm.
     fn announced_checksum(&self) -> Result<Option<(ChecksumAlgorithm, Option<String>)>, S3Error> {
         let mut found: Option<(ChecksumAlgorithm, Option<String>)> = None;
         for algorithm in ChecksumAlgorithm::ALL {
             let Some(value) = self.headers.get(algorithm.header_name()) else { continue };
             let value = value.to_str().unwrap_or_default();
-            if !algorithm.is_well_formed(value) {
+            // A completed upload's composite checksum says of how many parts it is.
+            let sum = match (self.operation, value.split_once('-')) {
+                (Operation::CompleteMultipartUpload, Some((sum, parts))) if parts.parse::<u32>().is_ok() => sum,
+                _ => value,
+            };
+            if !algorithm.is_well_formed(sum) {
                 let message = format!("Value for {} header is invalid.", algorithm.header_name());
                 return Err(S3Error::with(S3Code::InvalidRequest, message));
             }
@@ -126,18 +138,17 @@ impl Call {
                 return Err(S3Error::with(S3Code::InvalidRequest, message));
             }
         }
-        if found.is_some() {
-            return Ok(found);
+        let named = match self.header("x-amz-sdk-checksum-algorithm") {
+            None => None,
+            Some(name) => Some(ChecksumAlgorithm::parse(name).ok_or_else(wrong_name)?),
+        };
+        if let Some((algorithm, _)) = &found {
+            return if named.is_none_or(|named| named == *algorithm) { Ok(found) } else { Err(wrong_name()) };
         }
         if let Some(algorithm) = body::announced_trailer(&self.headers)? {
             return Ok(Some((algorithm, None)));
         }
-        match self.header("x-amz-sdk-checksum-algorithm") {
-            None => Ok(None),
-            Some(name) => ChecksumAlgorithm::parse(name).map(|algorithm| Some((algorithm, None))).ok_or_else(|| {
-                S3Error::with(S3Code::InvalidRequest, "Value for x-amz-sdk-checksum-algorithm header is invalid.")
-            }),
-        }
+        Ok(named.map(|algorithm| (algorithm, None)))
     }
 
     /// The whole body in memory, all its digests checked; at most `limit` bytes.
@@ -174,4 +185,8 @@ impl Call {
         self.identity = self.authenticator.authenticate_form(&self.settings, credential, policy, signature)?;
         Ok(())
     }
+}
+
+fn wrong_name() -> S3Error {
+    S3Error::with(S3Code::InvalidRequest, "Value for x-amz-sdk-checksum-algorithm header is invalid.")
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::admin::{AdminAnswer, AdminBody};
 use super::connection::ExchangeGuard;
+use super::transfers::Transfer;
 use crate::engine::{EngineError, ObjectReader};
 
 pub use super::object_headers::insert_put_done as put_done;
@@ -202,11 +204,13 @@ impl ObjectBody {
 pub struct GuardedBody {
     body: ResponseBody,
     _guard: ExchangeGuard,
+    /// Ends when the last byte is out.
+    _transfer: Option<Arc<Transfer>>,
 }
 
 impl GuardedBody {
-    pub fn new(body: ResponseBody, guard: ExchangeGuard) -> GuardedBody {
-        GuardedBody { body, _guard: guard }
+    pub fn new(body: ResponseBody, guard: ExchangeGuard, transfer: Option<Arc<Transfer>>) -> GuardedBody {
+        GuardedBody { body, _guard: guard, _transfer: transfer }
     }
 }
 

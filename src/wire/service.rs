@@ -31,6 +31,7 @@ use super::request::{Call, Parts};
 use super::response::{self, GuardedBody, Never, Response};
 use super::route::{Operation, route};
 use super::settings::Settings;
+use super::transfers::Transfer;
 use crate::engine::Engine;
 use crate::limits;
 
@@ -172,7 +173,8 @@ impl Service {
         headers.insert(header::SERVER, self.server.clone());
         headers.insert(REQUEST_ID, HeaderValue::from_str(&request_id).expect("hex is a header value"));
         headers.insert(HOST_ID, self.host_id.clone());
-        Ok(response.map(|body| GuardedBody::new(body, guard)))
+        let transfer = response.extensions_mut().remove::<Arc<Transfer>>();
+        Ok(response.map(|body| GuardedBody::new(body, guard, transfer)))
     }
 
     /// What a bucket's cross-origin rules add to any answer, errors included.
@@ -232,7 +234,13 @@ impl Service {
             body: Some(body),
             body_length: length,
         };
-        ops::run(&mut call).await
+        let transfer = self.settings.transfers.admit(operation).await?;
+        let mut response = ops::run(&mut call).await?;
+        if let Some(transfer) = transfer {
+            // It goes on until the body is out: `answer` hands it over.
+            response.extensions_mut().insert(Arc::new(transfer));
+        }
+        Ok(response)
     }
 
     /// Health is answered to anybody, by our own paths and by those that MinIO's probes use.

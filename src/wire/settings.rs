@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::auth::Identity;
 use super::transforms::Transforms;
+use super::transfers::Transfers;
 use crate::limits;
 
 /// Settings of the S3 endpoint, shared by all cores.
@@ -23,6 +24,8 @@ pub struct Settings {
     pub hook_exists: HookExists,
     /// Object lambdas.
     pub transforms: Transforms,
+    /// Bounds how many objects move at once; one for all cores.
+    pub transfers: Arc<Transfers>,
 }
 
 /// Answers whether a hook of this name is installed. Called on every core, must not block.

@@ -37,7 +37,8 @@ fn any_two_of_six_drives_may_go_and_come_back_empty() {
     }
     let all_there = |aerie: &crate::harness::Appliance| {
         for (key, bytes) in &objects {
-            assert!(aerie.get(key).as_ref() == Ok(bytes), "{key} differs");
+            let got = aerie.get(key);
+            assert!(got.as_ref() == Ok(bytes), "{key} differs: {:?}\n{}", got.map(|bytes| bytes.len()), site.log());
         }
     };
     // Hot: the folders vanish under the running process.

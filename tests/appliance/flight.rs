@@ -54,7 +54,9 @@ fn results_wait_for_a_broker_that_is_away_through_kill_and_restart() {
     }
     aerie.kill();
     let aerie = site.start();
-    eventually("all results are in the outbox", || aerie.run(&["outbox"]).replace(' ', "").contains("\"publications\":20"));
+    eventually("all results are in the outbox", || {
+        aerie.run(&["outbox"]).replace(' ', "").contains("\"publications\":20")
+    });
     aerie.kill();
     site.configure("[broker]\naddress = \"127.0.0.1:0\"\n");
     let aerie = site.start();

@@ -5,13 +5,12 @@ use std::net::TcpStream;
 
 use crate::harness::{PATIENCE, Site, noise};
 
-/// Sends bytes, closes the sending side, and reads what comes back.
+/// Sends bytes and reads what comes back until the appliance hangs up.
 fn exchange(authority: &str, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(authority).expect("the appliance listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout is no zero");
     // It may have hung up already; its answer counts.
     _ = stream.write_all(bytes);
-    _ = stream.shutdown(std::net::Shutdown::Write);
     let mut answer = Vec::new();
     _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
@@ -47,11 +46,14 @@ fn malformed_requests_are_refused_and_do_no_harm() {
     ];
     for (name, bytes, allowed) in cases {
         let answer = exchange(aerie.authority(), bytes);
-        let fits = allowed.iter().any(|start| if start.is_empty() { answer.is_empty() } else { answer.starts_with(start) });
+        let fits =
+            allowed.iter().any(|start| if start.is_empty() { answer.is_empty() } else { answer.starts_with(start) });
         assert!(fits, "{name}: {}", answer.get(..200).unwrap_or(&answer));
     }
     for seed in 0..50 {
-        exchange(aerie.authority(), &noise(500, seed));
+        let mut stream = TcpStream::connect(aerie.authority()).expect("the appliance listens");
+        // It may hang up in the middle.
+        _ = stream.write_all(&noise(500, seed));
     }
     let live = exchange(aerie.authority(), b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     assert!(live.starts_with("HTTP/1.1 200"), "{live}");
@@ -69,8 +71,12 @@ fn refusals_reach_the_person_in_words() {
     let empty = site.path().join("empty.wasm");
     std::fs::write(&empty, b"no wasm").expect("the folder is writable");
     let said = aerie.refused(&["hook", "add", "broken", empty.to_str().expect("a plain path")]);
-    assert!(said.to_lowercase().contains("wasm"), "{said}");
-    let output = aerie.client(&["bucket", "list"]).env("AERIE_ROOT_ACCESS_KEY", "nobody").env("AERIE_ROOT_SECRET_KEY", "wrongwrong").output();
+    assert!(said.contains("no WebAssembly file"), "{said}");
+    let output = aerie
+        .client(&["bucket", "list"])
+        .env("AERIE_ROOT_ACCESS_KEY", "nobody")
+        .env("AERIE_ROOT_SECRET_KEY", "wrongwrong")
+        .output();
     let output = output.expect("the binary was built for this test");
     assert!(String::from_utf8_lossy(&output.stderr).contains("InvalidAccessKeyId"));
 }

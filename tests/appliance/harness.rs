@@ -74,6 +74,10 @@ impl Site {
         assert_eq!(ready, "ready");
         let credentials = (1..=self.drives).map(|drive| self.drive(drive).join("aerie.credentials"));
         let credentials = credentials.into_iter().find(|file| file.exists()).expect("some drive keeps the root keys");
+        // Drives come and go in these tests; the operator has a copy of the keys.
+        let copied = self.folder.path().join("credentials");
+        std::fs::copy(&credentials, &copied).expect("the folder is writable");
+        let credentials = copied;
         Appliance {
             child,
             endpoint: endpoint.to_owned(),
@@ -125,7 +129,11 @@ impl Appliance {
 
     pub fn get(&self, object: &str) -> Result<Vec<u8>, String> {
         let output = self.try_run(&["get", object]);
-        if output.status.success() { Ok(output.stdout) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+        if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
     }
 
     /// Ends the process at once, as a power cut does to it.
@@ -154,10 +162,19 @@ impl Appliance {
     /// Starts to collect MQTT messages.
     pub fn subscribe(&self, topic: &str) -> Subscriber {
         let mut command = self.client(&["subscribe", "--url", &self.mqtt, topic]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary was built");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary was built");
+        let mut said = String::new();
+        let mut error = BufReader::new(child.stderr.take().expect("piped above"));
+        while !said.contains("subscribed") {
+            said.clear();
+            let length = error.read_line(&mut said).expect("standard error is text");
+            assert!(length > 0, "the subscriber ended");
+        }
         let mut out = child.stdout.take().expect("piped above");
         let (sender, lines) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
+            // Held, so that the subscriber can go on saying things.
+            let _error = error;
             let mut buffer = Vec::new();
             let mut piece = [0u8; 4096];
             while let Ok(length @ 1..) = out.read(&mut piece) {

@@ -137,7 +137,7 @@ def boto3_transfer(w):
         try:
             s3.upload_fileobj(io.BytesIO(content), "transfer", algorithm, ExtraArgs={"ChecksumAlgorithm": algorithm}, Config=config)
         except Exception as error:
-            if "CRT" in str(error):
+            if "crt" in str(error).lower():
                 continue
             raise
         back = io.BytesIO()

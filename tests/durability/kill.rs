@@ -3,7 +3,6 @@
 //! The test runs its own binary again as the victim: `the_victim` does nothing unless the environment names a folder.
 //! The victim prints each write before it begins and after it was acknowledged; the checker reads that, kills the
 //! victim at some point, opens the store itself, and starts the next victim.
-#![expect(clippy::disallowed_methods, reason = "the test works on real files")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};

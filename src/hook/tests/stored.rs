@@ -136,7 +136,7 @@ fn a_transform_reads_the_stored_object_and_one_that_is_gone_is_said_to_be() {
     let shelf = Shelf::new();
     shelf.add("t", &guest::first_bytes(4), Grants::default()).unwrap();
     shelf.add("h", &guest::publishing(1), Grants::default()).unwrap();
-    let old = VersionRef::Exact(shelf.put("x", b"first object").version.sequence);
+    let old = VersionRef::Numbered(shelf.put("x", b"first object").version.sequence);
     let ask = |hook: &str, version| shelf.hooks.transform(&shelf.engine, hook, BUCKET, "x", version);
     let made = |bytes: &[u8]| Ok(Transformed { content_type: None, bytes: bytes.to_vec() });
     assert_eq!(ask("t", old), made(b"firs"));

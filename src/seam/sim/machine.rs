@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::power::{DataChange, NameChange, Operation, Step, Trace};
 use super::volume::{Image, Inode, PAGE_BYTES, Volume, folder_of};
@@ -77,6 +77,7 @@ struct DriveState {
     volume: Volume,
     capacity_bytes: u64,
     unplugged: bool,
+    hangs: bool,
     /// The fault strikes when as many operations of its kind have passed.
     fault: Option<(Fault, u32)>,
 }
@@ -85,6 +86,8 @@ struct DriveState {
 #[derive(Debug, Clone)]
 pub struct SimMachine {
     state: Arc<Mutex<State>>,
+    /// Told when a drive stops hanging.
+    woken: Arc<Condvar>,
 }
 
 impl SimMachine {
@@ -95,11 +98,16 @@ impl SimMachine {
 
     /// A machine that finds this on its drives.
     pub fn boot(image: Image, capacity_bytes: u64) -> SimMachine {
-        let drive =
-            |volume: &Volume| DriveState { volume: volume.clone(), capacity_bytes, unplugged: false, fault: None };
+        let drive = |volume: &Volume| DriveState {
+            volume: volume.clone(),
+            capacity_bytes,
+            unplugged: false,
+            hangs: false,
+            fault: None,
+        };
         let drives = image.volumes.iter().map(drive).collect();
         let state = State { drives, start: image, steps: Vec::new(), skip: None, locks: HashSet::new() };
-        SimMachine { state: Arc::new(Mutex::new(state)) }
+        SimMachine { state: Arc::new(Mutex::new(state)), woken: Arc::default() }
     }
 
     pub fn storage(&self, drive: usize) -> Arc<dyn Storage> {
@@ -126,6 +134,12 @@ impl SimMachine {
     /// The drive is pulled; every operation fails until it is back.
     pub fn unplug(&self, drive: usize, unplugged: bool) {
         self.lock().drives[drive].unplugged = unplugged;
+    }
+
+    /// Every operation on the drive blocks until it is told not to.
+    pub fn hang(&self, drive: usize, hangs: bool) {
+        self.lock().drives[drive].hangs = hangs;
+        self.woken.notify_all();
     }
 
     /// The drive is exchanged for an empty one while the machine has no power.
@@ -159,6 +173,9 @@ impl SimMachine {
     /// The drive, if it takes operations of this kind now.
     fn drive(&self, drive: usize, kind: Option<Fault>) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
+        while state.drives[drive].hangs {
+            state = self.woken.wait(state).expect("no holder of this lock panics");
+        }
         let found = &mut state.drives[drive];
         if found.unplugged {
             return Err(io::Error::from_raw_os_error(libc::EIO));

@@ -38,7 +38,6 @@ pub fn read(headers: &HeaderMap, query: &Query) -> Result<Option<Claim>, S3Error
             read_header(text, headers).map(Some)
         }
         None if in_query => read_query(query).map(Some),
-        None if in_query_v2 => Err(only_v4()),
         None => Ok(None),
     }
 }

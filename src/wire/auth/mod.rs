@@ -2,13 +2,14 @@
 //!
 //! `Authenticator::authenticate` verifies a request's signature (Signature Version 4, in the header or the query) and
 //! says how its body is to be checked. `authorize` is the one place that decides what an identity may do; every
-//! operation passes it, for every bucket and key that it touches. Absent: Signature Version 2, security tokens.
+//! operation passes it, for every bucket and key that it touches. Absent: Signature Version 2 in headers, security tokens.
 
 mod canonical;
 mod claim;
 pub(super) mod signing;
 #[cfg(test)]
 mod tests;
+mod version2;
 
 use http::HeaderMap;
 
@@ -102,6 +103,7 @@ impl Authenticator {
         }
         match claim::read(head.headers, head.query)? {
             Some(claim) => self.verify(head, &claim, settings, now_ms),
+            None if version2::is_presigned(head.query) => version2::verify(head, settings, now_ms),
             None => {
                 let payload = unsigned_payload(head.headers)?;
                 Ok(Authenticated { identity: Identity::Anonymous, payload })

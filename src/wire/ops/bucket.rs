@@ -7,6 +7,7 @@ use crate::limits;
 use crate::meta::{Bucket, MetaError};
 use crate::wire::date;
 use crate::wire::error::{S3Code, S3Error};
+use crate::wire::object_headers::check_acl;
 use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
 use crate::wire::xml::{self, owner};
@@ -86,20 +87,12 @@ pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
 /// Refuses what would be promised and not kept; gives whether an object lock is asked for.
 fn refuse_unsupported(headers: &HeaderMap) -> Result<bool, S3Error> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let grants = [
-        "x-amz-grant-full-control",
-        "x-amz-grant-read",
-        "x-amz-grant-read-acp",
-        "x-amz-grant-write",
-        "x-amz-grant-write-acp",
-    ];
-    let public = text("x-amz-acl").is_some_and(|acl| acl != "private");
-    if public || grants.iter().any(|grant| headers.contains_key(*grant)) {
-        return Err(S3Error::new(S3Code::InvalidBucketAclWithObjectOwnership));
-    }
-    match text("x-amz-object-ownership") {
-        None | Some("BucketOwnerEnforced") => {}
-        Some(_) => return Err(S3Error::not_implemented("An object ownership other than BucketOwnerEnforced")),
+    check_acl(headers).map_err(|error| match error.code {
+        S3Code::AccessControlListNotSupported => S3Error::new(S3Code::InvalidBucketAclWithObjectOwnership),
+        _ => error,
+    })?;
+    if let Some(ownership) = text("x-amz-object-ownership") {
+        xml::check_object_ownership(ownership)?;
     }
     match text("x-amz-bucket-object-lock-enabled") {
         None => Ok(false),

@@ -9,7 +9,7 @@ use crate::wire::error::{S3Code, S3Error};
 use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
 use crate::wire::route::Operation;
-use crate::wire::xml::{BUCKET_TAGS, owner, parse_tagging, parse_versioning};
+use crate::wire::xml::{BUCKET_TAGS, ObjectLock, parse_object_lock, parse_tagging, parse_versioning};
 use crate::xml::Document;
 
 pub fn get_versioning(call: &Call) -> Result<Response, S3Error> {
@@ -79,6 +79,21 @@ pub async fn put_notification(call: &mut Call) -> Result<Response, S3Error> {
     Ok(response::empty(StatusCode::OK))
 }
 
+/// Accepts what holds already; locks themselves cannot be set here.
+pub async fn put_object_lock(call: &mut Call) -> Result<Response, S3Error> {
+    let bucket = call.open_bucket()?;
+    let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
+    match parse_object_lock(&body)? {
+        _ if !bucket.object_lock && bucket.versioning != Versioning::Enabled => {
+            let message = "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration";
+            Err(S3Error::with(S3Code::InvalidBucketState, message))
+        }
+        ObjectLock::Enabled if bucket.object_lock => Ok(response::empty(StatusCode::OK)),
+        ObjectLock::Enabled => Err(S3Error::not_implemented("Object Lock on a bucket created without it")),
+        ObjectLock::WithDefaultRetention => Err(S3Error::not_implemented("A default retention")),
+    }
+}
+
 impl From<NotificationError> for S3Error {
     fn from(error: NotificationError) -> S3Error {
         let code = match error.code() {
@@ -95,15 +110,9 @@ impl From<NotificationError> for S3Error {
 pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
     let document = match call.operation {
-        Operation::GetBucketAcl => return Ok(response::xml(owner::access_control_policy())),
-        Operation::GetObjectAcl => {
-            call.engine.head_object(&bucket, &call.key, call.version()?)?;
-            return Ok(response::xml(owner::access_control_policy()));
-        }
         Operation::GetBucketPolicy | Operation::GetBucketPolicyStatus => {
             return Err(missing(call, S3Code::NoSuchBucketPolicy));
         }
-        Operation::GetPublicAccessBlock => return Err(missing(call, S3Code::NoSuchPublicAccessBlockConfiguration)),
         Operation::GetBucketEncryption => {
             return Err(missing(call, S3Code::ServerSideEncryptionConfigurationNotFoundError));
         }
@@ -118,17 +127,18 @@ pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
             document.text("ObjectLockEnabled", "Enabled");
             document
         }
-        Operation::GetObjectLegalHold | Operation::GetObjectRetention => {
-            call.engine.head_object(&bucket, &call.key, call.version()?)?;
-            return Err(match bucket.object_lock {
-                true => S3Error::new(S3Code::NoSuchObjectLockConfiguration),
-                false => S3Error::with(S3Code::InvalidRequest, "Bucket is missing Object Lock Configuration"),
+        Operation::GetObjectLegalHold
+        | Operation::GetObjectRetention
+        | Operation::PutObjectLegalHold
+        | Operation::PutObjectRetention => {
+            super::object::find(call, &bucket)?;
+            return Err(match (bucket.object_lock, call.operation) {
+                (false, _) => S3Error::with(S3Code::InvalidRequest, "Bucket is missing Object Lock Configuration"),
+                (true, Operation::GetObjectLegalHold | Operation::GetObjectRetention) => {
+                    S3Error::new(S3Code::NoSuchObjectLockConfiguration)
+                }
+                (true, operation) => S3Error::not_implemented(operation.as_str()),
             });
-        }
-        Operation::GetBucketOwnershipControls => {
-            let mut document = Document::new("OwnershipControls");
-            document.inside("Rule", |document| document.text("ObjectOwnership", "BucketOwnerEnforced"));
-            document
         }
         Operation::GetBucketLogging => Document::new("BucketLoggingStatus"),
         Operation::GetBucketAccelerateConfiguration => Document::new("AccelerateConfiguration"),
@@ -151,8 +161,7 @@ pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
         | Operation::DeleteBucketLifecycle
         | Operation::DeleteBucketEncryption
         | Operation::DeleteBucketReplication
-        | Operation::DeleteBucketWebsite
-        | Operation::DeletePublicAccessBlock => return Ok(response::empty(StatusCode::NO_CONTENT)),
+        | Operation::DeleteBucketWebsite => return Ok(response::empty(StatusCode::NO_CONTENT)),
         other => return Err(S3Error::not_implemented(other.as_str())),
     };
     Ok(response::xml(document.finish()))
@@ -164,6 +173,6 @@ fn no_configurations(root: &'static str) -> Document {
     document
 }
 
-fn missing(call: &Call, code: S3Code) -> S3Error {
+pub(super) fn missing(call: &Call, code: S3Code) -> S3Error {
     S3Error::new(code).field("BucketName", &call.bucket)
 }

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue};
 
 use crate::engine::{self, ObjectVersion};
-use crate::hash::ChecksumAlgorithm;
+use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 use crate::meta::Attributes;
 use crate::wire::conditions::write_condition;
 use crate::wire::copy_source::{CopySource, check_size};
@@ -24,10 +24,10 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     let source_version_id = object.version_id.clone();
     let copy = engine::CopyObject {
         attributes: attributes(call, &source, &object)?,
+        checksum: checksum_algorithm(call, object.version.attributes.checksum.as_ref())?,
         source: object,
         bucket,
         key: call.key.clone(),
-        checksum: checksum_algorithm(call)?,
         condition: write_condition(&call.headers)?,
         requester: call.requester(),
     };
@@ -41,7 +41,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     }
     let mut response = response::xml(document.finish());
     let all = response.headers_mut();
-    headers::insert_version_id(all, done.version_id.as_deref());
+    headers::insert_new_version_id(all, done.version_id.as_deref());
     if let Some(id) = source_version_id.and_then(|id| HeaderValue::from_str(&id).ok()) {
         all.insert(HeaderName::from_static("x-amz-copy-source-version-id"), id);
     }
@@ -87,8 +87,16 @@ fn attributes(call: &Call, source: &CopySource, object: &ObjectVersion) -> Resul
     })
 }
 
-fn checksum_algorithm(call: &Call) -> Result<Option<ChecksumAlgorithm>, S3Error> {
-    let Some(name) = call.header("x-amz-checksum-algorithm") else { return Ok(None) };
+/// What the copy is summed by: what the client names, else what the source has, else S3's default. `None` where the
+/// source's checksum is the copy's too.
+fn checksum_algorithm(call: &Call, of_source: Option<&StoredChecksum>) -> Result<Option<ChecksumAlgorithm>, S3Error> {
+    let Some(name) = call.header("x-amz-checksum-algorithm") else {
+        return Ok(match of_source {
+            Some(checksum) if checksum.kind == ChecksumType::FullObject => None,
+            Some(checksum) => Some(checksum.algorithm),
+            None => Some(ChecksumAlgorithm::DEFAULT),
+        });
+    };
     let algorithm = ChecksumAlgorithm::parse(name);
     algorithm.map(Some).ok_or_else(|| {
         S3Error::with(S3Code::InvalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")

@@ -96,7 +96,8 @@ pub fn objects(call: &Call) -> Result<Response, S3Error> {
     let marker = call.query.get("marker").unwrap_or_default();
     let (query, page) = page(call, marker, limit)?;
     let mut document = begin(call, &page);
-    naming.write(&mut document, "Prefix", &query.prefix);
+    // In this version the prefix comes back as it was sent: botocore decodes all other names, and not this one.
+    document.text("Prefix", &query.prefix);
     naming.write(&mut document, "Marker", marker);
     let next = page.entries.last().filter(|_| page.truncated && query.delimiter.is_some());
     if let Some(last) = next {

@@ -18,6 +18,7 @@
 //!
 //! Request id, resource, `Server` and CORS headers are the service's work. Nothing here sets a timer: the connection does.
 
+mod access;
 mod attributes;
 mod bucket;
 mod config;
@@ -40,6 +41,7 @@ use super::route::Operation;
 
 /// Runs the operation that the router chose.
 pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
+    access::check_expected_owner(call)?;
     match call.operation {
         Operation::ListBuckets => bucket::list(call),
         Operation::CreateBucket => bucket::create(call).await,
@@ -69,11 +71,17 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Operation::AbortMultipartUpload => multipart::abort(call).await,
         Operation::PostObject => post::run(call).await,
         Operation::DeleteObjects => delete_objects::run(call).await,
-        Operation::GetBucketAcl
-        | Operation::GetObjectAcl
-        | Operation::GetBucketPolicy
+        Operation::GetBucketAcl | Operation::GetObjectAcl => access::get_acl(call),
+        Operation::PutBucketAcl | Operation::PutObjectAcl => access::put_acl(call).await,
+        Operation::GetBucketOwnershipControls => access::get_ownership_controls(call),
+        Operation::PutBucketOwnershipControls => access::put_ownership_controls(call).await,
+        Operation::DeleteBucketOwnershipControls => access::delete_ownership_controls(call).await,
+        Operation::GetPublicAccessBlock => access::get_public_access_block(call),
+        Operation::PutPublicAccessBlock => access::put_public_access_block(call).await,
+        Operation::DeletePublicAccessBlock => access::delete_public_access_block(call).await,
+        Operation::PutObjectLockConfiguration => config::put_object_lock(call).await,
+        Operation::GetBucketPolicy
         | Operation::GetBucketPolicyStatus
-        | Operation::GetPublicAccessBlock
         | Operation::GetBucketEncryption
         | Operation::GetBucketLifecycleConfiguration
         | Operation::GetBucketWebsite
@@ -81,7 +89,8 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         | Operation::GetObjectLockConfiguration
         | Operation::GetObjectLegalHold
         | Operation::GetObjectRetention
-        | Operation::GetBucketOwnershipControls
+        | Operation::PutObjectLegalHold
+        | Operation::PutObjectRetention
         | Operation::GetBucketLogging
         | Operation::GetBucketAccelerateConfiguration
         | Operation::GetBucketRequestPayment
@@ -97,8 +106,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         | Operation::DeleteBucketLifecycle
         | Operation::DeleteBucketEncryption
         | Operation::DeleteBucketReplication
-        | Operation::DeleteBucketWebsite
-        | Operation::DeletePublicAccessBlock => config::not_configured(call),
+        | Operation::DeleteBucketWebsite => config::not_configured(call),
         Operation::PutObject => object::put(call).await,
         Operation::GetObject => object::get(call).await,
         Operation::HeadObject => object::head(call),

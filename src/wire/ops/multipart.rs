@@ -91,6 +91,7 @@ fn part_number(call: &Call) -> Result<u32, S3Error> {
 
 pub async fn upload_part(call: &mut Call) -> Result<Response, S3Error> {
     object_headers::refuse_unsupported(&call.headers)?;
+    call.require_length()?;
     let number = part_number(call)?;
     let upload = open_upload(call)?;
     let expected = part_digests(call.expected_digests()?, &upload)?;
@@ -102,7 +103,8 @@ pub async fn upload_part(call: &mut Call) -> Result<Response, S3Error> {
     Ok(response)
 }
 
-/// A part gets the checksum that its upload announced, also where the client does not send one for it.
+/// A part gets the checksum that its upload announced, also where the client does not send one for it; S3's default
+/// where neither says anything.
 fn part_digests(mut expected: ExpectedDigests, upload: &Upload) -> Result<ExpectedDigests, S3Error> {
     match (upload.checksum, &expected.checksum) {
         (Some((announced, _)), Some((algorithm, _))) if announced != *algorithm => Err(S3Error::with(
@@ -115,14 +117,24 @@ fn part_digests(mut expected: ExpectedDigests, upload: &Upload) -> Result<Expect
             expected.checksum = Some((announced, None));
             Ok(expected)
         }
+        (None, None) => {
+            expected.checksum = Some((ChecksumAlgorithm::DEFAULT, None));
+            Ok(expected)
+        }
         _ => Ok(expected),
     }
+}
+
+/// An upload that announced nothing gets S3's default, of the full object, if its parts have it.
+fn with_default_checksum(mut upload: Upload) -> Upload {
+    upload.checksum.get_or_insert((ChecksumAlgorithm::DEFAULT, ChecksumType::FullObject));
+    upload
 }
 
 pub async fn upload_part_copy(call: &Call) -> Result<Response, S3Error> {
     object_headers::refuse_unsupported(&call.headers)?;
     let number = part_number(call)?;
-    let upload = open_upload(call)?;
+    let upload = with_default_checksum(open_upload(call)?);
     let source = CopySource::open(call)?;
     let range = copy_range(call.header("x-amz-copy-source-range"), source.version.size)?;
     let part = UploadPart { upload, number, size_hint: None, expected: ExpectedDigests::default() };
@@ -293,7 +305,7 @@ pub async fn complete(call: &mut Call) -> Result<Response, S3Error> {
         Err(error) if error.code == S3Code::NoSuchUpload => {
             return completed_before(call, &parts).map_or(Err(error), |done| Ok(completed(call, &done)));
         }
-        upload => upload?,
+        upload => with_default_checksum(upload?),
     };
     let kind = announced_type(call)?;
     if kind.is_some_and(|kind| upload.checksum.is_none_or(|(_, announced)| announced != kind)) {

@@ -29,7 +29,7 @@ pub async fn put(call: &mut Call) -> Result<Response, S3Error> {
         key: call.key.clone(),
         attributes: headers::attributes(call)?,
         size_hint: call.body_length,
-        expected: call.expected_digests()?,
+        expected: call.upload_digests()?,
         condition: write_condition(&call.headers)?,
         event: EventName::ObjectCreatedPut,
         requester: call.requester(),

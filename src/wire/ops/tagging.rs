@@ -30,15 +30,11 @@ pub async fn delete(call: &mut Call) -> Result<Response, S3Error> {
     set(call, Tags::new(), StatusCode::NO_CONTENT).await
 }
 
-/// Sets the tags of the version found, so that a newer one that comes meanwhile keeps its own. (A null version has no
-/// number towards clients, and is replaced as a whole.)
+/// Sets the tags of the version found, so that a newer one that comes meanwhile keeps its own.
 async fn set(call: &Call, tags: Tags, status: StatusCode) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
     let object = object::find(call, &bucket)?;
-    let version = match object.version.is_null {
-        true => VersionRef::Null,
-        false => VersionRef::Exact(object.version.sequence),
-    };
+    let version = VersionRef::Numbered(object.version.sequence);
     call.engine.set_tags(&bucket, &call.key, version, tags, call.requester()).await?;
     let mut response = response::empty(status);
     headers::insert_version_id(response.headers_mut(), object.version_id.as_deref());

@@ -193,6 +193,7 @@ fn settings(timeouts: Timeouts) -> Settings {
         timeouts,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
+        transfers: super::Transfers::new(16),
     }
 }
 

@@ -143,4 +143,8 @@ fn uploads_without_a_length_may_come_in_http_chunks() {
     assert_eq!(server.get("/free/k").ok(200).body, b"hello world");
     let (bytes, _) = server.head("PUT", "/free/none", &[], "UNSIGNED-PAYLOAD");
     Reply::parse(&server.raw(&bytes)).refused(S3Code::MissingContentLength);
+    let created = server.send("POST", "/free/parts?uploads", &[], b"").ok(200).text();
+    let id = created.split("<UploadId>").nth(1).unwrap().split('<').next().unwrap();
+    let (bytes, _) = server.head("PUT", &format!("/free/parts?partNumber=1&uploadId={id}"), &[], "UNSIGNED-PAYLOAD");
+    Reply::parse(&server.raw(&bytes)).refused(S3Code::MissingContentLength);
 }

@@ -3,6 +3,7 @@
 //! Pure: bytes in, values out. Elements that are not known are passed over; what is missing or out of range is refused.
 //! What the values mean is the matter of `ops`. The notification document is read by the notification leaf.
 
+mod access;
 mod complete;
 mod cors;
 mod delete;
@@ -10,10 +11,11 @@ pub mod owner;
 mod settings;
 mod tagging;
 
+pub use access::{check_object_ownership, check_ownership_controls, is_owners_list, public_access_block};
 pub use complete::{DocumentPart, checksum_element, parse_complete};
 pub use cors::{CorsConfiguration, CorsRule};
 pub use delete::{DeleteEntry, DeleteRequest};
-pub use settings::{parse_location, parse_versioning};
+pub use settings::{ObjectLock, parse_location, parse_object_lock, parse_versioning};
 pub use tagging::{BUCKET_TAGS, OBJECT_TAGS, TagLimit, check_tags, parse_tagging, tagging_document};
 
 use crate::wire::error::{S3Code, S3Error};
@@ -26,6 +28,8 @@ pub enum DocumentError {
     Xml(#[from] XmlError),
     #[error("the XML you provided was not well-formed or did not validate against our published schema: {0}")]
     Schema(String),
+    #[error("{0}")]
+    IllegalVersioning(String),
     #[error("{0}")]
     InvalidTag(String),
     #[error("{0}")]
@@ -41,6 +45,7 @@ impl DocumentError {
     pub fn code(&self) -> S3Code {
         match self {
             DocumentError::Xml(_) | DocumentError::Schema(_) => S3Code::MalformedXML,
+            DocumentError::IllegalVersioning(_) => S3Code::IllegalVersioningConfigurationException,
             DocumentError::InvalidTag(_) => S3Code::InvalidTag,
             DocumentError::InvalidRequest(_) => S3Code::InvalidRequest,
             DocumentError::InvalidArgument(_) => S3Code::InvalidArgument,

@@ -1,4 +1,4 @@
-//! The small documents: where a bucket is created, and whether it keeps versions.
+//! The small documents: where a bucket is created, whether it keeps versions, whether it locks them.
 
 use super::{DocumentError, root, schema};
 use crate::meta::Versioning;
@@ -24,8 +24,27 @@ pub fn parse_versioning(document: &[u8]) -> Result<Versioning, DocumentError> {
         Some("Suspended") => Ok(Versioning::Suspended),
         Some(other) => Err(schema(format!("<Status> is `{other}`, it must be Enabled or Suspended"))),
         None => {
-            Err(DocumentError::InvalidRequest("the document has no <Status>; write Enabled or Suspended".to_owned()))
+            let message = "The Versioning element must be specified: write a <Status> of Enabled or Suspended";
+            Err(DocumentError::IllegalVersioning(message.to_owned()))
         }
+    }
+}
+
+/// What PutObjectLockConfiguration asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectLock {
+    /// Locks may be set on versions.
+    Enabled,
+    /// Also a retention for new versions.
+    WithDefaultRetention,
+}
+
+pub fn parse_object_lock(document: &[u8]) -> Result<ObjectLock, DocumentError> {
+    let root = root(document, "ObjectLockConfiguration")?;
+    match root.text_of("ObjectLockEnabled").map(str::trim) {
+        Some("Enabled") if root.child("Rule").is_some() => Ok(ObjectLock::WithDefaultRetention),
+        Some("Enabled") => Ok(ObjectLock::Enabled),
+        other => Err(schema(format!("<ObjectLockEnabled> is `{}`, it must be Enabled", other.unwrap_or_default()))),
     }
 }
 
@@ -55,7 +74,20 @@ mod tests {
         assert_eq!(of("<Status>Enabled</Status>"), Ok(Versioning::Enabled));
         assert_eq!(of("<Status>Suspended</Status><MfaDelete>Disabled</MfaDelete>"), Ok(Versioning::Suspended));
         assert_eq!(of("<Status>enabled</Status>"), Err(S3Code::MalformedXML));
-        assert_eq!(of(""), Err(S3Code::InvalidRequest));
+        assert_eq!(of(""), Err(S3Code::IllegalVersioningConfigurationException));
         assert_eq!(of("<Status>Enabled</Status><MfaDelete>Enabled</MfaDelete>"), Err(S3Code::NotImplemented));
+    }
+
+    #[test]
+    fn object_locks_are_read() {
+        let of = |body: &str| {
+            let document = format!("<ObjectLockConfiguration>{body}</ObjectLockConfiguration>");
+            parse_object_lock(document.as_bytes()).map_err(|error| error.code())
+        };
+        let enabled = "<ObjectLockEnabled>Enabled</ObjectLockEnabled>";
+        assert_eq!(of(enabled), Ok(ObjectLock::Enabled));
+        assert_eq!(of(&format!("{enabled}<Rule/>")), Ok(ObjectLock::WithDefaultRetention));
+        assert_eq!(of("<ObjectLockEnabled>Disabled</ObjectLockEnabled>"), Err(S3Code::MalformedXML));
+        assert_eq!(of("<Rule/>"), Err(S3Code::MalformedXML));
     }
 }

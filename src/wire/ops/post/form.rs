@@ -21,6 +21,13 @@ impl Form {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
+
+    /// Puts the file's name where the key asks for it, which S3 does before it looks at the policy.
+    pub fn expand_filename(&mut self) {
+        for (_, value) in self.fields.iter_mut().filter(|(field, _)| field == "key") {
+            *value = value.replace("${filename}", &self.filename);
+        }
+    }
 }
 
 /// Reads one form from a body.

@@ -38,9 +38,9 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     let content_type = call.header("content-type").unwrap_or_default().to_owned();
     let mut body = call.take_body();
     let mut reader = FormReader::new(&content_type, &mut body)?;
-    let form = reader.fields().await?;
-    let key = form.get("key").filter(|key| !key.is_empty()).ok_or_else(missing_key)?;
-    let key = key.replace("${filename}", &form.filename);
+    let mut form = reader.fields().await?;
+    form.expand_filename();
+    let key = form.get("key").filter(|key| !key.is_empty()).ok_or_else(missing_key)?.to_owned();
     let range = authenticate(call, &form)?;
     call.authorize("PutObject", &call.bucket, &key)?;
     let bucket = call.open_bucket()?;
@@ -54,7 +54,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         key: key.clone(),
         attributes,
         size_hint: None,
-        expected: call.expected_digests()?,
+        expected: call.upload_digests()?,
         condition: WriteCondition::default(),
         event: EventName::ObjectCreatedPost,
         requester: call.requester(),

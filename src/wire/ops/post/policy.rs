@@ -47,7 +47,8 @@ impl Policy {
         let decoded = base64_decode(&compact).ok_or_else(|| invalid("it is not base64"))?;
         let json: Value = serde_json::from_slice(&decoded).map_err(|_| invalid("Invalid JSON."))?;
         let expiration = json.get("expiration").ok_or_else(|| invalid("Policy missing expiration."))?;
-        let expiration = expiration.as_str().and_then(date::parse_iso);
+        let is_utc = |text: &&str| text.as_bytes().get(10) == Some(&b'T') && text.ends_with('Z');
+        let expiration = expiration.as_str().filter(is_utc).and_then(date::parse_iso);
         let expires_ms =
             expiration.ok_or_else(|| invalid("Invalid 'expiration' value, write it as 2030-12-31T12:00:00Z"))?;
         let conditions = json.get("conditions").and_then(Value::as_array);
@@ -100,6 +101,8 @@ impl Policy {
 fn is_exempt(name: &str) -> bool {
     matches!(name, "policy" | "file" | "signature" | "awsaccesskeyid" | "x-amz-signature")
         || name.starts_with("x-ignore-")
+        // A checksum can only refuse what the policy allows.
+        || name.starts_with("x-amz-checksum-")
 }
 
 /// A content type may be a list; each entry must begin so.
@@ -197,6 +200,11 @@ mod tests {
         let cases = [
             (basic.clone(), sent.clone(), None),
             (basic.clone(), form(&[("key", "bar.txt"), ("acl", "private")]), refused),
+            (
+                basic.clone(),
+                form(&[("key", "foo.txt"), ("acl", "private"), ("x-amz-checksum-crc32", "DUoRhQ==")]),
+                None,
+            ),
             (basic.clone(), form(&[("key", "foo.txt")]), refused),
             (basic.clone(), form(&[("key", "foo.txt"), ("acl", "private"), ("x-amz-meta-a", "1")]), refused),
             (conditions(r#"["starts-with", "$key", ""]"#), form(&[("key", "k")]), refused),
@@ -229,6 +237,7 @@ mod tests {
             r#"{"expiration": "2030-01-01T00:00:00Z"}"#,
             r#"{"conditions": []}"#,
             r#"{"expiration": "tomorrow", "conditions": []}"#,
+            r#"{"expiration": "2030-01-01 00:00:00.5+00:00", "conditions": []}"#,
             r#"{"expiration": "2030-01-01T00:00:00Z", "conditions": [{}]}"#,
             r#"{"expiration": "2030-01-01T00:00:00Z", "conditions": ["x"]}"#,
             r#"{"expiration": "2030-01-01T00:00:00Z", "conditions": [["content-length-range", 0]]}"#,

@@ -56,6 +56,7 @@ fn what_a_new_bucket_cannot_have_is_refused() {
     let cases = [
         (("x-amz-acl", "private"), "200"),
         (("x-amz-acl", "public-read"), "400 InvalidBucketAclWithObjectOwnership"),
+        (("x-amz-acl", "public-ready"), "400 InvalidArgument"),
         (("x-amz-grant-read", "id=1"), "400 InvalidBucketAclWithObjectOwnership"),
         (("x-amz-object-ownership", "BucketOwnerEnforced"), "200"),
         (("x-amz-object-ownership", "ObjectWriter"), "501 NotImplemented"),
@@ -81,7 +82,10 @@ fn versioning_and_tags_are_kept() {
         assert_eq!(ask("PUT", "/bucket?versioning", &document).outcome(), "200");
         assert_eq!(ask("GET", "/bucket?versioning", "").element("Status"), state);
     }
-    assert_eq!(ask("PUT", "/bucket?versioning", "<VersioningConfiguration/>").outcome(), "400 InvalidRequest");
+    assert_eq!(
+        ask("PUT", "/bucket?versioning", "<VersioningConfiguration/>").outcome(),
+        "400 IllegalVersioningConfigurationException"
+    );
     let tags = "<Tagging><TagSet><Tag><Key>site</Key><Value>7</Value></Tag></TagSet></Tagging>";
     assert_eq!(ask("GET", "/bucket?tagging", "").outcome(), "404 NoSuchTagSet");
     assert_eq!(ask("PUT", "/bucket?tagging", tags).outcome(), "204");
@@ -196,11 +200,105 @@ fn what_was_never_configured_is_answered_as_aws_does() {
         ("PUT", "/bucket?lifecycle", "501 NotImplemented"),
         ("PUT", "/bucket?encryption", "501 NotImplemented"),
         ("DELETE", "/bucket?policy", "204"),
+        ("PUT", "/bucket/key?retention", "400 InvalidRequest"),
+        ("PUT", "/bucket/key?legal-hold", "400 InvalidRequest"),
+        ("PUT", "/bucket/absent?retention", "404 NoSuchKey"),
     ];
     for (method, target, expected) in cases {
         assert_eq!(store.ask(method, target, &[], b"").outcome(), expected, "{method} {target}");
     }
-    assert_eq!(store.ask("GET", "/bucket?acl", &[], b"").element("Permission"), "FULL_CONTROL");
     let refused = store.ask("PUT", "/bucket?policy", &[], b"{}");
     assert!(refused.element("Message").contains("PutBucketPolicy"), "{}", refused.text);
+}
+
+#[test]
+fn only_the_lists_that_hold_are_accepted() {
+    let store = Store::with_bucket("bucket");
+    store.put("bucket", "key", b"x");
+    let own = store.ask("GET", "/bucket?acl", &[], b"").text;
+    assert!(own.contains("<Permission>FULL_CONTROL</Permission>"), "{own}");
+    let public = own.replace("FULL_CONTROL", "READ");
+    let cases: [(&[(&str, &str)], &str, &str); 8] = [
+        (&[("x-amz-acl", "private")], "", "200"),
+        (&[("x-amz-acl", "bucket-owner-full-control")], "", "200"),
+        (&[("x-amz-acl", "public-read")], "", "400 AccessControlListNotSupported"),
+        (&[("x-amz-acl", "public-ready")], "", "400 InvalidArgument"),
+        (&[("x-amz-grant-read", "id=1")], "", "400 AccessControlListNotSupported"),
+        (&[], "", "400 MissingSecurityHeader"),
+        (&[], &own, "200"),
+        (&[], &public, "400 AccessControlListNotSupported"),
+    ];
+    for target in ["/bucket?acl", "/bucket/key?acl"] {
+        for (headers, body, expected) in cases {
+            let answer = store.ask("PUT", target, headers, body.as_bytes());
+            assert_eq!(answer.outcome(), expected, "{target} {headers:?} {body}");
+        }
+        assert_eq!(store.ask("GET", target, &[], b"").text, own);
+    }
+    assert_eq!(store.ask("PUT", "/bucket/absent?acl", &[("x-amz-acl", "private")], b"").outcome(), "404 NoSuchKey");
+}
+
+#[test]
+fn ownership_controls_and_public_access_blocks_are_kept() {
+    let store = Store::with_bucket("bucket");
+    let ask =
+        |method: &str, what: &str, body: &str| store.ask(method, &format!("/bucket?{what}"), &[], body.as_bytes());
+    let rule = |value: &str| {
+        format!("<OwnershipControls><Rule><ObjectOwnership>{value}</ObjectOwnership></Rule></OwnershipControls>")
+    };
+    let controls = "ownershipControls";
+    assert_eq!(ask("DELETE", controls, "").outcome(), "204");
+    assert_eq!(ask("GET", controls, "").outcome(), "404 OwnershipControlsNotFoundError");
+    assert_eq!(ask("PUT", controls, &rule("ObjectWriter")).outcome(), "501 NotImplemented");
+    assert_eq!(ask("PUT", controls, &rule("BucketOwnerEnforced")).outcome(), "200");
+    assert_eq!(ask("GET", controls, "").element("ObjectOwnership"), "BucketOwnerEnforced");
+    let block = "publicAccessBlock";
+    let document = "<PublicAccessBlockConfiguration><IgnorePublicAcls>true</IgnorePublicAcls>\
+                    </PublicAccessBlockConfiguration>";
+    assert_eq!(ask("PUT", block, "<Junk/>").outcome(), "400 MalformedXML");
+    assert_eq!(ask("GET", block, "").outcome(), "404 NoSuchPublicAccessBlockConfiguration");
+    assert_eq!(ask("PUT", block, document).outcome(), "200");
+    let kept = ask("GET", block, "");
+    assert_eq!((kept.element("IgnorePublicAcls"), kept.element("BlockPublicAcls")), ("true".into(), "false".into()));
+    assert_eq!(ask("DELETE", block, "").outcome(), "204");
+    assert_eq!(ask("GET", block, "").outcome(), "404 NoSuchPublicAccessBlockConfiguration");
+}
+
+#[test]
+fn a_client_that_expects_another_owner_gets_nothing() {
+    let store = Store::with_bucket("bucket");
+    store.put("bucket", "key", b"x");
+    let owner = store.ask("GET", "/bucket?acl", &[], b"").element("ID");
+    let copy = ("x-amz-copy-source", "bucket/key");
+    for (expected, outcome) in [(owner.as_str(), "200"), ("111122223333", "403 AccessDenied"), ("", "403 AccessDenied")]
+    {
+        let header = ("x-amz-expected-bucket-owner", expected);
+        assert_eq!(store.ask("GET", "/bucket/key", &[header], b"").outcome(), outcome, "{expected}");
+        assert_eq!(store.ask("GET", "/bucket", &[header], b"").outcome(), outcome, "{expected}");
+        let source = ("x-amz-source-expected-bucket-owner", expected);
+        assert_eq!(store.ask("PUT", "/bucket/copy", &[copy, source], b"").outcome(), outcome, "{expected}");
+    }
+}
+
+#[test]
+fn object_locks_are_enabled_only_with_the_bucket() {
+    let store = Store::with_bucket("plain");
+    assert_eq!(store.ask("PUT", "/locked", &[("x-amz-bucket-object-lock-enabled", "true")], b"").outcome(), "200");
+    let enabled = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>{}</ObjectLockConfiguration>";
+    let put = |bucket: &str, rule: &str| {
+        let document = enabled.replace("{}", rule);
+        store.ask("PUT", &format!("/{bucket}?object-lock"), &[], document.as_bytes()).outcome()
+    };
+    assert_eq!(put("plain", ""), "409 InvalidBucketState");
+    assert_eq!(put("locked", ""), "200");
+    assert_eq!(put("locked", "<Rule><DefaultRetention/></Rule>"), "501 NotImplemented");
+    store.put("locked", "key", b"x");
+    for (method, what, expected) in [
+        ("GET", "retention", "404 NoSuchObjectLockConfiguration"),
+        ("GET", "legal-hold", "404 NoSuchObjectLockConfiguration"),
+        ("PUT", "retention", "501 NotImplemented"),
+    ] {
+        let answer = store.ask(method, &format!("/locked/key?{what}"), &[], b"");
+        assert_eq!(answer.outcome(), expected, "{method} {what}");
+    }
 }

@@ -188,3 +188,24 @@ fn a_thousand_keys_are_listed_and_deleted() {
     assert_eq!(store.ask("GET", "/bucket?list-type=2", &[], b"").element("KeyCount"), "0");
     assert_eq!(store.ask("DELETE", "/bucket", &[], b"").outcome(), "204");
 }
+
+/// botocore decodes every name of a URL-encoded ListObjects but the prefix.
+#[test]
+fn the_older_listing_gives_the_prefix_as_it_was_sent() {
+    let store = Store::with_bucket("bucket");
+    for (query, expected) in [("", "\n"), ("&list-type=2", "%0A")] {
+        let answer = store.ask("GET", &format!("/bucket?encoding-type=url&prefix=%0A{query}"), &[], b"");
+        assert_eq!(answer.element("Prefix"), expected, "{query}");
+    }
+}
+
+#[test]
+fn a_null_version_is_named_when_it_is_read_and_not_when_it_is_made() {
+    let store = Store::with_bucket("bucket");
+    let suspend = b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
+    assert_eq!(store.ask("PUT", "/bucket?versioning", &[], suspend).outcome(), "200");
+    let name = "x-amz-version-id";
+    assert_eq!(store.ask("PUT", "/bucket/key", &[], b"x").header(name), "");
+    assert_eq!(store.ask("PUT", "/bucket/copy", &[("x-amz-copy-source", "bucket/key")], b"").header(name), "");
+    assert_eq!(store.ask("GET", "/bucket/copy", &[], b"").header(name), "null");
+}

@@ -119,6 +119,7 @@ impl Store {
             timeouts: Timeouts::default(),
             hook_exists: HookExists::new(|hook| hook == "detect"),
             transforms: Transforms::new(lambdas::transform),
+            transfers: crate::wire::Transfers::new(16),
         };
         let engine = Engine::new(meta, pool, world()).expect("an engine");
         Store { engine: Rc::new(engine), settings: Arc::new(settings), _folder: folder }

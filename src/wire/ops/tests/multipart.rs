@@ -142,6 +142,49 @@ fn checksums_follow_the_announced_type() {
 }
 
 #[test]
+fn an_upload_that_announces_no_checksum_gets_the_default_one() {
+    let store = Store::with_bucket("bucket");
+    let whole = body(FULL + 10, 5);
+    let (first, second) = whole.split_at(FULL);
+    let sum = Checksummer::of(ChecksumAlgorithm::Crc64Nvme, &whole);
+    let put = store.ask("PUT", "/bucket/source", &[], second);
+    assert_eq!(put.header("x-amz-checksum-crc64nvme"), Checksummer::of(ChecksumAlgorithm::Crc64Nvme, second));
+    let id = create(&store, &[]);
+    let one = put_part(&store, &id, 1, first).header("etag").to_owned();
+    let target = format!("/bucket/key?partNumber=2&uploadId={id}");
+    let two = store.ask("PUT", &target, &[("x-amz-copy-source", "bucket/source")], b"").element("ETag");
+    let parts = [(1, one.as_str()), (2, two.as_str())];
+    let wrong = complete(&store, &id, &parts, &[("x-amz-checksum-crc64nvme", "AAAAAAAAAAA=")]);
+    assert_eq!(wrong.outcome(), "400 BadDigest");
+    let done = complete(&store, &id, &parts, &[]);
+    assert_eq!((done.element("ChecksumCRC64NVME"), done.element("ChecksumType")), (sum.clone(), "FULL_OBJECT".into()));
+    let copied = store.ask("PUT", "/bucket/copy", &[("x-amz-copy-source", "bucket/key")], b"");
+    assert_eq!(copied.element("ChecksumCRC64NVME"), sum);
+}
+
+/// boto3 sends the composite checksum with its count of parts; it was refused as malformed.
+#[test]
+fn a_composite_checksum_is_compared_with_its_count_of_parts() {
+    let store = Store::with_bucket("bucket");
+    let id = create(&store, &[("x-amz-checksum-algorithm", "SHA256")]);
+    let etag = put_part(&store, &id, 1, b"x").header("etag").to_owned();
+    let sum = crate::hash::composite_checksum(
+        ChecksumAlgorithm::Sha256,
+        [Checksummer::of(ChecksumAlgorithm::Sha256, b"x").as_str()],
+    );
+    let sum = sum.expect("a checksum").value;
+    assert!(sum.ends_with("-1"), "{sum}");
+    let name = "x-amz-checksum-sha256";
+    for (value, expected) in [
+        (sum.replace("-1", "-2"), "400 BadDigest"),
+        (sum.replace("-1", "-x"), "400 InvalidRequest"),
+        (sum.clone(), "200"),
+    ] {
+        assert_eq!(complete(&store, &id, &[(1, &etag)], &[(name, &value)]).outcome(), expected, "{value}");
+    }
+}
+
+#[test]
 fn parts_are_copied_from_objects() {
     let store = Store::with_bucket("bucket");
     store.put("bucket", "source", b"0123456789");

@@ -68,6 +68,11 @@ fn a_form_becomes_an_object() {
     assert_eq!(version.attributes.content_type.as_deref(), Some("image/jpeg"));
     assert_eq!(answer.header("etag"), format!("\"{}\"", version.etag));
     assert_eq!(answer.header("location"), "http://localhost:9000/bucket/up/photo.jpg");
+    // The file's name counts where the policy speaks of the key.
+    let condition = ", [\"starts-with\", \"$key\", \"up/photo\"]";
+    assert_eq!(post_signed(&store, condition, &[], "x").outcome(), "204");
+    let condition = ", [\"starts-with\", \"$key\", \"up/other\"]";
+    assert_eq!(post_signed(&store, condition, &[], "x").outcome(), "403 AccessDenied");
 }
 
 #[test]

@@ -1,0 +1,124 @@
+"""pytest plugin: which tests of ceph/s3-tests concern Aerie, how each area does, and whether an expected pass is lost.
+
+Markers, names and what a test's source asks for decide; nothing is left out because it fails.
+"""
+
+import collections
+import inspect
+import pathlib
+import re
+
+PASSES = pathlib.Path(__file__).with_name("passes.txt")
+
+# (reason, markers, pattern of names, pattern of the source)
+OUT_OF_SCOPE = [
+    ("does not hold on AWS (the suite's own marker)", {"fails_on_aws"}, None, None),
+    ("signature version 2", {"auth_aws2"}, None, r"get_v2_client|signature_version='s3'\)|signature_version=botocore"),
+    ("lifecycle and cloud tiers", {"lifecycle", "lifecycle_expiration", "lifecycle_transition", "cloud_transition", "cloud_restore"}, None, None),
+    ("encryption", {"encryption", "sse_s3", "bucket_encryption"}, None, r"x-amz-server-side-encryption"),
+    ("bucket policies", {"bucket_policy"}, r"bucket_policy|policy_status|_with_policy", r"put_bucket_policy"),
+    ("server access logging", {"bucket_logging", "bucket_logging_cleanup"}, None, None),
+    ("websites", {"s3website"}, None, None),
+    ("retention and legal hold", set(), None, r"put_object_retention|put_object_legal_hold|put_object_lock|ObjectLockMode"),
+    ("a second user, IAM or tenants", {"iam_account", "iam_user"}, r"tenant", r"get_alt_|get_tenant_|get_iam_|get_sts_|_nonowner"),
+    ("access control lists beyond the owner's", {"object_ownership"}, r"access_bucket|_set_canned_acl",
+     r"Grant[A-Z]\w* *=|x-amz-grant|AccessControlPolicy|ACL *= *['\"](public|auth|bucket-owner-read)|_setup_bucket_(object_)?acl|'acl': *'public|cannedACL"),
+]
+
+# The suite marked these before AWS had conditional writes (November 2024).
+HOLDS_NOW = r"put_object_if(non)?match|atomic_(dual_)?conditional_write"
+
+# The first that fits names the area.
+AREAS = [
+    ("POST object", r"post_object"),
+    ("conditional", r"conditional|ifmatch|ifnone|if_match|if_none|ifmod|ifunmod"),
+    ("checksum and attributes", r"checksum|cksum|attributes"),
+    ("tagging", r"tag"),
+    ("CORS", r"cors"),
+    ("copy", r"copy"),
+    ("DeleteObjects", r"multi_object|multi_objectv2"),
+    ("versioning", r"version|delete_marker|suspended"),
+    ("multipart", r"multipart"),
+    ("listing", r"list"),
+    ("ranges", r"ranged"),
+    ("atomic", r"atomic"),
+    ("presigned and raw", r"_raw_|presigned|authenticated"),
+    ("bucket", r"bucket"),
+    ("object", r"."),
+]
+
+
+def source_of(function):
+    """A test's source and that of the suite's helpers that it calls."""
+    source = inspect.getsource(function)
+    helpers = {function.__globals__.get(name) for name in re.findall(r"\b_\w+(?=\()", source)}
+    return source + "".join(inspect.getsource(helper) for helper in helpers if inspect.isfunction(helper))
+
+
+def reason(item):
+    markers = {mark.name for mark in item.iter_markers()}
+    if re.search(HOLDS_NOW, item.name):
+        markers.discard("fails_on_aws")
+    source = source_of(item.function)
+    for text, named, names, pattern in OUT_OF_SCOPE:
+        if markers & named or names and re.search(names, item.name) or pattern and re.search(pattern, source):
+            return text
+    return None
+
+
+def area(name):
+    if name.startswith("test_headers/"):
+        return "headers"
+    return next(area for area, pattern in AREAS if re.search(pattern, name))
+
+
+def name_of(nodeid):
+    path, _, name = nodeid.partition("::")
+    return f"{pathlib.Path(path).stem}/{name}"
+
+
+left, ran = collections.Counter(), {}
+
+
+def pytest_collection_modifyitems(config, items):
+    kept, dropped = [], []
+    for item in items:
+        why = reason(item)
+        left.update([why] if why else [])
+        (dropped if why else kept).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=dropped)
+
+
+def pytest_runtest_logreport(report):
+    name = name_of(report.nodeid)
+    if report.failed:
+        ran[name] = False
+    elif report.when == "call" and report.passed:
+        ran.setdefault(name, True)
+
+
+def pytest_terminal_summary(terminalreporter):
+    line = terminalreporter.write_line
+    for why, count in left.most_common():
+        line(f"{count:5} out of scope: {why}")
+    by_area = collections.defaultdict(list)
+    for name, passed in ran.items():
+        by_area[area(name)].append(passed)
+    for each, outcomes in sorted(by_area.items()):
+        line(f"{each:26} {sum(outcomes):4} passed {len(outcomes) - sum(outcomes):4} failed")
+    line(f"{'all':26} {sum(ran.values()):4} passed {len(ran) - sum(ran.values()):4} failed")
+    expected = set(PASSES.read_text().split()) if PASSES.exists() else set()
+    passed = {name for name, good in ran.items() if good}
+    for name in sorted(set(ran) & expected - passed):
+        line(f"REGRESSION {name}")
+    for name in sorted(passed - expected):
+        line(f"NEW PASS {name}")
+
+
+def pytest_sessionfinish(session):
+    """Fails for a lost pass; a test that never passed is no news."""
+    expected = set(PASSES.read_text().split()) if PASSES.exists() else set()
+    lost = [name for name in expected if ran.get(name) is False]
+    if session.exitstatus in (0, 1):
+        session.exitstatus = 1 if lost else 0
