@@ -233,6 +233,12 @@ pub const HOOK_MEMORIES_MAX: u32 = 4;
 pub const HOOK_TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Compiled hooks kept in memory. A compiled Python guest has 40 MB, others some 100 KB.
 pub const HOOKS_COMPILED_MAX: usize = 32;
+/// Bytes of a compiled hook in the cache. A Python guest has 40 MB.
+pub const HOOK_CODE_BYTES_MAX: u64 = 160 << 20;
+/// Threads for what takes long and was asked of a core: transforms, and the compilation of hooks.
+pub const ERRAND_THREADS: usize = 2;
+/// Errands that wait for such a thread; more are answered with SlowDown.
+pub const ERRANDS_WAITING_MAX: usize = 64;
 /// Bytes in the name of a hook or model.
 pub const HOOK_NAME_BYTES_MAX: usize = 64;
 /// Bytes of one log line of a hook (the contract's).

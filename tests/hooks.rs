@@ -2,7 +2,6 @@
 //!
 //! Hooks whose model lies in the tree always run. The others run where `scripts/fetch-models` left the model and
 //! `scripts/build-hooks --all` the component; with `AERIE_TEST_FETCHED=required` it is a failure when one is missing.
-#![expect(clippy::disallowed_methods, reason = "components, models and pictures are files of the tree")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,6 +45,9 @@ fn message(hook: &str, object: &str, kind: &str, model: Option<(&str, &str)>) ->
     serde_json::from_slice(&report.results[0].payload).expect("the message is JSON")
 }
 
+/// Label, score and box of what is seen in a picture.
+type Seen = (&'static str, f64, [u32; 4]);
+
 fn near(is: &Value, should: &Value, tolerance: f64) -> bool {
     match (is.as_f64(), should.as_f64()) {
         (Some(is), Some(should)) => (is - should).abs() <= tolerance,
@@ -54,7 +56,7 @@ fn near(is: &Value, should: &Value, tolerance: f64) -> bool {
 }
 
 /// Compares what was seen in a picture with label, score and box of each object.
-fn seen(message: &Value, expected: &[(&str, f64, [u32; 4])]) {
+fn seen(message: &Value, expected: &[Seen]) {
     let objects = message["objects"].as_array().expect("a list of objects");
     assert_eq!(objects.len(), expected.len(), "{message}");
     for (object, (label, score, area)) in objects.iter().zip(expected) {
@@ -70,7 +72,7 @@ fn seen(message: &Value, expected: &[(&str, f64, [u32; 4])]) {
 
 #[test]
 fn faces_are_found_where_they_are_and_nowhere_else() {
-    let cases: [(&str, &[(&str, f64, [u32; 4])]); 3] =
+    let cases: [(&str, &[Seen]); 3] =
         [("astronaut", &[("Face", 0.922, [177, 80, 95, 95])]), ("chelsea", &[]), ("coffee", &[])];
     for (picture, expected) in cases {
         let object = format!("tests/pictures/{picture}.jpg");

@@ -108,11 +108,6 @@ impl Client {
     }
 
     /// Writes the answer's bytes as they come.
-    pub fn download(&self, path: &str, to: &mut dyn Write) -> Result<(), String> {
-        self.stream(path, "", to)
-    }
-
-    /// As `download`, with a query; for answers that go on.
     pub fn stream(&self, path: &str, query: &str, to: &mut dyn Write) -> Result<(), String> {
         self.send(Method::GET, path, query, &[], Vec::new(), |piece| {
             to.write_all(piece).and_then(|()| to.flush()).map_err(|error| error.to_string())

@@ -8,6 +8,7 @@ use http::Method;
 
 use super::client::{Client, Connection, encode};
 use super::object::content_type_of;
+use super::template::New;
 use crate::hook::trial;
 use crate::inference::ModelFile;
 use crate::seam::real;
@@ -32,16 +33,6 @@ enum HookAction {
     Stats(Stats),
     Run(Run),
     Replay(Replay),
-}
-
-/// Start a hook from a template.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "new")]
-struct New {
-    #[argh(option, description = "rust, python, js or c")]
-    lang: String,
-    #[argh(positional, description = "folder to make")]
-    folder: PathBuf,
 }
 
 /// Run a hook on a local file with the server's own host code, without a server.
@@ -252,45 +243,6 @@ impl Add {
         query.sort();
         let path = format!("/_aerie/v1/hooks/{}", encode(&self.name));
         println!("{}", call(self.endpoint, Method::PUT, &path, &query.join("&"), module)?);
-        Ok(())
-    }
-}
-
-/// A file of a template, by the name it gets.
-macro_rules! file {
-    ($lang:literal, $name:literal) => {
-        ($name, include_str!(concat!("../../wasm-hooks/templates/", $lang, "/", $name)))
-    };
-}
-
-/// Lies in every new folder.
-const CONTRACT: (&str, &str) = ("wit/hook.wit", include_str!("../../wasm-hooks/wit/hook.wit"));
-
-/// Files of each language's template.
-const TEMPLATES: [(&str, &[(&str, &str)]); 4] = [
-    ("rust", &[file!("rust", "Cargo.toml"), file!("rust", "src/lib.rs"), file!("rust", "README.md"), CONTRACT]),
-    ("python", &[file!("python", "hook.py"), file!("python", "README.md"), CONTRACT]),
-    ("js", &[file!("js", "hook.js"), file!("js", "README.md"), CONTRACT]),
-    ("c", &[file!("c", "hook.c"), file!("c", "README.md"), CONTRACT]),
-];
-
-impl New {
-    fn run(self) -> Result<(), String> {
-        let Some((_, files)) = TEMPLATES.iter().find(|(lang, _)| *lang == self.lang) else {
-            return Err(format!("{}: no template for this language; say rust, python, js or c", self.lang));
-        };
-        if self.folder.exists() {
-            return Err(format!("{}: is there already; name a new folder", self.folder.display()));
-        }
-        for (name, text) in *files {
-            let path = self.folder.join(name);
-            let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent).map_err(failed)?;
-            }
-            std::fs::write(&path, text).map_err(failed)?;
-        }
-        println!("{} is ready; its README.md says how to build it", self.folder.display());
         Ok(())
     }
 }

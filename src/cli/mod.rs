@@ -9,6 +9,7 @@ mod object;
 mod operate;
 mod serve;
 mod subscribe;
+mod template;
 
 use std::process::ExitCode;
 

@@ -156,6 +156,8 @@ pub(super) struct Get {
     object: String,
     #[argh(positional)]
     file: Option<PathBuf>,
+    #[argh(option, description = "object lambda, a hook of world transform, to send it through")]
+    transform: Option<String>,
     #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
     endpoint: Option<String>,
 }
@@ -198,8 +200,12 @@ impl Get {
     pub fn run(self) -> Result<(), String> {
         let path = object_path(&self.object)?;
         let client = Client::new(Connection::find(self.endpoint)?)?;
-        let Some(file) = self.file else { return client.download(&path, &mut std::io::stdout().lock()) };
+        let query = match &self.transform {
+            Some(hook) => format!("lambdaArn={}", super::client::encode(&format!("arn:aerie:hook:::{hook}"))),
+            None => String::new(),
+        };
+        let Some(file) = self.file else { return client.stream(&path, &query, &mut std::io::stdout().lock()) };
         let mut to = std::fs::File::create(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        client.download(&path, &mut to)
+        client.stream(&path, &query, &mut to)
     }
 }

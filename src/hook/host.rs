@@ -20,6 +20,9 @@ use crate::inference::{Element, Inference, InferenceError, ModelSource, Port, Te
 use crate::limits;
 use crate::seam::World;
 
+/// Of a derived object or a transform's answer. Real ones have some 70.
+const CONTENT_TYPE_BYTES_MAX: usize = 255;
+
 /// A model as guests hold it.
 pub struct LoadedModel(Arc<crate::inference::LoadedModel>);
 
@@ -67,6 +70,7 @@ impl From<ObjectFault> for types::Error {
     fn from(fault: ObjectFault) -> types::Error {
         match fault {
             ObjectFault::Gone(what) => types::Error::NotFound(what),
+            ObjectFault::Refused(what) => types::Error::Limit(what),
             ObjectFault::Failed(what) => types::Error::Failed(what),
         }
     }
@@ -233,7 +237,13 @@ impl object::Host for Host {
             let text = format!("the key must begin with {prefix:?} and have at most {} bytes", limits::KEY_BYTES_MAX);
             return Ok(Err(types::Error::Denied(text)));
         }
+        if content_type.len() > CONTENT_TYPE_BYTES_MAX || !content_type.bytes().all(|b| matches!(b, b' '..=b'~')) {
+            let text = format!("a content type has at most {CONTENT_TYPE_BYTES_MAX} bytes of visible ASCII");
+            return Ok(Err(types::Error::Invalid(text)));
+        }
         self.derived_bytes += bytes.len() as u64;
+        // The last of those with one key counts: an attempt that is repeated must not store the first one again.
+        self.derived.retain(|(earlier, _, _)| *earlier != key);
         if self.derived.len() >= limits::HOOK_DERIVED_MAX || self.derived_bytes > limits::HOOK_DERIVED_BYTES_MAX {
             let text = format!(
                 "an invocation stores at most {} derived objects of {} bytes together",

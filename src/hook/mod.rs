@@ -4,6 +4,7 @@
 //! each invocation (`runtime`). What it can reach is the WIT contract (`contract`, `host`), within the bounds of its
 //! manifest. Runs on the outbox's hook threads, or on a core for a transform. Knows nothing of rules, retries or MQTT.
 
+mod cache;
 mod contract;
 mod host;
 mod journal;
@@ -24,7 +25,7 @@ pub use runtime::Transformed;
 pub use store::StoreError;
 pub use trial::{TrialReport, trial};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
@@ -34,9 +35,10 @@ use crate::engine::Engine;
 use crate::inference::{Inference, InferenceSettings};
 use crate::limits;
 use crate::meta::{Change, VersionRef};
+use cache::CodeCache;
 use contract::types;
 use host::{Host, HostParts, StateSource};
-use object::{ObjectFault, ObjectSource, StoredObject};
+use object::{Author, ObjectFault, ObjectSource, StoredObject};
 use runtime::{Compiled, Runtime};
 use store::StoredModels;
 
@@ -55,14 +57,38 @@ pub struct Hooks {
     runtime: Runtime,
     inference: Arc<Inference>,
     installed: Mutex<HashMap<String, Installed>>,
+    /// Held while a hook is compiled: two at once would cost twice the memory, and often be the same hook.
+    cache: Mutex<CodeCache>,
+    /// Hooks that are being added or removed.
+    changing: Mutex<HashSet<String>>,
     journal: Journal,
+}
+
+/// A hook may be changed by one at a time.
+struct Changing<'a> {
+    hooks: &'a Hooks,
+    name: String,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.hooks.changing.lock().expect("no holder of this lock panics").remove(&self.name);
+    }
 }
 
 impl Hooks {
     pub fn new(settings: HookSettings, inference: InferenceSettings) -> Result<Hooks, HookFault> {
         let runtime = Runtime::new(settings.instances)?;
         let inference = Arc::new(Inference::new(inference));
-        Ok(Hooks { settings, runtime, inference, installed: Mutex::default(), journal: Journal::default() })
+        Ok(Hooks {
+            settings,
+            runtime,
+            inference,
+            installed: Mutex::default(),
+            cache: Mutex::default(),
+            changing: Mutex::default(),
+            journal: Journal::default(),
+        })
     }
 
     pub fn journal(&self) -> &Journal {
@@ -74,7 +100,8 @@ impl Hooks {
         self.inference.loaded_bytes()
     }
 
-    /// Checks, compiles and keeps a hook, or its next version; invocations under way end with the old one.
+    /// Checks, compiles and keeps a hook, or its next version; invocations under way end with the old one. Compiling
+    /// takes its time: call it on a thread that may block.
     pub async fn add(
         &self,
         engine: &Engine,
@@ -88,11 +115,14 @@ impl Hooks {
             let most = limits::HOOK_MODULE_BYTES_MAX;
             return Err(StoreError::Refused(format!("the module has {} bytes, the limit is {most}", module.len())));
         }
-        let compiled = self.runtime.compile(&module).map_err(|fault| StoreError::Refused(fault.to_string()))?;
+        let _changing = self.change(name)?;
+        let digest = digest(&module);
+        let compiled =
+            self.compile(engine, &digest, &module).map_err(|fault| StoreError::Refused(fault.to_string()))?;
         let manifest = Manifest {
             name: name.to_owned(),
             world: compiled.world(),
-            digest: digest(&module),
+            digest,
             module_bytes: module.len() as u64,
             added_ms: engine.world().clock.unix_ms(),
             grants,
@@ -109,6 +139,7 @@ impl Hooks {
     }
 
     pub async fn remove(&self, engine: &Engine, name: &str) -> Result<(), StoreError> {
+        let _changing = self.change(name)?;
         store::remove_hook(engine, name).await?;
         self.installed.lock().expect("no holder of this lock panics").remove(name);
         Ok(())
@@ -128,7 +159,8 @@ impl Hooks {
         version: VersionRef,
     ) -> Result<Transformed, HookFault> {
         let installed = self.find(engine, hook)?;
-        let object = Box::new(StoredObject::new(engine.clone(), bucket, key, version, hook));
+        // A transform's world has no way to write.
+        let object = Box::new(StoredObject::new(engine.clone(), bucket, key, version, Author::default()));
         let parts = self.parts(engine, hook, &installed, object, format!("get {bucket}/{key}"));
         let start_ns = engine.world().clock.monotonic_ns();
         let (mut host, answer) = self.runtime.transform(&installed.compiled, bucket, key, parts);
@@ -141,26 +173,65 @@ impl Hooks {
         self.runtime.stop();
     }
 
-    fn find(&self, engine: &Engine, name: &str) -> Result<Installed, HookFault> {
-        let failed = |error: &dyn std::fmt::Display| HookFault::Object(error.to_string());
-        let stamp = store::hook_stamp(engine, name).map_err(|error| failed(&error))?;
-        let Some(stamp) = stamp else { return Err(HookFault::NotInstalled(name.to_owned())) };
-        let kept = self.installed.lock().expect("no holder of this lock panics").get(name).cloned();
-        if let Some(installed) = kept.filter(|installed| installed.stamp == stamp) {
-            return Ok(installed);
+    fn change(&self, name: &str) -> Result<Changing<'_>, StoreError> {
+        if self.changing.lock().expect("no holder of this lock panics").insert(name.to_owned()) {
+            return Ok(Changing { hooks: self, name: name.to_owned() });
         }
-        let manifest = pollster::block_on(store::hook(engine, name)).map_err(|error| failed(&error))?;
-        let module = pollster::block_on(store::module(engine, name)).map_err(|error| failed(&error))?;
-        let (Some(manifest), Some(module)) = (manifest, module) else {
-            return Err(HookFault::NotInstalled(name.to_owned()));
+        Err(StoreError::Refused(format!(
+            "hook {name} is being changed by another command; try again when it has ended"
+        )))
+    }
+
+    fn find(&self, engine: &Engine, name: &str) -> Result<Installed, HookFault> {
+        // An upgrade in between takes the old module away: then there is another manifest to look at.
+        for _ in 0..FIND_ATTEMPTS {
+            let stamp = store::hook_stamp(engine, name).map_err(object_fault)?;
+            let Some(stamp) = stamp else { return Err(HookFault::NotInstalled(name.to_owned())) };
+            let kept = self.installed.lock().expect("no holder of this lock panics").get(name).cloned();
+            if let Some(installed) = kept.filter(|installed| installed.stamp == stamp) {
+                return Ok(installed);
+            }
+            let manifest = pollster::block_on(store::hook(engine, name)).map_err(object_fault)?;
+            let Some(manifest) = manifest else { continue };
+            if let Some(compiled) = self.restore(engine, &manifest)? {
+                let installed = Installed { stamp, manifest: Arc::new(manifest), compiled };
+                self.keep(name, installed.clone());
+                return Ok(installed);
+            }
+        }
+        Err(HookFault::Module(format!(
+            "the module that the manifest names is gone; run `aerie hook add {name} FILE.wasm`"
+        )))
+    }
+
+    /// The compiled hook of a manifest, from the cache or from its module; `None` where the store has no such module.
+    fn restore(&self, engine: &Engine, manifest: &Manifest) -> Result<Option<Compiled>, HookFault> {
+        let cached = {
+            let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            cache.load(engine, self.runtime.engine(), &manifest.digest)
         };
+        if let Some(component) = cached {
+            return self.runtime.prepare(&component).map(Some);
+        }
+        let module =
+            pollster::block_on(store::module(engine, &manifest.name, &manifest.digest)).map_err(object_fault)?;
+        let Some(module) = module else { return Ok(None) };
         if digest(&module) != manifest.digest {
             return Err(HookFault::Module("the module is not the one its manifest names; add it again".to_owned()));
         }
-        let compiled = self.runtime.compile(&module)?;
-        let installed = Installed { stamp, manifest: Arc::new(manifest), compiled };
-        self.keep(name, installed.clone());
-        Ok(installed)
+        self.compile(engine, &manifest.digest, &module).map(Some)
+    }
+
+    /// Compiles a module and keeps its code for the next start.
+    fn compile(&self, engine: &Engine, digest: &str, module: &[u8]) -> Result<Compiled, HookFault> {
+        let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Another thread may have compiled it meanwhile.
+        if let Some(component) = cache.load(engine, self.runtime.engine(), digest) {
+            return self.runtime.prepare(&component);
+        }
+        let compiled = self.runtime.compile(module)?;
+        cache.keep(engine, digest, &compiled.code()?);
+        Ok(compiled)
     }
 
     fn keep(&self, name: &str, installed: Installed) {
@@ -206,7 +277,24 @@ impl HookRunner for Hooks {
     fn run(&self, engine: &Rc<Engine>, invocation: &Invocation) -> Result<Outcome, HookFault> {
         let hook = &invocation.hook;
         let installed = self.find(engine, hook)?;
-        let object = Box::new(StoredObject::of_change(engine.clone(), &invocation.change, hook));
+        let requester = &invocation.change.requester.principal;
+        let author = Author {
+            principal: principal(requester, hook),
+            digest: installed.manifest.digest.clone(),
+            event_id: invocation.event_id.clone(),
+        };
+        let mut object = Box::new(StoredObject::of_change(engine.clone(), &invocation.change, author));
+        // A replay comes by what the hook itself has stored, and would find more of it with each round.
+        if installed.manifest.grants.derive.is_some()
+            && let Some(cause) = object.cause()
+        {
+            if !may_start(&cause, hook) {
+                return Ok(Outcome::default());
+            }
+            if !requester.starts_with(model::HOOK_PRINCIPAL) {
+                object.author.principal = principal(&cause, hook);
+            }
+        }
         let parts = self.parts(engine, hook, &installed, object, invocation.event_id.clone());
         let start_ns = engine.world().clock.monotonic_ns();
         let (mut host, answer) = self.runtime.on_event(&installed.compiled, &event_of(invocation), parts);
@@ -220,6 +308,7 @@ impl HookRunner for Hooks {
 fn apply(host: &mut Host) -> Result<Outcome, HookFault> {
     let failed = |fault| match fault {
         ObjectFault::Gone(what) | ObjectFault::Failed(what) => HookFault::Object(what),
+        ObjectFault::Refused(message) => HookFault::Rejected { message, retry: false },
     };
     for (key, content_type, bytes) in std::mem::take(&mut host.derived) {
         host.object().put_derived(&key, &content_type, bytes).map_err(failed)?;
@@ -248,6 +337,13 @@ fn event_of(invocation: &Invocation) -> types::Event {
         attempt: invocation.attempt,
         record_json: invocation.record_json.clone(),
     }
+}
+
+/// Looks at a hook's manifest before it counts as damaged.
+const FIND_ATTEMPTS: usize = 3;
+
+fn object_fault(error: impl std::fmt::Display) -> HookFault {
+    HookFault::Object(error.to_string())
 }
 
 /// SHA-256 in hex.

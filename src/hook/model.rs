@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::engine::Engine;
+use crate::limits;
 use crate::meta::Change;
 
 /// One attempt to run a hook for one change.
@@ -50,9 +51,30 @@ pub(super) fn state_property(hook: &str, key: &str) -> String {
     format!("hook-state/{hook}/{key}")
 }
 
-/// The requester of changes that a hook makes. Its own changes never start it again.
-pub fn principal(hook: &str) -> String {
-    format!("hook:{hook}")
+/// Before the names of hooks, as the requester of a change.
+pub(super) const HOOK_PRINCIPAL: &str = "hook:";
+
+/// The requester of changes that a hook makes because of a change that `cause` made: `hook:NAME`, or `hook:FIRST,NAME`
+/// where a hook's change was the cause. So each change names all hooks that led to it.
+pub fn principal(cause: &str, hook: &str) -> String {
+    match cause.strip_prefix(HOOK_PRINCIPAL) {
+        Some(chain) => format!("{HOOK_PRINCIPAL}{chain},{hook}"),
+        None => format!("{HOOK_PRINCIPAL}{hook}"),
+    }
+}
+
+/// Whether a change by `principal` may start `hook`: not one that led to the change, nor any hook at the end of a long
+/// chain. Without this, hooks that write where others look would feed each other without an end.
+pub fn may_start(principal: &str, hook: &str) -> bool {
+    let Some(chain) = principal.strip_prefix(HOOK_PRINCIPAL) else { return true };
+    let mut length = 0;
+    for link in chain.split(',') {
+        length += 1;
+        if link == hook {
+            return false;
+        }
+    }
+    length < limits::HOOK_DERIVED_DEPTH_MAX
 }
 
 /// Why an invocation failed.

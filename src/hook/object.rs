@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::model::principal;
+use super::model::HOOK_PRINCIPAL;
 use super::store::Bytewise;
 use crate::engine::{Engine, EngineError, ExpectedDigests, ObjectVersion, PutObject};
+use crate::hash::{Md5, hex_encode};
 use crate::limits;
 use crate::meta::{Attributes, Bucket, Change, EventName, MetaError, Requester, VersionRef, WriteCondition};
 
@@ -17,6 +18,8 @@ use crate::meta::{Attributes, Bucket, Change, EventName, MetaError, Requester, V
 pub(super) enum ObjectFault {
     /// It was deleted or overwritten since.
     Gone(String),
+    /// The store would never take it.
+    Refused(String),
     Failed(String),
 }
 
@@ -52,29 +55,51 @@ pub(super) trait ObjectSource {
     fn put_derived(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), ObjectFault>;
 }
 
+/// Metadata of derived objects: the hooks that led to it, the last one's module, and the event.
+const BY: &str = "aerie-hook";
+const MODULE: &str = "aerie-hook-sha256";
+const EVENT: &str = "aerie-event";
+
+/// In whose name, and because of what, a hook changes objects.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Author {
+    /// Of the changes it makes.
+    pub principal: String,
+    /// Of the hook's module, hex.
+    pub digest: String,
+    pub event_id: String,
+}
+
+impl Author {
+    /// The hooks of the principal's chain.
+    fn hooks(&self) -> &str {
+        self.principal.strip_prefix(HOOK_PRINCIPAL).unwrap_or_default()
+    }
+}
+
 /// Exactly the version that a change speaks of.
 pub(super) struct StoredObject {
     engine: Rc<Engine>,
     bucket_name: String,
     key: String,
     version: VersionRef,
-    hook: String,
+    pub author: Author,
     found: RefCell<Option<(Bucket, ObjectVersion)>>,
 }
 
 impl StoredObject {
-    pub fn of_change(engine: Rc<Engine>, change: &Change, hook: &str) -> StoredObject {
+    pub fn of_change(engine: Rc<Engine>, change: &Change, author: Author) -> StoredObject {
         let version = change.version.map_or(VersionRef::Latest, VersionRef::Numbered);
-        StoredObject::new(engine, &change.bucket_name, &change.key, version, hook)
+        StoredObject::new(engine, &change.bucket_name, &change.key, version, author)
     }
 
-    pub fn new(engine: Rc<Engine>, bucket: &str, key: &str, version: VersionRef, hook: &str) -> StoredObject {
+    pub fn new(engine: Rc<Engine>, bucket: &str, key: &str, version: VersionRef, author: Author) -> StoredObject {
         StoredObject {
             engine,
             bucket_name: bucket.to_owned(),
             key: key.to_owned(),
             version,
-            hook: hook.to_owned(),
+            author,
             found: RefCell::default(),
         }
     }
@@ -90,7 +115,21 @@ impl StoredObject {
     }
 
     fn requester(&self) -> Requester {
-        Requester { principal: principal(&self.hook), ..Requester::default() }
+        Requester { principal: self.author.principal.clone(), ..Requester::default() }
+    }
+
+    /// The hooks that led to the object, as the principal of a change. (The change that stored it has the same one; a
+    /// replay, or a client that sets tags, has another.)
+    pub fn cause(&self) -> Option<String> {
+        let (_, object) = self.find().ok()?;
+        object.version.attributes.user_metadata.get(BY).map(|hooks| format!("{HOOK_PRINCIPAL}{hooks}"))
+    }
+
+    /// Whether an earlier attempt has stored this derived object already.
+    fn is_stored(&self, bucket: &Bucket, key: &str, bytes: &Bytes) -> bool {
+        let Ok(there) = self.engine.head_object(bucket, key, VersionRef::Latest) else { return false };
+        let event = there.version.attributes.user_metadata.get(EVENT);
+        event == Some(&self.author.event_id) && there.version.etag == hex_encode(&Md5::of(bytes))
     }
 }
 
@@ -124,19 +163,40 @@ impl ObjectSource for StoredObject {
 
     fn set_tags(&self, tags: &BTreeMap<String, String>) -> Result<(), ObjectFault> {
         let (bucket, object) = self.find()?;
-        let mut all = object.version.attributes.tags.clone();
-        all.extend(tags.clone());
         let version = VersionRef::Numbered(object.version.sequence);
+        // A client may have set tags while the hook ran: those stay.
+        let there = self.engine.head_object(&bucket, &self.key, version)?.version.attributes.tags;
+        let mut all = there.clone();
+        all.extend(tags.clone());
+        if all == there {
+            return Ok(());
+        }
+        if all.len() > limits::OBJECT_TAGS_MAX {
+            let most = limits::OBJECT_TAGS_MAX;
+            return Err(ObjectFault::Refused(format!("with the hook's tags the object would have more than {most}")));
+        }
         pollster::block_on(self.engine.set_tags(&bucket, &self.key, version, all, self.requester()))?;
         Ok(())
     }
 
     fn put_derived(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), ObjectFault> {
         let bucket = self.engine.bucket(&self.bucket_name)?;
+        if self.is_stored(&bucket, key, &bytes) {
+            return Ok(());
+        }
+        let provenance = [
+            (BY, self.author.hooks().to_owned()),
+            (MODULE, self.author.digest.clone()),
+            (EVENT, self.author.event_id.clone()),
+        ];
         let put = PutObject {
             bucket,
             key: key.to_owned(),
-            attributes: Attributes { content_type: Some(content_type.to_owned()), ..Attributes::default() },
+            attributes: Attributes {
+                content_type: Some(content_type.to_owned()),
+                user_metadata: provenance.map(|(name, value)| (name.to_owned(), value)).into(),
+                ..Attributes::default()
+            },
             size_hint: Some(bytes.len() as u64),
             expected: ExpectedDigests::default(),
             condition: WriteCondition::default(),

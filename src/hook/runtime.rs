@@ -30,6 +30,15 @@ impl Compiled {
             Compiled::Transform(_) => HookWorld::Transform,
         }
     }
+
+    /// The machine code, as `Component::deserialize` of the same wasmtime and settings takes it.
+    pub fn code(&self) -> Result<Vec<u8>, HookFault> {
+        let component = match self {
+            Compiled::Hook(pre) => pre.instance_pre().component(),
+            Compiled::Transform(pre) => pre.instance_pre().component(),
+        };
+        component.serialize().map_err(module_fault)
+    }
 }
 
 /// What a transform made of an object.
@@ -60,14 +69,22 @@ impl Runtime {
     /// Compiles a component, or a core module with the contract embedded, and checks it against both worlds.
     pub fn compile(&self, wasm: &[u8]) -> Result<Compiled, HookFault> {
         let component = to_component(wasm)?;
-        let component = Component::new(&self.engine, component).map_err(module_fault)?;
-        let as_hook = self.hooks.instantiate_pre(&component).and_then(event::HookPre::new).map(Compiled::Hook);
+        self.prepare(&Component::new(&self.engine, component).map_err(module_fault)?)
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Checks a component against both worlds.
+    pub fn prepare(&self, component: &Component) -> Result<Compiled, HookFault> {
+        let as_hook = self.hooks.instantiate_pre(component).and_then(event::HookPre::new).map(Compiled::Hook);
         let hook_fault = match as_hook {
             Ok(compiled) => return Ok(compiled),
             Err(error) => error,
         };
         let as_transform =
-            self.transforms.instantiate_pre(&component).and_then(lambda::TransformPre::new).map(Compiled::Transform);
+            self.transforms.instantiate_pre(component).and_then(lambda::TransformPre::new).map(Compiled::Transform);
         as_transform.map_err(|transform_fault| {
             HookFault::Module(format!(
                 "it fits no world of wasm-hooks/wit; as `hook`: {hook_fault:#}; as `transform`: {transform_fault:#}"

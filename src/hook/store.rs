@@ -1,12 +1,13 @@
 //! Hooks and models are objects of the store itself, in a system bucket that S3 clients do not see.
 //!
-//! `hooks/NAME/module.wasm`, `hooks/NAME/manifest.json`, `models/NAME.onnx`, `models/NAME.labels`: erasure-coded,
-//! verified and healed like all else. A manifest is written after its module and names its digest, so that a crash
-//! between the two leaves the old hook or a digest that does not fit, which is refused.
+//! `hooks/NAME/DIGEST.wasm`, `hooks/NAME/manifest.json`, `models/NAME.onnx`, `models/NAME.labels`: erasure-coded,
+//! verified and healed like all else. A manifest names its module by digest. An upgrade stores the new module, then the
+//! manifest (from here on the new hook runs), then removes the old module: wherever it stops, a whole hook is installed.
 
 use bytes::Bytes;
 
 use super::manifest::Manifest;
+use super::model::state_property;
 use crate::engine::{
     BodyFuture, BodySource, DeleteObject, Engine, EngineError, ExpectedDigests, ObjectVersion, PutObject,
 };
@@ -149,8 +150,13 @@ fn list(engine: &Engine, prefix: &str) -> Result<Vec<(String, u64)>, EngineError
     }
 }
 
-fn module_key(name: &str) -> String {
-    format!("hooks/{name}/module.wasm")
+/// All that a hook has.
+fn hook_prefix(name: &str) -> String {
+    format!("hooks/{name}/")
+}
+
+fn module_key(name: &str, digest: &str) -> String {
+    format!("hooks/{name}/{digest}.wasm")
 }
 
 fn manifest_key(name: &str) -> String {
@@ -161,8 +167,28 @@ fn manifest_key(name: &str) -> String {
 pub(super) async fn put_hook(engine: &Engine, manifest: &Manifest, module: Bytes) -> Result<(), StoreError> {
     let name = &manifest.name;
     let json = serde_json::to_vec_pretty(manifest).map_err(|error| StoreError::Refused(error.to_string()))?;
-    put(engine, module_key(name), module).await?;
+    put_module(engine, name, &manifest.digest, module).await?;
     put(engine, manifest_key(name), json.into()).await?;
+    // The hook is installed, whatever becomes of what is left to do.
+    if let Err(error) = remove_modules(engine, name, Some(&manifest.digest)).await {
+        tracing::warn!(name, %error, "an old module stays in the store until the hook is added again or removed");
+    }
+    Ok(())
+}
+
+/// The first step of an upgrade, which changes nothing yet.
+pub(super) async fn put_module(engine: &Engine, name: &str, digest: &str, module: Bytes) -> Result<(), EngineError> {
+    put(engine, module_key(name, digest), module).await
+}
+
+/// Removes a hook's modules, but one.
+async fn remove_modules(engine: &Engine, name: &str, but: Option<&str>) -> Result<(), EngineError> {
+    let kept = but.map(|digest| module_key(name, digest));
+    for (key, _) in list(engine, &hook_prefix(name))? {
+        if key.ends_with(".wasm") && kept.as_ref() != Some(&key) {
+            delete(engine, key).await?;
+        }
+    }
     Ok(())
 }
 
@@ -181,8 +207,8 @@ pub(super) fn hook_stamp(engine: &Engine, name: &str) -> Result<Option<u64>, Eng
     Ok(find(engine, &manifest_key(name))?.map(|object| object.version.sequence.0))
 }
 
-pub(super) async fn module(engine: &Engine, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-    Ok(get(engine, &module_key(name)).await?)
+pub(super) async fn module(engine: &Engine, name: &str, digest: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    Ok(get(engine, &module_key(name, digest)).await?)
 }
 
 pub(super) async fn hooks(engine: &Engine) -> Result<Vec<Manifest>, StoreError> {
@@ -201,7 +227,12 @@ pub(super) async fn remove_hook(engine: &Engine, name: &str) -> Result<(), Store
         return Err(StoreError::Absent { what: "hook", name: name.to_owned() });
     }
     delete(engine, manifest_key(name)).await?;
-    delete(engine, module_key(name)).await?;
+    remove_modules(engine, name, None).await?;
+    // A later hook of this name begins with nothing.
+    let state = engine.reader().property_names(&state_property(name, ""), limits::HOOK_STATE_KEYS_MAX * 2);
+    for property in state.map_err(EngineError::from)? {
+        engine.meta().set_property(property, None).await.map_err(EngineError::from)?;
+    }
     Ok(())
 }
 

@@ -1,5 +1,10 @@
-//! The sandbox, held against guests that behave badly. Each is written as text here, so that no other toolchain is
-//! needed: a core module with the contract embedded, as wit-bindgen's guests are.
+//! The sandbox, held against guests that behave badly; and installed hooks over a store on real folders. The guests are
+//! written as text here, so that no other toolchain is needed: core modules with the contract embedded, as wit-bindgen's
+//! guests are.
 
+mod cache;
+mod chains;
 mod guest;
 mod sandbox;
+mod shelf;
+mod stored;

@@ -1,13 +1,13 @@
 //! Changes against rules: what each change asks of hooks and of plain topics.
 //!
-//! A change that hook H made never starts H again; other hooks may see it. Runs on the outbox thread.
+//! A change that hook H made, or led to, never starts H again; other hooks may see it. Runs on the outbox thread.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::OutboxSettings;
-use crate::hook::principal;
+use crate::hook::may_start;
 use crate::meta::{BucketConfig, BucketId, Change, MetaError, NewInvocation, NewPublication, OutboxUpdate, Reader};
 use crate::mqtt::{TopicFields, expand};
 use crate::notification::{Configuration, EventRecord, Rule, Target, records_json};
@@ -61,7 +61,7 @@ impl Dispatch {
     fn add(&self, rule: &Rule, change: &Change, region: &str, now_ms: i64, update: &mut OutboxUpdate) {
         let event_id = format!("{:016x}-{}", change.sequence.0, rule.id);
         match &rule.target {
-            Target::Hook(hook) if change.requester.principal == principal(hook) => {}
+            Target::Hook(hook) if !may_start(&change.requester.principal, hook) => {}
             Target::Hook(hook) => update.invocations.push(NewInvocation {
                 event_id,
                 rule: rule.id.clone(),

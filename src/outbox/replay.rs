@@ -20,6 +20,8 @@ const PROPERTY: &str = "outbox.replays";
 pub struct ReplayRequest {
     pub bucket: String,
     pub prefix: String,
+    /// The key that is the prefix itself, and no other.
+    pub exact: bool,
     /// Only versions written at or after this time (Unix milliseconds).
     pub since_ms: i64,
     pub hook: String,
@@ -32,6 +34,8 @@ pub struct Replay {
     pub id: u64,
     pub bucket: String,
     pub prefix: String,
+    #[serde(default)]
+    pub exact: bool,
     pub since_ms: i64,
     pub hook: String,
     /// The last key that was looked at.
@@ -65,8 +69,8 @@ impl Replays {
             return Err(OutboxError::TooManyReplays { limit: limits::REPLAYS_MAX });
         }
         let id = self.jobs.iter().map(|job| job.id).max().unwrap_or(0) + 1;
-        let ReplayRequest { bucket, prefix, since_ms, hook } = request;
-        self.jobs.push(Replay { id, bucket, prefix, since_ms, hook, after: None, queued: 0 });
+        let ReplayRequest { bucket, prefix, exact, since_ms, hook } = request;
+        self.jobs.push(Replay { id, bucket, prefix, exact, since_ms, hook, after: None, queued: 0 });
         let stored = self.store(meta);
         if stored.is_err() {
             self.jobs.pop();
@@ -101,14 +105,16 @@ impl Replays {
             prefix: job.prefix.clone(),
             delimiter: None,
             after: job.after.clone(),
-            limit: limits::REPLAY_PAGE_KEYS,
+            // The key itself comes first among those that begin with it.
+            limit: if job.exact { 1 } else { limits::REPLAY_PAGE_KEYS },
         })?;
         let versions = page.entries.iter().filter_map(|entry| match entry {
             Listed::Object(version) => Some(version),
             Listed::CommonPrefix(_) => None,
         });
         let last = versions.clone().next_back().map(|version| version.key.clone());
-        let wanted = versions.filter(|version| version.modified_ms >= job.since_ms);
+        let wanted = versions
+            .filter(|version| version.modified_ms >= job.since_ms && (!job.exact || version.key == job.prefix));
         let invocations: Vec<_> = wanted.map(|version| invocation(&bucket, version, &job.hook)).collect();
         let added = invocations.len();
         // The replays take turns, page by page. A page and the place behind it are one transaction.
@@ -116,7 +122,7 @@ impl Replays {
         let mut job = jobs.remove(0);
         job.queued += added as u64;
         job.after = last.or(job.after);
-        if page.truncated {
+        if page.truncated && !job.exact {
             jobs.push(job);
         } else {
             tracing::info!(

@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
+use super::errands::Undone;
 use super::{Parts, metrics};
 use crate::engine::Engine;
 use crate::hook::{Grants, LogLine, StoreError, store};
@@ -155,7 +156,9 @@ impl AdminApi {
             (&Method::GET, []) => show(&hooks.list(&self.engine).await?),
             (&Method::PUT, [name]) => {
                 let grants = grants_of(&request)?;
-                let manifest = hooks.add(&self.engine, name, request.body, grants).await?;
+                let (hooks, hook, module) = (hooks.clone(), (*name).to_owned(), request.body);
+                let add = move |engine: &Rc<Engine>| pollster::block_on(hooks.add(engine, &hook, module, grants));
+                let manifest = self.errand(add).await??;
                 said(format!("hook {name} is installed (sha256 {})", manifest.digest))
             }
             (&Method::DELETE, [name]) => {
@@ -171,6 +174,17 @@ impl AdminApi {
             (&Method::POST, [name, "replay"]) => self.replay(name, &request),
             _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on hooks".to_owned())),
         }
+    }
+
+    /// Has another thread do what would hold up the core: compiling a Python hook takes seconds.
+    async fn errand<T: Send + 'static>(
+        &self,
+        errand: impl FnOnce(&Rc<Engine>) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.parts.errands.run(errand).await.map_err(|undone| match undone {
+            Undone::Busy => failed("too much is being transformed and compiled already; try again later"),
+            Undone::Failed => failed("it was not done; the log says why"),
+        })
     }
 
     fn must_exist(&self, hook: &str) -> Result<(), Refusal> {
@@ -223,8 +237,13 @@ impl AdminApi {
         self.engine
             .head_object(&bucket_row, key, crate::meta::VersionRef::Latest)
             .map_err(|error| bad(format!("{bucket}/{key}: {error}")))?;
-        let replay =
-            ReplayRequest { bucket: bucket.to_owned(), prefix: key.to_owned(), since_ms: 0, hook: hook.to_owned() };
+        let replay = ReplayRequest {
+            bucket: bucket.to_owned(),
+            prefix: key.to_owned(),
+            exact: true,
+            since_ms: 0,
+            hook: hook.to_owned(),
+        };
         self.parts.outbox.replay(replay).map_err(failed)?;
         said(format!("{hook} looks at {bucket}/{key}; see `aerie hook logs {hook}`"))
     }
@@ -237,6 +256,7 @@ impl AdminApi {
         let replay = ReplayRequest {
             bucket: bucket.to_owned(),
             prefix: request.query("prefix").unwrap_or_default().to_owned(),
+            exact: false,
             since_ms,
             hook: hook.to_owned(),
         };
@@ -253,7 +273,9 @@ impl AdminApi {
             }
             (&Method::PUT, [name]) => match request.query("kind") {
                 Some("onnx") => {
-                    store::put_model(&self.engine, name, request.body).await?;
+                    let (model, bytes) = ((*name).to_owned(), request.body);
+                    let put = move |engine: &Rc<Engine>| pollster::block_on(store::put_model(engine, &model, bytes));
+                    self.errand(put).await??;
                     said(format!("model {name} is kept"))
                 }
                 Some("labels") => {

@@ -1,15 +1,17 @@
 //! The appliance: opens the pool and its metadata, starts every part in the order in which it may be needed, and stops
 //! them in reverse.
 //!
-//! Threads: one for each core (S3), one for each drive, the metadata writer, hook threads, MQTT, the broker, upkeep.
+//! Threads: one for each core (S3), one for each drive, the metadata writer, hook threads, errands, MQTT, the broker, upkeep.
 //! Knows nothing of S3's operations or of SQL; it owns the parts' life times, and no more.
 
 mod admin;
 mod core;
 pub mod credentials;
+mod errands;
 mod metrics;
 mod place;
 mod process;
+mod transforms;
 
 pub use place::expand;
 
@@ -35,6 +37,7 @@ use crate::wire;
 use admin::AdminApi;
 use core::Connections;
 use credentials::RootKeys;
+use errands::Errands;
 
 /// A running appliance.
 pub struct Server {
@@ -60,6 +63,7 @@ struct Parts {
     pool: Arc<Pool>,
     meta: Meta,
     hooks: Arc<hook::Hooks>,
+    errands: Arc<Errands>,
     outbox: Arc<Outbox>,
     upkeep: Arc<Upkeep>,
     connections: Arc<Connections>,
@@ -94,7 +98,9 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let outbox = outbox.map_err(|error| error.to_string())?;
     let upkeep = Upkeep::start(meta.clone(), pool.clone(), settings.upkeep.clone(), world.clone())
         .map_err(|error| error.to_string())?;
+    let errands = Errands::start(&engines).map_err(|error| format!("no thread for errands: {error}"))?;
     let parts = Parts {
+        errands: Arc::new(errands),
         connections: Connections::new(settings.server.connections_max),
         transfers: wire::Transfers::new(plan.transfers_max),
         settings: Arc::new(settings),
@@ -182,6 +188,7 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
         server: "Aerie".to_owned(),
         timeouts: wire::Timeouts::default(),
         hook_exists: wire::HookExists::new(exists),
+        transforms: transforms::transforms(&parts.hooks, &parts.errands),
         transfers: parts.transfers.clone(),
     })
 }
@@ -280,7 +287,8 @@ impl Server {
                 tracing::error!("a core panicked");
             }
         }
-        let Parts { pool, meta, hooks, outbox, upkeep, .. } = self.parts;
+        let Parts { pool, meta, hooks, errands, outbox, upkeep, .. } = self.parts;
+        errands.stop();
         upkeep.stop();
         match Arc::try_unwrap(outbox) {
             Ok(outbox) => outbox.stop(),

@@ -27,6 +27,7 @@ mod service;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod transforms;
 mod transfers;
 pub mod xml;
 
@@ -37,4 +38,5 @@ pub use response::{Response, ResponseBody};
 pub use route::Operation;
 pub use service::Service;
 pub use settings::{HookExists, Keys, RootKeys, Secret, Settings, Timeouts};
+pub use transforms::{TransformFault, TransformFuture, TransformRequest, TransformedObject, Transforms};
 pub use transfers::Transfers;

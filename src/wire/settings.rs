@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::Identity;
+use super::transforms::Transforms;
 use super::transfers::Transfers;
 use crate::limits;
 
@@ -21,6 +22,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Whether a hook is installed: asked when a notification configuration names one.
     pub hook_exists: HookExists,
+    /// Object lambdas.
+    pub transforms: Transforms,
     /// Bounds how many objects move at once; one for all cores.
     pub transfers: Arc<Transfers>,
 }

@@ -4,3 +4,4 @@ mod faults;
 mod flight;
 mod garbage;
 mod harness;
+mod hooks;

@@ -6,10 +6,15 @@ use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// Imports that a guest may take, with the types that the contract's functions have in a core module.
-const IMPORTS: [(&str, &str); 6] = [
+const IMPORTS: [(&str, &str); 8] = [
     ("log", r#"(import "aerie:hook/log@1.0.0" "write" (func $log (param i32 i32 i32)))"#),
     ("publish", r#"(import "aerie:hook/results@1.0.0" "publish" (func $publish (param i32 i32 i32 i32 i32 i32)))"#),
     ("read", r#"(import "aerie:hook/object@1.0.0" "read" (func $read (param i64 i32 i32)))"#),
+    ("tag", r#"(import "aerie:hook/object@1.0.0" "set-tags" (func $tag (param i32 i32 i32)))"#),
+    (
+        "derive",
+        r#"(import "aerie:hook/object@1.0.0" "put-derived" (func $derive (param i32 i32 i32 i32 i32 i32 i32)))"#,
+    ),
     ("get", r#"(import "aerie:hook/state@1.0.0" "get" (func $get (param i32 i32 i32)))"#),
     ("set", r#"(import "aerie:hook/state@1.0.0" "set" (func $set (param i32 i32 i32 i32 i32)))"#),
     ("load", r#"(import "aerie:hook/inference@1.0.0" "load" (func $load (param i32 i32 i32)))"#),
@@ -34,6 +39,65 @@ pub fn hook(pages: u32, functions: &str, body: &str) -> Vec<u8> {
 pub fn transform(body: &str) -> Vec<u8> {
     let export = format!(r#"(func (export "transform") (param i32 i32 i32 i32) (result i32) {body})"#);
     module("transform", 1, "", &export)
+}
+
+/// A transform that gives the first bytes of its object, at most so many; it fails for good where there is no object.
+pub fn first_bytes(most: u32) -> Vec<u8> {
+    transform(&format!(
+        "(call $read (i64.const 0) (i32.const {most}) (i32.const {ANSWER}))
+         (if (i32.load8_u (i32.const {ANSWER}))
+            (then (i32.store8 (i32.const 0) (i32.const 1)) (i32.store (i32.const 4) (i32.const {WORD}))
+                  (i32.store (i32.const 8) (i32.const 3)))
+            (else (i32.store (i32.const 16) (i32.load (i32.const {}))) (i32.store (i32.const 20) (i32.load (i32.const {})))))
+         i32.const 0",
+        ANSWER + 4,
+        ANSWER + 8
+    ))
+}
+
+/// A hook that stores the event's key as `PREFIX/KEY`, where the prefix is one letter.
+pub fn deriving(prefix: char) -> Vec<u8> {
+    let body = format!(
+        r#"(memory.copy (i32.const 302) (i32.load offset=32 (local.get 0)) (i32.load offset=36 (local.get 0)))
+           (call $derive (i32.const 300) (i32.add (i32.const 2) (i32.load offset=36 (local.get 0)))
+                (i32.const {WORD}) (i32.const 3)
+                (i32.const 302) (i32.load offset=36 (local.get 0)) (i32.const {ANSWER}))
+           (if (i32.load8_u (i32.const {ANSWER})) (then unreachable)) i32.const 0"#
+    );
+    hook(1, &format!(r#"(data (i32.const 300) "{prefix}/")"#), &body)
+}
+
+/// A hook that sets the tag `key=ke`.
+pub fn tagging() -> Vec<u8> {
+    let list = r#"(data (i32.const 192) "\80\00\00\00\03\00\00\00\80\00\00\00\02\00\00\00")"#;
+    let body = format!(
+        "(call $tag (i32.const 192) (i32.const 1) (i32.const {ANSWER}))
+         (if (i32.load8_u (i32.const {ANSWER})) (then unreachable)) i32.const 0"
+    );
+    hook(1, list, &body)
+}
+
+/// A hook that remembers that it ran, and traps when it runs again.
+pub fn once() -> Vec<u8> {
+    hook(
+        1,
+        "",
+        &format!(
+            "(call $get (i32.const {WORD}) (i32.const 3) (i32.const {ANSWER}))
+             (if (i32.load8_u (i32.const {})) (then unreachable))
+             (call $set (i32.const {WORD}) (i32.const 3) (i32.const {WORD}) (i32.const 2) (i32.const {ANSWER})) i32.const 0",
+            ANSWER + 4
+        ),
+    )
+}
+
+/// A hook that publishes the first `bytes` of the word.
+pub fn publishing(bytes: u32) -> Vec<u8> {
+    let body = format!(
+        "(call $publish (i32.const 0) (i32.const 0) (i32.const 0) (i32.const {WORD}) (i32.const {bytes}) (i32.const {ANSWER}))
+         i32.const 0"
+    );
+    hook(1, "", &body)
 }
 
 fn module(world: &str, pages: u32, functions: &str, export: &str) -> Vec<u8> {

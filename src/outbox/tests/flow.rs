@@ -239,6 +239,7 @@ fn a_replay_runs_a_hook_over_what_is_there_within_its_budget() {
     let request = |since_ms| ReplayRequest {
         bucket: super::appliance::BUCKET.to_owned(),
         prefix: "in/".to_owned(),
+        exact: false,
         since_ms,
         hook: "new".to_owned(),
     };

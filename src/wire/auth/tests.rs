@@ -24,6 +24,7 @@ fn settings() -> Settings {
         server: "test".to_owned(),
         timeouts: Timeouts::default(),
         hook_exists: HookExists::new(|_| false),
+        transforms: crate::wire::Transforms::none(),
         transfers: crate::wire::Transfers::new(16),
     }
 }

@@ -26,6 +26,7 @@ mod config;
 mod copy;
 pub(super) mod cors;
 mod delete_objects;
+mod lambda;
 mod list;
 mod multipart;
 mod object;
@@ -110,6 +111,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Operation::PutObject => object::put(call).await,
         Operation::GetObject => object::get(call).await,
         Operation::HeadObject => object::head(call),
+        Operation::GetObjectLambda => lambda::get(call).await,
         Operation::DeleteObject => object::delete(call).await,
         Operation::CopyObject => copy::run(call).await,
         Operation::GetObjectAttributes => attributes::get(call),

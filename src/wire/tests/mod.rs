@@ -192,6 +192,7 @@ fn settings(timeouts: Timeouts) -> Settings {
         server: "Aerie/test".to_owned(),
         timeouts,
         hook_exists: HookExists::new(|_| false),
+        transforms: crate::wire::Transforms::none(),
         transfers: super::Transfers::new(16),
     }
 }

@@ -2,6 +2,7 @@
 //! and limits of time are the service's, and tested there.
 
 mod buckets;
+mod lambdas;
 mod listings;
 mod multipart;
 mod posts;
@@ -31,6 +32,7 @@ use crate::wire::request::Call;
 use crate::wire::response::Response;
 use crate::wire::route::route;
 use crate::wire::settings::{HookExists, RootKeys, Secret, Settings, Timeouts};
+use crate::wire::transforms::Transforms;
 
 pub const ACCESS_KEY: &str = "AKIAEXAMPLE";
 pub const SECRET: &str = "the secret of the tests";
@@ -116,6 +118,7 @@ impl Store {
             server: "test".to_owned(),
             timeouts: Timeouts::default(),
             hook_exists: HookExists::new(|hook| hook == "detect"),
+            transforms: Transforms::new(lambdas::transform),
             transfers: crate::wire::Transfers::new(16),
         };
         let engine = Engine::new(meta, pool, world()).expect("an engine");

@@ -1,0 +1,108 @@
+//! `aerie hook new`: a folder with the files of wasm-hooks/templates and the contract, which builds wherever it lies.
+#![expect(clippy::disallowed_methods, reason = "writes the author's own files")]
+
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+/// Start a hook from a template.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "new")]
+pub(super) struct New {
+    #[argh(option, description = "rust, python, js or c")]
+    lang: String,
+    #[argh(positional, description = "folder to make")]
+    folder: PathBuf,
+}
+
+/// A file of a template, by the name it gets.
+macro_rules! file {
+    ($lang:literal, $name:literal) => {
+        ($name, include_str!(concat!("../../wasm-hooks/templates/", $lang, "/", $name)))
+    };
+}
+
+/// Lies in every new folder.
+const CONTRACT: (&str, &str) = ("wit/hook.wit", include_str!("../../wasm-hooks/wit/hook.wit"));
+
+/// Files of each language's template.
+const TEMPLATES: [(&str, &[(&str, &str)]); 4] = [
+    ("rust", &[file!("rust", "Cargo.toml"), file!("rust", "src/lib.rs"), file!("rust", "README.md"), CONTRACT]),
+    ("python", &[file!("python", "hook.py"), file!("python", "README.md"), CONTRACT]),
+    ("js", &[file!("js", "hook.js"), file!("js", "README.md"), CONTRACT]),
+    ("c", &[file!("c", "hook.c"), file!("c", "README.md"), CONTRACT]),
+];
+
+impl New {
+    pub fn run(self) -> Result<(), String> {
+        let Some((_, files)) = TEMPLATES.iter().find(|(lang, _)| *lang == self.lang) else {
+            return Err(format!("{}: no template for this language; say rust, python, js or c", self.lang));
+        };
+        if self.folder.exists() {
+            return Err(format!("{}: is there already; name a new folder", self.folder.display()));
+        }
+        for (name, text) in *files {
+            let path = self.folder.join(name);
+            let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent).map_err(failed)?;
+            }
+            std::fs::write(&path, text).map_err(failed)?;
+        }
+        println!("{} is ready; its README.md says how to build it", self.folder.display());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    /// Texts of all files below a folder, by their paths in it.
+    fn texts(folder: &Path, below: &str, into: &mut BTreeMap<String, String>) {
+        for entry in std::fs::read_dir(folder.join(below)).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let path = if below.is_empty() { name } else { format!("{below}/{name}") };
+            if entry.file_type().unwrap().is_dir() {
+                texts(folder, &path, into);
+            } else {
+                into.insert(path.clone(), std::fs::read_to_string(folder.join(&path)).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_folder_is_its_template_with_the_contract_in_it() {
+        let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("wasm-hooks");
+        let folder = tempfile::tempdir().unwrap();
+        let languages = std::fs::read_dir(hooks.join("templates")).unwrap();
+        let mut count = 0;
+        for language in languages {
+            let lang = language.unwrap().file_name().into_string().unwrap();
+            let made = folder.path().join(&lang);
+            New { lang: lang.clone(), folder: made.clone() }.run().unwrap();
+            let (mut expected, mut found) = (BTreeMap::new(), BTreeMap::new());
+            texts(&hooks.join("templates").join(&lang), "", &mut expected);
+            let mut contract = BTreeMap::new();
+            texts(&hooks.join("wit"), "", &mut contract);
+            expected.extend(contract.into_iter().map(|(name, text)| (format!("wit/{name}"), text)));
+            texts(&made, "", &mut found);
+            assert_eq!(found, expected, "{lang}");
+            for (name, text) in &found {
+                assert!(
+                    !text.contains("../") && !text.contains("path = \"/"),
+                    "{lang}: {name} needs what is not in it"
+                );
+            }
+            count += 1;
+        }
+        assert_eq!(count, TEMPLATES.len());
+        let again = New { lang: "c".to_owned(), folder: folder.path().join("c") }.run().unwrap_err();
+        assert!(again.contains("new folder"), "{again}");
+        let unknown = New { lang: "cobol".to_owned(), folder: folder.path().join("x") }.run().unwrap_err();
+        assert!(unknown.contains("rust, python, js or c"), "{unknown}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Hooks that write where other hooks look, through the outbox: every chain ends.
+
+use std::sync::Arc;
+
+use pollster::block_on;
+
+use super::guest;
+use super::shelf::{BUCKET, Shelf, grants};
+use crate::engine::Engine;
+use crate::hook::{may_start, principal};
+use crate::limits;
+use crate::meta::BucketConfig;
+use crate::notification::{Configuration, Rule, Target};
+use crate::outbox::{Outbox, OutboxParts, OutboxSettings, ReplayRequest};
+use crate::seam::real::world;
+
+#[test]
+fn a_change_names_the_hooks_that_led_to_it() {
+    let first = principal("somebody", "a");
+    let second = principal(&first, "b");
+    assert_eq!((first.as_str(), second.as_str()), ("hook:a", "hook:a,b"));
+    let cases = [("somebody", "a", true), (&first, "a", false), (&first, "b", true), (&second, "a", false)];
+    for (principal, hook, expected) in cases {
+        assert_eq!(may_start(principal, hook), expected, "{principal} {hook}");
+    }
+    let mut chain = String::new();
+    for number in 0..limits::HOOK_DERIVED_DEPTH_MAX {
+        assert!(may_start(&chain, "last"), "{chain}");
+        chain = principal(&chain, &number.to_string());
+    }
+    assert!(!may_start(&chain, "last"), "{chain}");
+}
+
+fn outbox(shelf: &Shelf) -> Outbox {
+    let (meta, pool) = (shelf.meta.clone(), shelf.pool.clone());
+    let parts = OutboxParts {
+        meta: shelf.meta.clone(),
+        engines: Arc::new(move || Engine::new(meta.clone(), pool.clone(), world())),
+        runner: shelf.hooks.clone(),
+        world: world(),
+        settings: OutboxSettings { retry_ms_min: 2, retry_ms_max: 20, ..OutboxSettings::default() },
+        publisher: None,
+    };
+    Outbox::start(parts).unwrap()
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let clock = world().clock;
+    let end_ns = clock.monotonic_ns() + 60_000_000_000;
+    while !holds() {
+        assert!(clock.monotonic_ns() < end_ns, "in vain: {what}");
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn two_hooks_that_feed_each_other_come_to_an_end_also_in_a_replay() {
+    let shelf = Shelf::new();
+    let rule = |hook: &str| Rule {
+        id: format!("rule-{hook}"),
+        target: Target::Hook(hook.to_owned()),
+        arn: format!("arn:aerie:hook:::{hook}"),
+        events: vec!["s3:ObjectCreated:*".to_owned()],
+        prefix: String::new(),
+        suffix: String::new(),
+    };
+    // Behind every key that is there, where the walk of a replay comes by again.
+    for (hook, prefix) in [("a", 'y'), ("b", 'z')] {
+        shelf.add(hook, &guest::deriving(prefix), grants(false, Some(&format!("{prefix}/")))).unwrap();
+    }
+    let document = Configuration { rules: vec![rule("a"), rule("b")] }.to_xml();
+    let bucket = shelf.engine.bucket(BUCKET).unwrap().id;
+    block_on(shelf.meta.set_bucket_config(bucket, BucketConfig::Notification, Some(document), Some(true))).unwrap();
+    let outbox = outbox(&shelf);
+    shelf.put("x", b"object");
+    let idle = || {
+        let stats = shelf.engine.reader().outbox_stats().unwrap();
+        assert_eq!(stats.dead, 0);
+        (stats.changes, stats.pending) == (0, 0)
+    };
+    until("the chain ends", idle);
+    let all = ["x", "y/x", "y/z/x", "z/x", "z/y/x"];
+    assert_eq!(shelf.keys(BUCKET), all);
+    let metadata = shelf.head("y/z/x").unwrap().version.attributes.user_metadata;
+    assert_eq!(metadata["aerie-hook"], "b,a");
+    let replay = |prefix: &str, exact: bool| {
+        let (bucket, prefix, hook) = (BUCKET.to_owned(), prefix.to_owned(), "a".to_owned());
+        outbox.replay(ReplayRequest { bucket, prefix, exact, since_ms: 0, hook }).unwrap();
+        until("the replay ends", || outbox.replays().unwrap().is_empty() && idle());
+    };
+    replay("", false);
+    assert_eq!(shelf.keys(BUCKET), all);
+    // One object means that one.
+    let (one, other) = (shelf.put("k", b"1"), shelf.put("k2", b"2"));
+    until("the chains end", idle);
+    let before = shelf.hooks.journal().stats("a").invocations;
+    replay("k", true);
+    assert_eq!(shelf.hooks.journal().stats("a").invocations, before + 1, "{one:?} alone, not {other:?}");
+    outbox.stop();
+}
