@@ -113,8 +113,8 @@ impl Replays {
             Listed::CommonPrefix(_) => None,
         });
         let last = versions.clone().next_back().map(|version| version.key.clone());
-        let wanted = versions
-            .filter(|version| version.modified_ms >= job.since_ms && (!job.exact || version.key == job.prefix));
+        let wanted =
+            versions.filter(|version| version.modified_ms >= job.since_ms && (!job.exact || version.key == job.prefix));
         let invocations: Vec<_> = wanted.map(|version| invocation(&bucket, version, &job.hook)).collect();
         let added = invocations.len();
         // The replays take turns, page by page. A page and the place behind it are one transaction.

@@ -27,8 +27,8 @@ mod service;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod transforms;
 mod transfers;
+mod transforms;
 pub mod xml;
 
 pub use admin::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};
@@ -38,5 +38,5 @@ pub use response::{Response, ResponseBody};
 pub use route::Operation;
 pub use service::Service;
 pub use settings::{HookExists, Keys, RootKeys, Secret, Settings, Timeouts};
-pub use transforms::{TransformFault, TransformFuture, TransformRequest, TransformedObject, Transforms};
 pub use transfers::Transfers;
+pub use transforms::{TransformFault, TransformFuture, TransformRequest, TransformedObject, Transforms};

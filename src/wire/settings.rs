@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::Identity;
-use super::transforms::Transforms;
 use super::transfers::Transfers;
+use super::transforms::Transforms;
 use crate::limits;
 
 /// Settings of the S3 endpoint, shared by all cores.

@@ -132,8 +132,13 @@ fn a_replay_goes_on_after_a_restart() {
     });
     let settings = || OutboxSettings { attempts_max: 1_000_000, ..OutboxSettings::default() };
     let outbox = appliance.outbox(&first, settings(), None);
-    let request =
-        ReplayRequest { bucket: BUCKET.to_owned(), prefix: String::new(), exact: false, since_ms: 0, hook: "new".to_owned() };
+    let request = ReplayRequest {
+        bucket: BUCKET.to_owned(),
+        prefix: String::new(),
+        exact: false,
+        since_ms: 0,
+        hook: "new".to_owned(),
+    };
     let id = outbox.replay(request).unwrap();
     until("the budget is full", || outbox.metrics().unwrap().stored.pending >= crate::limits::REPLAY_PENDING_MAX);
     let half = outbox.replays().unwrap();

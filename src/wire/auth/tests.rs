@@ -13,7 +13,7 @@ use crate::wire::settings::{HookExists, RootKeys, Secret, Settings, Timeouts};
 const SCOPE: &str = "AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request";
 const EMPTY: &str = super::signing::EMPTY_SHA256;
 
-fn settings() -> Settings {
+pub fn settings() -> Settings {
     Settings {
         region: "us-east-1".to_owned(),
         domain: None,

@@ -124,27 +124,9 @@ fn resource(head: Head<'_>, domain: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use http::HeaderMap;
 
     use super::*;
-    use crate::wire::{HookExists, RootKeys, Secret, Timeouts, Transfers};
-
-    fn settings() -> Settings {
-        Settings {
-            region: "us-east-1".to_owned(),
-            domain: Some("s3.amazonaws.com".to_owned()),
-            keys: Arc::new(RootKeys {
-                access_key: "AKIAIOSFODNN7EXAMPLE".to_owned(),
-                secret: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
-            }),
-            server: "test".to_owned(),
-            timeouts: Timeouts::default(),
-            hook_exists: HookExists::new(|_| false),
-            transfers: Transfers::new(1),
-        }
-    }
 
     fn attempt(path: &str, now_s: i64) -> Result<Authenticated, S3Error> {
         let raw_query =
@@ -152,7 +134,8 @@ mod tests {
         let query = Query::parse(raw_query).expect("a plain query");
         let mut headers = HeaderMap::new();
         headers.insert("host", "johnsmith.s3.amazonaws.com".parse().expect("a header value"));
-        verify(Head { method: "GET", path, raw_query, query: &query, headers: &headers }, &settings(), now_s * 1000)
+        let settings = Settings { domain: Some("s3.amazonaws.com".to_owned()), ..crate::wire::auth::tests::settings() };
+        verify(Head { method: "GET", path, raw_query, query: &query, headers: &headers }, &settings, now_s * 1000)
     }
 
     /// The query string example of AWS's page on Signature Version 2.
