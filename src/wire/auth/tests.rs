@@ -225,7 +225,7 @@ fn bad_claims_are_refused_by_name() {
     assert_eq!(check("GET", PRESIGNED, &get_object(GET_OBJECT)).unwrap_err().code, S3Code::InvalidArgument);
     let v2 = "/test.txt?AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Expires=1&Signature=abc";
     let refused = check("GET", v2, &headers(&[HOST])).unwrap_err();
-    assert_eq!((refused.code, refused.message.as_str()), (S3Code::AccessDenied, "Request has expired"));
+    assert_eq!((refused.code, &*refused.message), (S3Code::AccessDenied, "Request has expired"));
 }
 
 #[test]

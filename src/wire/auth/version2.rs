@@ -142,6 +142,7 @@ mod tests {
             server: "test".to_owned(),
             timeouts: Timeouts::default(),
             hook_exists: HookExists::new(|_| false),
+            transforms: crate::wire::Transforms::none(),
             transfers: Transfers::new(1),
         }
     }

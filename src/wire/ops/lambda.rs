@@ -18,12 +18,8 @@ pub async fn get(call: &Call) -> Result<Response, S3Error> {
     let hook = hook_of(call.query.get("lambdaArn").unwrap_or_default())?;
     let object = super::object::find(call, &bucket)?;
     headers::refuse_unsupported(&call.headers)?;
-    let request = TransformRequest {
-        hook,
-        bucket: call.bucket.clone(),
-        key: call.key.clone(),
-        version: object.version.sequence,
-    };
+    let request =
+        TransformRequest { hook, bucket: call.bucket.clone(), key: call.key.clone(), version: object.version.sequence };
     let made = call.settings.transforms.run(request).await.map_err(|fault| fault_of(call, fault))?;
     let mut response = answer(call, made)?;
     let all = response.headers_mut();
