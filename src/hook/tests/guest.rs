@@ -127,7 +127,7 @@ fn module(world: &str, pages: u32, functions: &str, export: &str) -> Vec<u8> {
 fn embed(wasm: &mut Vec<u8>, world: &str) {
     let mut resolve = Resolve::default();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wasm-hooks/wit");
-    let (package, _) = resolve.push_dir(&folder).unwrap();
-    let world = resolve.select_world(&[package], Some(world)).unwrap();
-    embed_component_metadata(wasm, &resolve, world, StringEncoding::UTF8).unwrap();
+    let (package, _) = resolve.push_dir(&folder).expect("the contract parses");
+    let world = resolve.select_world(&[package], Some(world)).expect("the contract has it");
+    embed_component_metadata(wasm, &resolve, world, StringEncoding::UTF8).expect("the world fits the module");
 }
