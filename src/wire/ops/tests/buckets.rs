@@ -218,7 +218,8 @@ fn only_the_lists_that_hold_are_accepted() {
     let own = store.ask("GET", "/bucket?acl", &[], b"").text;
     assert!(own.contains("<Permission>FULL_CONTROL</Permission>"), "{own}");
     let public = own.replace("FULL_CONTROL", "READ");
-    let cases: [(&[(&str, &str)], &str, &str); 8] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+    let cases: [Case<'_>; 8] = [
         (&[("x-amz-acl", "private")], "", "200"),
         (&[("x-amz-acl", "bucket-owner-full-control")], "", "200"),
         (&[("x-amz-acl", "public-read")], "", "400 AccessControlListNotSupported"),
