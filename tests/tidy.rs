@@ -1,5 +1,4 @@
 //! The structure holds: imports point one way, every file says what it is, nothing in the tree speaks of one machine.
-#![expect(clippy::disallowed_methods, reason = "reads the source tree")]
 
 use std::path::{Path, PathBuf};
 

@@ -7,6 +7,7 @@
 //!
 //! Targets are measured in turns, round by round, because machines are noisy; each figure is the median round. The
 //! machine's own limits are measured in the same run. `scripts/bench` starts a server and calls this.
+#![expect(clippy::disallowed_methods, reason = "measures the real world")]
 
 mod client;
 mod limits;
@@ -57,7 +58,7 @@ fn run(plan: &Plan) -> Result<(), String> {
         work::prepare(target)?;
     }
     for workload in work::workloads(plan.list_keys) {
-        if plan.only.as_ref().is_some_and(|only| !only.iter().any(|name| *name == workload.name)) {
+        if plan.only.as_ref().is_some_and(|only| !only.contains(&workload.name)) {
             continue;
         }
         for target in &plan.targets {

@@ -2,7 +2,6 @@
 //!
 //! Server and keys come from `--endpoint`, AERIE_ENDPOINT, AERIE_ROOT_ACCESS_KEY and AERIE_ROOT_SECRET_KEY, or from the
 //! credentials file that a first start makes (AERIE_CREDENTIALS).
-#![expect(clippy::disallowed_methods, reason = "reads the credentials file and signs with the machine's own clock")]
 
 use std::io::Write;
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! The hook author's commands: new, test (offline); add, list, remove, logs, stats, run, replay (on a server); models.
-#![expect(clippy::disallowed_methods, reason = "reads and writes the author's own files")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,4 @@
 //! Reading settings: a profile, overridden key by key by a configuration file.
-#![expect(clippy::disallowed_methods, reason = "settings are read before there is any storage")]
 
 use std::path::Path;
 
@@ -73,6 +72,7 @@ fn merge(into: &mut Table, overrides: Table) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests write the file that is read")]
 mod tests {
     use super::*;
 

@@ -17,7 +17,6 @@ pub fn raise_descriptor_limit() {
 }
 
 /// Resident bytes and processor seconds of this process.
-#[expect(clippy::disallowed_methods, reason = "reads what the kernel says of this process")]
 pub fn usage() -> Option<(u64, f64)> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
