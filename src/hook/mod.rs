@@ -27,7 +27,7 @@ pub use trial::{TrialReport, trial};
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -57,8 +57,9 @@ pub struct Hooks {
     runtime: Runtime,
     inference: Arc<Inference>,
     installed: Mutex<HashMap<String, Installed>>,
-    /// Held while a hook is compiled: two at once would cost twice the memory, and often be the same hook.
     cache: Mutex<CodeCache>,
+    /// Held while a hook is compiled: two at once would cost twice the memory, and often be the same hook.
+    compiling: Mutex<()>,
     /// Hooks that are being added or removed.
     changing: Mutex<HashSet<String>>,
     journal: Journal,
@@ -86,6 +87,7 @@ impl Hooks {
             inference,
             installed: Mutex::default(),
             cache: Mutex::default(),
+            compiling: Mutex::default(),
             changing: Mutex::default(),
             journal: Journal::default(),
         })
@@ -206,10 +208,7 @@ impl Hooks {
 
     /// The compiled hook of a manifest, from the cache or from its module; `None` where the store has no such module.
     fn restore(&self, engine: &Engine, manifest: &Manifest) -> Result<Option<Compiled>, HookFault> {
-        let cached = {
-            let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            cache.load(engine, self.runtime.engine(), &manifest.digest)
-        };
+        let cached = self.cache().load(engine, self.runtime.engine(), &manifest.digest);
         if let Some(component) = cached {
             return self.runtime.prepare(&component).map(Some);
         }
@@ -224,14 +223,21 @@ impl Hooks {
 
     /// Compiles a module and keeps its code for the next start.
     fn compile(&self, engine: &Engine, digest: &str, module: &[u8]) -> Result<Compiled, HookFault> {
-        let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _alone = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have compiled it meanwhile.
-        if let Some(component) = cache.load(engine, self.runtime.engine(), digest) {
+        let cached = self.cache().load(engine, self.runtime.engine(), digest);
+        if let Some(component) = cached {
             return self.runtime.prepare(&component);
         }
         let compiled = self.runtime.compile(module)?;
-        cache.keep(engine, digest, &compiled.code()?);
+        let code = compiled.code()?;
+        self.cache().keep(engine, digest, &code);
         Ok(compiled)
+    }
+
+    /// A panic of the compiler leaves nothing half done in it.
+    fn cache(&self) -> MutexGuard<'_, CodeCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keep(&self, name: &str, installed: Installed) {
