@@ -90,7 +90,8 @@ pub fn check_acl(headers: &HeaderMap) -> Result<(), S3Error> {
     }
     let Some(value) = headers.get("x-amz-acl") else { return Ok(()) };
     match value.to_str().unwrap_or_default() {
-        "private" | "bucket-owner-full-control" => Ok(()),
+        // s3fs sends an empty one.
+        "" | "private" | "bucket-owner-full-control" => Ok(()),
         acl if KNOWN.contains(&acl) => Err(S3Error::new(S3Code::AccessControlListNotSupported)),
         acl => Err(S3Error::argument("x-amz-acl", acl, "it is no canned access control list")),
     }
