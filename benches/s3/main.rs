@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench s3 -- --target aerie=http://127.0.0.1:9000,ACCESS,SECRET,PID [--target peer=…]
-//!     [--seconds 3] [--rounds 3] [--list-keys 10000] [--only put-4k,get-4k] [--json FILE]
+//!     [--seconds 3] [--rounds 3] [--list-keys 10000] [--only put-4k,get-4k] [--json FILE] [--hook-latency mqtt://HOST:PORT]
 //! ```
 //!
 //! Targets are measured in turns, round by round, because machines are noisy; each figure is the median round. The
@@ -10,6 +10,7 @@
 #![expect(clippy::disallowed_methods, reason = "measures the real world")]
 
 mod client;
+mod latency;
 mod limits;
 mod report;
 mod work;
@@ -27,6 +28,8 @@ struct Plan {
     list_keys: usize,
     only: Option<Vec<String>>,
     json: Option<String>,
+    /// Broker on which the first target's hook results arrive.
+    hook_latency: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,9 @@ fn main() -> ExitCode {
 
 fn run(plan: &Plan) -> Result<(), String> {
     let machine = limits::measure()?;
+    if let (Some(mqtt), Some(target)) = (&plan.hook_latency, plan.targets.first()) {
+        println!("{}", latency::measure(target, mqtt)?);
+    }
     let mut rows = Vec::new();
     for target in &plan.targets {
         work::prepare(target)?;
@@ -84,7 +90,15 @@ fn run(plan: &Plan) -> Result<(), String> {
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
-    let mut plan = Plan { targets: Vec::new(), seconds: 3.0, rounds: 3, list_keys: 10_000, only: None, json: None };
+    let mut plan = Plan {
+        targets: Vec::new(),
+        seconds: 3.0,
+        rounds: 3,
+        list_keys: 10_000,
+        only: None,
+        json: None,
+        hook_latency: None,
+    };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
@@ -94,6 +108,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--list-keys" => plan.list_keys = number(&value()?)?,
             "--only" => plan.only = Some(value()?.split(',').map(str::to_owned).collect()),
             "--json" => plan.json = Some(value()?),
+            "--hook-latency" => plan.hook_latency = Some(value()?),
             // Cargo itself passes this one.
             "--bench" => {}
             other => return Err(format!("unknown argument {other}")),
