@@ -19,6 +19,7 @@ use time::macros::format_description;
 
 use crate::hash::hex_encode;
 use crate::server::credentials;
+use crate::xml;
 
 /// A server must take the connection, and go on answering, within this time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,7 +29,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 
 /// Where the server is and who calls.
 #[derive(Debug, Clone)]
-pub(super) struct Connection {
+struct Connection {
     /// `HOST:PORT`.
     authority: String,
     access_key: String,
@@ -37,7 +38,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// From the option, the environment, or the credentials file.
-    pub fn find(endpoint: Option<String>) -> Result<Connection, String> {
+    fn find(endpoint: Option<String>) -> Result<Connection, String> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let endpoint = endpoint.or_else(|| variable("AERIE_ENDPOINT")).unwrap_or("http://127.0.0.1:9000".to_owned());
         let authority = endpoint
@@ -77,8 +78,15 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub fn new(connection: Connection) -> Result<Client, String> {
-        Ok(Client { connection })
+    /// A client of the server that the option or the environment names.
+    pub fn find(endpoint: Option<String>) -> Result<Client, String> {
+        Connection::find(endpoint).map(|connection| Client { connection })
+    }
+
+    /// Like `call`, with the answer as text for a person.
+    pub fn ask(&self, method: Method, path: &str, query: &str, body: Vec<u8>) -> Result<String, String> {
+        let answer = self.call(method, path, query, body)?;
+        Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
     }
 
     /// Sends and gives the whole answer; an answer that is no success is an error that says what the server said.
@@ -167,16 +175,13 @@ impl Client {
 
 /// What an S3 or admin error says, without its markup.
 fn refusal_text(status: http::StatusCode, body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let element = |name: &str| {
-        let (_, rest) = text.split_once(&format!("<{name}>"))?;
-        rest.split_once(&format!("</{name}>")).map(|(inner, _)| inner.to_owned())
-    };
-    match (element("Code"), element("Message")) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        _ if text.trim().is_empty() => status.to_string(),
-        _ => text.trim().to_owned(),
+    if let Ok(document) = xml::parse(body)
+        && let (Some(code), Some(message)) = (document.text_of("Code"), document.text_of("Message"))
+    {
+        return format!("{code}: {message}");
     }
+    let text = String::from_utf8_lossy(body);
+    if text.trim().is_empty() { status.to_string() } else { text.trim().to_owned() }
 }
 
 impl Connection {

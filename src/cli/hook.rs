@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use argh::FromArgs;
 use http::Method;
 
-use super::client::{Client, Connection, encode};
+use super::client::{Client, encode};
 use super::object::content_type_of;
 use super::template::New;
 use crate::hook::trial;
@@ -141,11 +141,6 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn call(endpoint: Option<String>, method: Method, path: &str, query: &str, body: Vec<u8>) -> Result<String, String> {
-    let answer = Client::new(Connection::find(endpoint)?)?.call(method, path, query, body)?;
-    Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
-}
-
 impl HookCommand {
     pub fn run(self) -> Result<(), String> {
         match self.action {
@@ -153,29 +148,29 @@ impl HookCommand {
             HookAction::Test(test) => test.run(),
             HookAction::Add(add) => add.run(),
             HookAction::List(List { endpoint }) => {
-                println!("{}", call(endpoint, Method::GET, "/_aerie/v1/hooks", "", Vec::new())?);
+                println!("{}", Client::find(endpoint)?.ask(Method::GET, "/_aerie/v1/hooks", "", Vec::new())?);
                 Ok(())
             }
             HookAction::Remove(Remove { name, endpoint }) => {
                 let path = format!("/_aerie/v1/hooks/{}", encode(&name));
-                println!("{}", call(endpoint, Method::DELETE, &path, "", Vec::new())?);
+                println!("{}", Client::find(endpoint)?.ask(Method::DELETE, &path, "", Vec::new())?);
                 Ok(())
             }
             HookAction::Logs(Logs { name, follow, endpoint }) => {
                 let path = format!("/_aerie/v1/hooks/{}/logs", encode(&name));
                 let query = if follow { "follow=1" } else { "" };
-                Client::new(Connection::find(endpoint)?)?.stream(&path, query, &mut std::io::stdout().lock())
+                Client::find(endpoint)?.stream(&path, query, &mut std::io::stdout().lock())
             }
             HookAction::Stats(Stats { name, endpoint }) => {
                 let path = format!("/_aerie/v1/hooks/{}/stats", encode(&name));
-                println!("{}", call(endpoint, Method::GET, &path, "", Vec::new())?);
+                println!("{}", Client::find(endpoint)?.ask(Method::GET, &path, "", Vec::new())?);
                 Ok(())
             }
             HookAction::Run(Run { name, object, endpoint }) => {
                 let (bucket, key) = object.split_once('/').ok_or("name the object as BUCKET/KEY")?;
                 let path = format!("/_aerie/v1/hooks/{}/run", encode(&name));
                 let query = format!("bucket={}&key={}", encode(bucket), encode(key));
-                println!("{}", call(endpoint, Method::POST, &path, &query, Vec::new())?);
+                println!("{}", Client::find(endpoint)?.ask(Method::POST, &path, &query, Vec::new())?);
                 Ok(())
             }
             HookAction::Replay(replay) => {
@@ -184,7 +179,7 @@ impl HookCommand {
                 if let Some(since) = &replay.since {
                     query.push_str(&format!("&since={}", encode(since)));
                 }
-                println!("{}", call(replay.endpoint, Method::POST, &path, &query, Vec::new())?);
+                println!("{}", Client::find(replay.endpoint)?.ask(Method::POST, &path, &query, Vec::new())?);
                 Ok(())
             }
         }
@@ -241,7 +236,7 @@ impl Add {
         query.extend(numbers.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))));
         query.sort();
         let path = format!("/_aerie/v1/hooks/{}", encode(&self.name));
-        println!("{}", call(self.endpoint, Method::PUT, &path, &query.join("&"), module)?);
+        println!("{}", Client::find(self.endpoint)?.ask(Method::PUT, &path, &query.join("&"), module)?);
         Ok(())
     }
 }
@@ -301,16 +296,16 @@ impl ModelCommand {
                 let model = read(&file)?;
                 let path = format!("/_aerie/v1/models/{}", encode(&name));
                 if let Some(labels) = labels {
-                    call(endpoint.clone(), Method::PUT, &path, "kind=labels", read(&labels)?)?;
+                    Client::find(endpoint.clone())?.ask(Method::PUT, &path, "kind=labels", read(&labels)?)?;
                 }
-                println!("{}", call(endpoint, Method::PUT, &path, "kind=onnx", model)?);
+                println!("{}", Client::find(endpoint)?.ask(Method::PUT, &path, "kind=onnx", model)?);
             }
             ModelAction::List(ModelList { endpoint }) => {
-                println!("{}", call(endpoint, Method::GET, "/_aerie/v1/models", "", Vec::new())?);
+                println!("{}", Client::find(endpoint)?.ask(Method::GET, "/_aerie/v1/models", "", Vec::new())?);
             }
             ModelAction::Remove(ModelRemove { name, endpoint }) => {
                 let path = format!("/_aerie/v1/models/{}", encode(&name));
-                println!("{}", call(endpoint, Method::DELETE, &path, "", Vec::new())?);
+                println!("{}", Client::find(endpoint)?.ask(Method::DELETE, &path, "", Vec::new())?);
             }
         }
         Ok(())

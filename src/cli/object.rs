@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use argh::FromArgs;
 use http::Method;
 
-use super::client::{Client, Connection};
+use super::client::Client;
 use crate::hash::Md5;
 use crate::notification::{Configuration, Rule, Target};
+use crate::xml;
 
 /// Make, list or remove buckets.
 #[derive(FromArgs, Debug)]
@@ -58,28 +59,24 @@ impl BucketCommand {
     pub fn run(self) -> Result<(), String> {
         match self.action {
             BucketAction::Create(BucketCreate { name, endpoint }) => {
-                Client::new(Connection::find(endpoint)?)?.call(Method::PUT, &format!("/{name}"), "", Vec::new())?;
+                Client::find(endpoint)?.call(Method::PUT, &format!("/{name}"), "", Vec::new())?;
                 println!("bucket {name} made");
             }
             BucketAction::List(BucketList { endpoint }) => {
-                let answer = Client::new(Connection::find(endpoint)?)?.call(Method::GET, "/", "", Vec::new())?;
-                for name in elements(&String::from_utf8_lossy(&answer), "Name") {
+                let answer = Client::find(endpoint)?.call(Method::GET, "/", "", Vec::new())?;
+                let document = xml::parse(&answer).map_err(|error| error.to_string())?;
+                let buckets = document.child("Buckets").into_iter().flat_map(|list| list.children_named("Bucket"));
+                for name in buckets.filter_map(|bucket| bucket.text_of("Name")) {
                     println!("{name}");
                 }
             }
             BucketAction::Remove(BucketRemove { name, endpoint }) => {
-                Client::new(Connection::find(endpoint)?)?.call(Method::DELETE, &format!("/{name}"), "", Vec::new())?;
+                Client::find(endpoint)?.call(Method::DELETE, &format!("/{name}"), "", Vec::new())?;
                 println!("bucket {name} removed");
             }
         }
         Ok(())
     }
-}
-
-/// Texts of the elements of one name, in a document of our own making.
-fn elements<'a>(document: &'a str, name: &str) -> Vec<&'a str> {
-    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-    document.split(&open).skip(1).filter_map(|rest| rest.split(&close).next()).collect()
 }
 
 /// Send a bucket's events to a hook or an MQTT topic (adds to the rules that are there).
@@ -109,7 +106,7 @@ impl Notify {
             (None, Some(topic)) => (Target::Topic(topic.clone()), format!("arn:aerie:mqtt:::{topic}")),
             _ => return Err("name one of --hook and --topic".to_owned()),
         };
-        let client = Client::new(Connection::find(self.endpoint)?)?;
+        let client = Client::find(self.endpoint)?;
         let path = format!("/{}", self.bucket);
         let present = client.call(Method::GET, &path, "notification=", Vec::new())?;
         let mut configuration = Configuration::parse(&present).map_err(|error| error.to_string())?;
@@ -189,7 +186,7 @@ impl Put {
         let bytes = std::fs::read(&self.file).map_err(|error| format!("{}: {error}", self.file.display()))?;
         let length = bytes.len();
         let kind = self.content_type.unwrap_or_else(|| content_type_of(&self.file).to_owned());
-        let client = Client::new(Connection::find(self.endpoint)?)?;
+        let client = Client::find(self.endpoint)?;
         client.call_with(Method::PUT, &path, "", &[("content-type", &kind)], bytes)?;
         println!("{} ({length} bytes) stored", self.object);
         Ok(())
@@ -199,7 +196,7 @@ impl Put {
 impl Get {
     pub fn run(self) -> Result<(), String> {
         let path = object_path(&self.object)?;
-        let client = Client::new(Connection::find(self.endpoint)?)?;
+        let client = Client::find(self.endpoint)?;
         let query = match &self.transform {
             Some(hook) => format!("lambdaArn={}", super::client::encode(&format!("arn:aerie:hook:::{hook}"))),
             None => String::new(),

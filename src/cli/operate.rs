@@ -3,7 +3,7 @@
 use argh::FromArgs;
 use http::Method;
 
-use super::client::{Client, Connection};
+use super::client::Client;
 
 /// Show drives, pool, outbox and upkeep as JSON.
 #[derive(FromArgs, Debug)]
@@ -53,15 +53,9 @@ pub(super) struct OutboxCommand {
     endpoint: Option<String>,
 }
 
-fn show(endpoint: Option<String>, method: Method, path: &str, query: &str) -> Result<String, String> {
-    let client = Client::new(Connection::find(endpoint)?)?;
-    let answer = client.call(method, path, query, Vec::new())?;
-    Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
-}
-
 impl Status {
     pub fn run(self) -> Result<(), String> {
-        println!("{}", show(self.endpoint, Method::GET, "/_aerie/v1/status", "")?);
+        println!("{}", Client::find(self.endpoint)?.ask(Method::GET, "/_aerie/v1/status", "", Vec::new())?);
         Ok(())
     }
 }
@@ -73,21 +67,21 @@ impl Heal {
             "status" => Method::GET,
             other => return Err(format!("{other}: say `aerie heal` or `aerie heal status`")),
         };
-        println!("{}", show(self.endpoint, method, "/_aerie/v1/heal", "")?);
+        println!("{}", Client::find(self.endpoint)?.ask(method, "/_aerie/v1/heal", "", Vec::new())?);
         Ok(())
     }
 }
 
 impl Scrub {
     pub fn run(self) -> Result<(), String> {
-        println!("{}", show(self.endpoint, Method::POST, "/_aerie/v1/scrub", "")?);
+        println!("{}", Client::find(self.endpoint)?.ask(Method::POST, "/_aerie/v1/scrub", "", Vec::new())?);
         Ok(())
     }
 }
 
 impl Verify {
     pub fn run(self) -> Result<(), String> {
-        let answer = show(self.endpoint, Method::POST, "/_aerie/v1/verify", "")?;
+        let answer = Client::find(self.endpoint)?.ask(Method::POST, "/_aerie/v1/verify", "", Vec::new())?;
         println!("{answer}");
         let census: serde_json::Value = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
         match census["state"].as_str() {
@@ -107,7 +101,7 @@ impl OutboxCommand {
             "revive" => (Method::POST, "/_aerie/v1/outbox/revive"),
             other => return Err(format!("{other}: say status, dead or revive")),
         };
-        println!("{}", show(self.endpoint, method, path, "")?);
+        println!("{}", Client::find(self.endpoint)?.ask(method, path, "", Vec::new())?);
         Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! The admin API below `/_aerie/v1/`, as the command line uses it: JSON out, plain bodies in.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -200,23 +199,15 @@ impl AdminApi {
             let line = |line: &LogLine| format!("{} {} {} {}\n", line.time_ms, line.level, line.event_id, line.message);
             lines.iter().map(line).collect::<String>().into()
         };
-        let lines = self.parts.hooks.journal().lines(hook, 0);
-        if !follow {
-            return Ok(AdminAnswer::text(StatusCode::OK, text(&lines)));
-        }
         let (hooks, hook) = (self.parts.hooks.clone(), hook.to_owned());
-        let after = RefCell::new(0u64);
-        let stream = stream::unfold((hooks, hook, after, true), move |(hooks, hook, after, first)| async move {
-            let mut first = first;
+        if !follow {
+            return Ok(AdminAnswer::text(StatusCode::OK, text(&hooks.journal().lines(&hook, 0))));
+        }
+        let stream = stream::unfold((hooks, hook, 0), move |(hooks, hook, after)| async move {
             loop {
-                let lines = hooks.journal().lines(&hook, *after.borrow());
+                let lines = hooks.journal().lines(&hook, after);
                 if let Some(last) = lines.last() {
-                    *after.borrow_mut() = last.number;
-                    return Some((text(&lines), (hooks, hook, after, false)));
-                }
-                if first {
-                    // The head of the answer goes out at once.
-                    first = false;
+                    return Some((text(&lines), (hooks, hook, last.number)));
                 }
                 monoio::time::sleep(limits::LOG_FOLLOW_POLL).await;
             }

@@ -111,7 +111,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         upkeep: Arc::new(upkeep),
         plan: Arc::new(plan),
     };
-    let (address, cores) = start_cores(&parts, &keys, &engines)?;
+    let (address, cores) = start_cores(&parts, wire_settings(&parts, &keys, &engines)?, &engines)?;
     let geometry = format!("{}+{}", geometry.data, geometry.parity);
     Ok(Server { address, mqtt, keys, geometry, cores, broker, parts })
 }
@@ -173,7 +173,7 @@ fn start_broker(settings: &Settings, world: &World) -> Result<(Option<Broker>, O
     Ok((Some(broker), Some(publisher)))
 }
 
-/// What the wire layer is told.
+/// What the wire layer is told; one for all cores.
 fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Result<wire::Settings, String> {
     let engine = engines().map_err(|error| error.to_string())?;
     let (hooks, engine) = (parts.hooks.clone(), std::sync::Mutex::new(engine));
@@ -193,7 +193,12 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
     })
 }
 
-fn start_cores(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Result<(SocketAddr, Vec<Core>), String> {
+fn start_cores(
+    parts: &Parts,
+    settings: wire::Settings,
+    engines: &EngineFactory,
+) -> Result<(SocketAddr, Vec<Core>), String> {
+    let settings = Arc::new(settings);
     let wanted = &parts.settings.server.address;
     let mut address = wanted
         .to_socket_addrs()
@@ -206,7 +211,7 @@ fn start_cores(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Resul
     for index in 0..parts.plan.cores {
         let listener = core::listen(address).map_err(busy)?;
         address = listener.local_addr().map_err(busy)?;
-        cores.push(start_core(index, listener, parts, keys, engines)?);
+        cores.push(start_core(index, listener, parts, settings.clone(), engines)?);
     }
     Ok((address, cores))
 }
@@ -220,27 +225,27 @@ fn start_core(
     index: usize,
     listener: std::net::TcpListener,
     parts: &Parts,
-    keys: &RootKeys,
+    settings: Arc<wire::Settings>,
     engines: &EngineFactory,
 ) -> Result<Core, String> {
     let (stop, stopped) = oneshot::channel();
     let (ready, started) = crossbeam_channel::bounded::<Result<(), String>>(1);
-    let (parts, keys, engines) = (parts.clone(), keys.clone(), engines.clone());
+    let (parts, engines) = (parts.clone(), engines.clone());
     let run = move || {
         core::pin_to(index);
         let runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new().enable_timer().build();
         let prepared = runtime.map_err(|error| format!("no runtime for a core: {error}")).and_then(|runtime| {
             let engine = engines().map_err(|error| error.to_string())?;
-            Ok((runtime, engine, wire_settings(&parts, &keys, &engines)?))
+            Ok((runtime, engine))
         });
-        let (mut runtime, engine, settings) = match prepared {
+        let (mut runtime, engine) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return drop(ready.send(Err(error))),
         };
         let engine = Rc::new(engine);
         let connections = parts.connections.clone();
         let admin = Rc::new(AdminApi::new(parts, engine.clone()));
-        let service = wire::Service::new(engine, Arc::new(settings), admin);
+        let service = wire::Service::new(engine, settings, admin);
         _ = ready.send(Ok(()));
         runtime.block_on(core::serve(listener, service, connections, stopped));
     };

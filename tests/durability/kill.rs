@@ -8,14 +8,12 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 
-use aerie::seam::files::RealStorage;
+use aerie::seam::real;
 use aerie::seam::sim::Dice;
-use aerie::seam::{Storage, real};
 use bytes::Bytes;
 
-use crate::store::{self, Places, Store, bytes, is_absent};
+use crate::store::{self, Store, bytes, is_absent};
 
 const FOLDER_VARIABLE: &str = "AERIE_TEST_VICTIM_FOLDER";
 const ROUND_VARIABLE: &str = "AERIE_TEST_VICTIM_ROUND";
@@ -24,15 +22,6 @@ const DRIVES: usize = 3;
 const ROUNDS: u64 = 8;
 const THREADS: u64 = 3;
 const KEYS_PER_THREAD: u64 = 5;
-
-fn places(root: &Path) -> Places {
-    let place = |slot: usize| {
-        let path = root.join(format!("d{slot}"));
-        let storage: Arc<dyn Storage> = Arc::new(RealStorage::create(&path).unwrap());
-        (path.display().to_string(), Some(storage))
-    };
-    (0..DRIVES).map(place).collect()
-}
 
 /// The body that write `number` of a round gives its key; `None` is a delete.
 fn body_of(round: u64, number: u64) -> Option<Bytes> {
@@ -44,7 +33,7 @@ fn body_of(round: u64, number: u64) -> Option<Bytes> {
 fn the_victim() {
     let Some(folder) = std::env::var_os(FOLDER_VARIABLE) else { return };
     let round: u64 = std::env::var(ROUND_VARIABLE).unwrap().parse().unwrap();
-    let store = Store::open(places(Path::new(&folder)), 1, &real::world()).unwrap();
+    let store = Store::open(store::real_places(Path::new(&folder), DRIVES), 1, &real::world()).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let engine = store.another_engine();
@@ -116,7 +105,7 @@ fn kill_9_under_load_loses_nothing_acknowledged() {
     let (mut allowed, mut dice, mut acknowledged) = (Allowed::new(), Dice::new(1), 0);
     for round in 0..ROUNDS {
         acknowledged += run_and_kill(root.path(), round, 20 + dice.below(60) as usize, &mut allowed);
-        let store = Store::open(places(root.path()), 1, &real::world()).unwrap();
+        let store = Store::open(store::real_places(root.path(), DRIVES), 1, &real::world()).unwrap();
         for (key, values) in &mut allowed {
             let found = match store.get(key) {
                 Ok(found) => Some(found),

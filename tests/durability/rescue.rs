@@ -2,29 +2,18 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
-use aerie::seam::files::RealStorage;
-use aerie::seam::{Storage, real};
+use aerie::seam::real;
 
-use crate::store::{Places, Store, bytes, put_parts};
+use crate::store::{self, Store, bytes, put_parts};
 
 const DRIVES: usize = 5;
 const PARITY: u8 = 2;
 
-fn places(root: &Path) -> Places {
-    let place = |slot: usize| {
-        let path = root.join(format!("d{slot}"));
-        let storage: Arc<dyn Storage> = Arc::new(RealStorage::create(&path).unwrap());
-        (path.display().to_string(), Some(storage))
-    };
-    (0..DRIVES).map(place).collect()
-}
-
 #[test]
 fn any_k_drives_are_enough_without_the_program() {
     let root = tempfile::tempdir().unwrap();
-    let store = Store::open(places(root.path()), PARITY, &real::world()).unwrap();
+    let store = Store::open(store::real_places(root.path(), DRIVES), PARITY, &real::world()).unwrap();
     let mut objects = vec![];
     for (at, length) in [0, 1, 100, 1_024, 1_025, 4_096, 70_000, 1_048_576, 1_500_000].into_iter().enumerate() {
         let (key, body) = (format!("folder/key {at} é"), bytes(length, at as u64));

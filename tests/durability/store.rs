@@ -1,5 +1,6 @@
 //! A store on simulated or real drives, driven without HTTP.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use aerie::engine::{
@@ -8,6 +9,7 @@ use aerie::engine::{
 };
 use aerie::meta::{Attributes, Bucket, EventName, Meta, MetaError, Requester, VersionRef, WriteCondition};
 use aerie::pool::{Pool, PoolOptions};
+use aerie::seam::files::RealStorage;
 use aerie::seam::sim::{Dice, SimMachine};
 use aerie::seam::{Storage, World};
 use bytes::Bytes;
@@ -16,6 +18,16 @@ use pollster::block_on;
 pub const BUCKET: &str = "cargo";
 
 pub type Places = Vec<(String, Option<Arc<dyn Storage>>)>;
+
+/// Folders of their own below `root`, made where they are missing.
+pub fn real_places(root: &Path, drives: usize) -> Places {
+    let place = |slot: usize| {
+        let path = root.join(format!("d{slot}"));
+        let storage: Arc<dyn Storage> = Arc::new(RealStorage::create(&path).unwrap());
+        (path.display().to_string(), Some(storage))
+    };
+    (0..drives).map(place).collect()
+}
 
 pub struct Store {
     pub engine: Engine,
