@@ -139,10 +139,7 @@ impl AdminApi {
                 return show(&status);
             }
             if waited >= limits::VERIFY_WAIT_MAX {
-                return Err(Refusal(
-                    StatusCode::ACCEPTED,
-                    "the count goes on; `aerie heal status` shows how far it is".to_owned(),
-                ));
+                return Err(failed("the count goes on; `aerie heal status` shows how far it is"));
             }
             monoio::time::sleep(limits::VERIFY_POLL).await;
             waited += limits::VERIFY_POLL;
