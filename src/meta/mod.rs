@@ -117,6 +117,7 @@ impl Meta {
         let database = Arc::new(repair::open_copies(copies, pool_id, on_copy_failed, world.clone())?);
         let connection = open::connect(&database)?;
         schema::check(&connection, pool_id)?;
+        schema::upgrade(&connection)?;
         let checkpointer = checkpoint::Checkpointer::start(open::connect(&database)?, database.clone())?;
         let writer = writer::WriterHandle::start(connection, checkpointer, database.clone())?;
         Ok(Meta { writer, database, world })

@@ -4,8 +4,15 @@ use rusqlite::Connection;
 
 use super::MetaError;
 
-/// Layout that this program writes. A database with another one is refused.
-const SCHEMA_VERSION: i64 = 1;
+/// What each layout adds to the one before it; the first entry leads from layout 1 to layout 2. Entries are only ever
+/// appended: a database of any earlier layout runs the ones that it lacks.
+const STEPS: &[&str] = &[
+    // Canonical id of the account that owns the bucket; empty: the store's own.
+    "ALTER TABLE bucket ADD COLUMN owner TEXT NOT NULL DEFAULT '';",
+];
+
+/// Layout that this program writes. A database with a later one is refused.
+pub(super) const SCHEMA_VERSION: i64 = 1 + STEPS.len() as i64;
 
 const TABLES: &str = "
 CREATE TABLE state(name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
@@ -47,17 +54,41 @@ pub(super) fn create(connection: &Connection, pool_id: &str) -> Result<(), MetaE
     connection.execute_batch(super::outbox::TABLES)?;
     connection.execute("INSERT INTO state VALUES('pool', ?1), ('sequence', 0)", [pool_id])?;
     super::outbox::Counts::create(connection)?;
+    for step in STEPS {
+        connection.execute_batch(step)?;
+    }
     connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     connection.execute_batch("COMMIT")?;
     Ok(())
 }
 
+/// Brings a database that `check` accepted to this program's layout, in one transaction.
+pub(super) fn upgrade(connection: &Connection) -> Result<(), MetaError> {
+    let version = layout(connection)?;
+    if version == SCHEMA_VERSION {
+        return Ok(());
+    }
+    tracing::info!(from = version, to = SCHEMA_VERSION, "the layout of the metadata is upgraded");
+    let known = usize::try_from(version - 1).expect("`check` refuses layouts below 1");
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    for step in &STEPS[known..] {
+        connection.execute_batch(step)?;
+    }
+    connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    connection.execute_batch("COMMIT")?;
+    Ok(())
+}
+
+fn layout(connection: &Connection) -> Result<i64, MetaError> {
+    Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+}
+
 /// Checks that an existing database is one of ours, of this pool.
 pub(super) fn check(connection: &Connection, pool_id: &str) -> Result<(), MetaError> {
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version != SCHEMA_VERSION {
+    let version = layout(connection)?;
+    if !(1..=SCHEMA_VERSION).contains(&version) {
         return Err(MetaError::Unavailable(format!(
-            "the metadata has layout {version}, this program knows {SCHEMA_VERSION}; use the aerie that wrote it"
+            "the metadata has layout {version}, this program knows 1 to {SCHEMA_VERSION}; use the aerie that wrote it"
         )));
     }
     let found: String = connection.query_row("SELECT value FROM state WHERE name = 'pool'", [], |row| row.get(0))?;
@@ -67,4 +98,34 @@ pub(super) fn check(connection: &Connection, pool_id: &str) -> Result<(), MetaEr
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_earlier_layout_becomes_the_layout_of_a_new_database() {
+        let tables = |connection: &Connection| -> Vec<String> {
+            let sql = "SELECT sql FROM sqlite_schema WHERE sql NOT NULL ORDER BY name";
+            let mut statement = connection.prepare(sql).unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let new = Connection::open_in_memory().unwrap();
+        create(&new, "pool").unwrap();
+        for earlier in 0..STEPS.len() {
+            let old = Connection::open_in_memory().unwrap();
+            old.execute_batch(TABLES).unwrap();
+            old.execute_batch(super::super::outbox::TABLES).unwrap();
+            old.execute("INSERT INTO state VALUES('pool', 'pool')", []).unwrap();
+            STEPS[..earlier].iter().for_each(|step| old.execute_batch(step).unwrap());
+            old.pragma_update(None, "user_version", 1 + earlier as i64).unwrap();
+            check(&old, "pool").unwrap();
+            upgrade(&old).unwrap();
+            assert_eq!(tables(&old), tables(&new), "from layout {}", 1 + earlier);
+            assert_eq!(layout(&old).unwrap(), SCHEMA_VERSION);
+        }
+        new.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
+        assert!(check(&new, "pool").is_err(), "a later layout is refused");
+    }
 }

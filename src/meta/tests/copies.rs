@@ -258,11 +258,17 @@ fn foreign_unknown_and_used_databases_are_refused() {
     let other = Meta::open(drives.copies(&[0, 1, 2]), "other", Arc::new(|_| ()), real::world()).unwrap_err();
     assert!(matches!(&other, MetaError::Unavailable(text) if text.contains("the drives are of other")), "{other}");
     let meta = drives.open();
-    open::connect(&meta.database).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    open::connect(&meta.database)
+        .unwrap()
+        .pragma_update(None, "user_version", super::super::schema::SCHEMA_VERSION + 1)
+        .unwrap();
     meta.close();
     drop(meta);
     let newer = drives.open_copies(drives.copies(&[0, 1, 2])).unwrap_err();
-    assert!(matches!(&newer, MetaError::Unavailable(text) if text.contains("layout 2")), "{newer}");
+    assert!(
+        matches!(&newer, MetaError::Unavailable(text) if text.contains(&format!("layout {}", super::super::schema::SCHEMA_VERSION + 1))),
+        "{newer}"
+    );
 }
 
 #[test]
@@ -293,7 +299,10 @@ fn pages_carry_checksums_and_a_wrong_one_is_read_from_another_copy() {
 fn a_copy_is_read_by_any_sqlite_as_the_format_says() {
     let drives = three_drives();
     let plain = rusqlite::Connection::open(drives.path(1, DB)).unwrap();
-    assert_eq!(plain.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    assert_eq!(
+        plain.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap(),
+        super::super::schema::SCHEMA_VERSION
+    );
     assert_eq!(plain.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).unwrap(), "ok");
     let sql = "SELECT key, bytes FROM version JOIN inline ON sequence = -rank WHERE marker = 0 AND extents IS NULL";
     let mut statement = plain.prepare(sql).unwrap();
