@@ -8,7 +8,7 @@
 //!        server ─▶ outbox ─▶ hook ─▶ engine, inference       (facts come up: a reader of the change log)
 //!                    └─────▶ mqtt                            (publications, until acknowledged)
 //!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild)
-//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification · crypt (sealed blocks, the key ring)
 //! ```
 //!
 //! `tests/tidy.rs` holds the imports of every file against this table.
@@ -16,6 +16,7 @@
 pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod crypt;
 pub mod drive;
 pub mod engine;
 pub mod hash;

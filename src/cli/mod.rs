@@ -5,6 +5,7 @@
 
 mod client;
 mod hook;
+mod key;
 mod object;
 mod operate;
 mod serve;
@@ -39,6 +40,7 @@ enum Command {
     Scrub(operate::Scrub),
     Verify(operate::Verify),
     Outbox(operate::OutboxCommand),
+    Key(key::KeyCommand),
     Version(Version),
 }
 
@@ -86,6 +88,7 @@ fn run(command: Command) -> Result<(), String> {
         Command::Scrub(scrub) => scrub.run(),
         Command::Verify(verify) => verify.run(),
         Command::Outbox(outbox) => outbox.run(),
+        Command::Key(key) => key.run(),
         Command::Version(Version {}) => version(),
     }
 }

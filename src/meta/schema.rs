@@ -9,6 +9,8 @@ use super::MetaError;
 const STEPS: &[&str] = &[
     // Canonical id of the account that owns the bucket; empty: the store's own.
     "ALTER TABLE bucket ADD COLUMN owner TEXT NOT NULL DEFAULT '';",
+    // Of a sealed part.
+    "ALTER TABLE part ADD COLUMN salt TEXT;",
 ];
 
 /// Layout that this program writes. A database with a later one is refused.

@@ -20,13 +20,13 @@ use crate::wire::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};
 /// The admin API on one core.
 pub struct AdminApi {
     parts: Parts,
-    engine: Rc<Engine>,
+    pub(super) engine: Rc<Engine>,
 }
 
 /// A refusal: status and what to do.
-struct Refusal(StatusCode, String);
+pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
 
-type Answer = Result<AdminAnswer, Refusal>;
+pub(super) type Answer = Result<AdminAnswer, Refusal>;
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
@@ -39,20 +39,20 @@ impl From<StoreError> for Refusal {
     }
 }
 
-fn bad(text: impl Into<String>) -> Refusal {
+pub(super) fn bad(text: impl Into<String>) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, text.into())
 }
 
-fn failed(error: impl std::fmt::Display) -> Refusal {
+pub(super) fn failed(error: impl std::fmt::Display) -> Refusal {
     Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
-fn show(value: &impl Serialize) -> Answer {
+pub(super) fn show(value: &impl Serialize) -> Answer {
     let text = serde_json::to_string_pretty(value).map_err(failed)?;
     Ok(AdminAnswer::json(StatusCode::OK, text + "\n"))
 }
 
-fn said(text: String) -> Answer {
+pub(super) fn said(text: String) -> Answer {
     Ok(AdminAnswer::text(StatusCode::OK, text + "\n"))
 }
 
@@ -96,6 +96,7 @@ impl AdminApi {
             (&Method::POST, ["v1", "verify"]) => self.verify().await,
             (_, ["v1", "hooks", rest @ ..]) => self.hooks(request.clone(), rest).await,
             (_, ["v1", "models", rest @ ..]) => self.models(request.clone(), rest).await,
+            (_, ["v1", "keys", rest @ ..]) => self.keys(&request, rest).await,
             (_, ["v1", "outbox", rest @ ..]) => self.outbox(&request, rest),
             (method, _) => Err(Refusal(StatusCode::NOT_FOUND, format!("no such call: {method} /_aerie/{path}"))),
         }
@@ -173,7 +174,7 @@ impl AdminApi {
     }
 
     /// Has another thread do what would hold up the core: compiling a Python hook takes seconds.
-    async fn errand<T: Send + 'static>(
+    pub(super) async fn errand<T: Send + 'static>(
         &self,
         errand: impl FnOnce(&Rc<Engine>) -> T + Send + 'static,
     ) -> Result<T, Refusal> {

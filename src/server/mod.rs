@@ -8,6 +8,7 @@ mod admin;
 mod core;
 pub mod credentials;
 mod errands;
+mod keys;
 mod metrics;
 mod place;
 mod process;
@@ -24,6 +25,7 @@ use std::thread::JoinHandle;
 use futures_channel::oneshot;
 
 use crate::config::{self, Plan, Settings};
+use crate::crypt::{EncryptionRule, KeyRing};
 use crate::engine::{Engine, open_meta};
 use crate::hook;
 use crate::meta::Meta;
@@ -81,8 +83,9 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let storages: Vec<Arc<dyn Storage>> = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let keys = credentials::root_keys(environment, &settings.credentials, &storages, &world)?;
+    let ring = Arc::new(keys::open(environment, &settings.encryption, &pool, &world)?);
 
-    let engines = engine_factory(&meta, &pool, &world);
+    let engines = engine_factory(&meta, &pool, &world, &ring, keys::store_rule(&settings.encryption));
     let (broker, publisher) = start_broker(&settings, &world)?;
     let mqtt = publisher.as_ref().map(|publisher| publisher.url.clone());
     let hooks = hook::Hooks::new(settings.hooks.clone(), settings.inference.clone());
@@ -119,9 +122,18 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
 /// Makes an engine for the calling thread.
 type EngineFactory = Arc<dyn Fn() -> Result<Engine, crate::engine::EngineError> + Send + Sync>;
 
-fn engine_factory(meta: &Meta, pool: &Arc<Pool>, world: &World) -> EngineFactory {
-    let (meta, pool, world) = (meta.clone(), pool.clone(), world.clone());
-    Arc::new(move || Engine::new(meta.clone(), pool.clone(), world.clone()))
+fn engine_factory(
+    meta: &Meta,
+    pool: &Arc<Pool>,
+    world: &World,
+    ring: &Arc<KeyRing>,
+    rule: Option<EncryptionRule>,
+) -> EngineFactory {
+    let (meta, pool, world, ring) = (meta.clone(), pool.clone(), world.clone(), ring.clone());
+    Arc::new(move || {
+        let engine = Engine::new(meta.clone(), pool.clone(), world.clone())?;
+        Ok(engine.with_keys(ring.clone(), rule.clone()))
+    })
 }
 
 fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Arc<Pool>, String> {
@@ -190,6 +202,7 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
         hook_exists: wire::HookExists::new(exists),
         transforms: transforms::transforms(&parts.hooks, &parts.errands),
         transfers: parts.transfers.clone(),
+        customer_keys_in_clear: parts.settings.encryption.customer_keys_in_clear,
     })
 }
 

@@ -13,6 +13,7 @@ mod conditions;
 mod connection;
 mod copy_source;
 mod date;
+mod encryption;
 mod error;
 mod failure;
 mod framing;

@@ -1,7 +1,7 @@
 //! Headers that describe an object: read from a request into attributes, written to a response from them.
 //!
-//! What we cannot honour is refused here, for every operation that takes an object: encryption, object locks, and access
-//! control lists other than the owner's own.
+//! What we cannot honour is refused here, for every operation that takes an object: object locks, and access control
+//! lists other than the owner's own.
 
 use std::collections::BTreeMap;
 
@@ -56,6 +56,7 @@ fn attributes_of(headers: &HeaderMap) -> Result<Attributes, S3Error> {
         tags: tags(headers)?,
         checksum: None,
         parts: Vec::new(),
+        encryption: None,
     })
 }
 
@@ -64,8 +65,6 @@ pub fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
     check_acl(headers)?;
     for name in headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with("x-amz-")) {
         let refused = name == "x-amz-write-offset-bytes"
-            || name.starts_with("x-amz-server-side-encryption")
-            || name.starts_with("x-amz-copy-source-server-side-encryption")
             || name.starts_with("x-amz-object-lock-");
         if refused {
             let message = format!("A header you provided implies functionality that is not implemented: {name}");
@@ -331,10 +330,6 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_is_refused() {
         for (name, value, code) in [
-            ("x-amz-server-side-encryption", "AES256", Some(S3Code::NotImplemented)),
-            ("x-amz-server-side-encryption", "aws:kms", Some(S3Code::NotImplemented)),
-            ("x-amz-server-side-encryption-customer-algorithm", "AES256", Some(S3Code::NotImplemented)),
-            ("x-amz-copy-source-server-side-encryption-customer-key", "k", Some(S3Code::NotImplemented)),
             ("x-amz-object-lock-mode", "GOVERNANCE", Some(S3Code::NotImplemented)),
             ("x-amz-acl", "public-read", Some(S3Code::AccessControlListNotSupported)),
             ("x-amz-acl", "public-ready", Some(S3Code::InvalidArgument)),

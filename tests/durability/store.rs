@@ -104,7 +104,8 @@ pub fn put(engine: &Engine, key: &str, body: &Bytes) -> Result<String, EngineErr
         bucket: bucket(engine)?,
         key: key.to_owned(),
         attributes: Attributes::default(),
-        size_hint: Some(body.len() as u64),
+        sealing: None,
+            size_hint: Some(body.len() as u64),
         expected: ExpectedDigests::default(),
         condition: WriteCondition::default(),
         event: EventName::ObjectCreatedPut,
@@ -139,11 +140,11 @@ pub fn put_parts(engine: &Engine, key: &str, parts: &[Bytes]) -> Result<(), Engi
         bucket: bucket(engine)?,
         key: key.to_owned(),
         attributes: Attributes::default(),
+        sealing: None,
         checksum: None,
         requester: Requester::default(),
     };
-    let id = block_on(engine.create_upload(create))?;
-    let upload = engine.upload(&bucket(engine)?, key, &id)?;
+    let upload = block_on(engine.create_upload(create))?;
     let mut named = Vec::new();
     for (at, body) in parts.iter().enumerate() {
         let number = at as u32 + 1;
@@ -152,6 +153,7 @@ pub fn put_parts(engine: &Engine, key: &str, parts: &[Bytes]) -> Result<(), Engi
             number,
             size_hint: Some(body.len() as u64),
             expected: ExpectedDigests::default(),
+            customer_key: None,
         };
         let done = block_on(engine.upload_part(part, &mut Body(Some(body.clone()))))?;
         named.push(NamedPart { number, etag: done.etag, checksum: None });

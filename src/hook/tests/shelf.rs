@@ -60,6 +60,7 @@ impl Shelf {
             bucket: self.engine.bucket(BUCKET).unwrap(),
             key: key.to_owned(),
             attributes: Attributes { content_type: Some("image/jpeg".to_owned()), ..Attributes::default() },
+            sealing: None,
             size_hint: Some(bytes.len() as u64),
             expected: ExpectedDigests::default(),
             condition: WriteCondition::default(),

@@ -26,6 +26,7 @@ pub fn settings() -> Settings {
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
         transfers: crate::wire::Transfers::new(16),
+        customer_keys_in_clear: true,
     }
 }
 

@@ -113,9 +113,6 @@ pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
         Operation::GetBucketPolicy | Operation::GetBucketPolicyStatus => {
             return Err(missing(call, S3Code::NoSuchBucketPolicy));
         }
-        Operation::GetBucketEncryption => {
-            return Err(missing(call, S3Code::ServerSideEncryptionConfigurationNotFoundError));
-        }
         Operation::GetBucketLifecycleConfiguration => return Err(missing(call, S3Code::NoSuchLifecycleConfiguration)),
         Operation::GetBucketWebsite => return Err(missing(call, S3Code::NoSuchWebsiteConfiguration)),
         Operation::GetBucketReplication => return Err(missing(call, S3Code::ReplicationConfigurationNotFoundError)),
@@ -159,7 +156,6 @@ pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
         Operation::ListBucketMetricsConfigurations => no_configurations("ListMetricsConfigurationsResult"),
         Operation::DeleteBucketPolicy
         | Operation::DeleteBucketLifecycle
-        | Operation::DeleteBucketEncryption
         | Operation::DeleteBucketReplication
         | Operation::DeleteBucketWebsite => return Ok(response::empty(StatusCode::NO_CONTENT)),
         other => return Err(S3Error::not_implemented(other.as_str())),

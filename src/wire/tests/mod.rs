@@ -194,6 +194,7 @@ fn settings(timeouts: Timeouts) -> Settings {
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
         transfers: super::Transfers::new(16),
+        customer_keys_in_clear: true,
     }
 }
 

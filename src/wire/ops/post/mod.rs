@@ -16,6 +16,7 @@ use crate::engine::{BodyError, BodyFuture, BodySource, EngineError, PutDone, Put
 use crate::hash;
 use crate::meta::{EventName, WriteCondition};
 use crate::wire::auth::Identity;
+use crate::wire::encryption;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::object_headers;
 use crate::wire::request::Call;
@@ -50,6 +51,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         attributes.tags = parse_tagging(document.as_bytes(), OBJECT_TAGS)?;
     }
     let put = PutObject {
+        sealing: encryption::requested(call, &bucket)?,
         bucket,
         key: key.clone(),
         attributes,
@@ -189,6 +191,7 @@ fn answer(call: &Call, form: &Form, key: &str, done: &PutDone) -> Result<Respons
         headers.insert(header::LOCATION, location);
     }
     object_headers::insert_put_done(done, headers);
+    encryption::insert_done(call, done.encryption.as_ref(), headers);
     Ok(response)
 }
 

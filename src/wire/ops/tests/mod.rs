@@ -120,6 +120,7 @@ impl Store {
             hook_exists: HookExists::new(|hook| hook == "detect"),
             transforms: Transforms::new(lambdas::transform),
             transfers: crate::wire::Transfers::new(16),
+            customer_keys_in_clear: true,
         };
         let engine = Engine::new(meta, pool, world()).expect("an engine");
         Store { engine: Rc::new(engine), settings: Arc::new(settings), _folder: folder }
@@ -182,6 +183,7 @@ impl Store {
             bucket: self.engine.bucket(bucket).expect("the bucket"),
             key: key.to_owned(),
             attributes: Attributes::default(),
+            sealing: None,
             size_hint: Some(body.len() as u64),
             expected: ExpectedDigests::default(),
             condition: WriteCondition::default(),
