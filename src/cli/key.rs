@@ -116,9 +116,7 @@ impl KeyCommand {
             Action::Disable(Disable { name, endpoint }) => {
                 ask(endpoint, Method::POST, "/disable", &[("key", Some(name))])
             }
-            Action::Enable(Enable { name, endpoint }) => {
-                ask(endpoint, Method::POST, "/enable", &[("key", Some(name))])
-            }
+            Action::Enable(Enable { name, endpoint }) => ask(endpoint, Method::POST, "/enable", &[("key", Some(name))]),
             Action::Alias(Alias { name, alias, endpoint }) => {
                 ask(endpoint, Method::POST, "/alias", &[("alias", Some(alias)), ("key", Some(name))])
             }

@@ -10,9 +10,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use ring::aead;
 
+use super::SealError;
 use super::envelope::DataKey;
 use super::secret::TAG_BYTES;
-use super::SealError;
 use crate::limits::SEALED_BLOCK_BYTES;
 
 const BLOCK: usize = SEALED_BLOCK_BYTES;

@@ -6,8 +6,8 @@
 use ring::aead;
 use serde::{Deserialize, Serialize};
 
-use super::secret::{CustomerKey, Secret};
 use super::SealError;
+use super::secret::{CustomerKey, Secret};
 use crate::hash;
 use crate::limits;
 use crate::seam::Entropy;

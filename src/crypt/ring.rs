@@ -12,10 +12,10 @@ use crossbeam_channel::{Sender, TrySendError, bounded};
 use futures_channel::oneshot;
 use serde::Serialize;
 
-use super::envelope::{DataKey, EnvelopeKeys, KmsFacts, KmsRequest, SealFacts, SealMode, Sealing};
-use super::ring_file::{Root, RingFiles};
-use super::secret::{CustomerKey, RootKey, Secret};
 use super::SealError;
+use super::envelope::{DataKey, EnvelopeKeys, KmsFacts, KmsRequest, SealFacts, SealMode, Sealing};
+use super::ring_file::{RingFiles, Root};
+use super::secret::{CustomerKey, RootKey, Secret};
 use crate::hash;
 use crate::limits;
 use crate::seam::{Storage, World};
@@ -137,11 +137,7 @@ impl KeyRing {
     }
 
     /// Makes the data key of a new object at (bucket, key) and what is to be kept with it.
-    pub async fn seal(
-        &self,
-        place: (i64, &str),
-        sealing: &Sealing,
-    ) -> Result<(SealFacts, DataKey), SealError> {
+    pub async fn seal(&self, place: (i64, &str), sealing: &Sealing) -> Result<(SealFacts, DataKey), SealError> {
         let (bucket_version, bucket_secret) = match self.current(&RingKey::Bucket(place.0)) {
             Some(found) => found,
             None => self.make_bucket_key(place.0).await?,
@@ -500,7 +496,10 @@ fn check_name(what: &str, name: &str, further: &str) -> Result<(), SealError> {
         return Ok(());
     }
     let most = limits::KEY_NAME_BYTES_MAX;
-    Err(SealError::Invalid(format!("{what} has 1 to {most} letters, digits, `-`, `_`{}", if further.is_empty() { "" } else { " and `/`" })))
+    Err(SealError::Invalid(format!(
+        "{what} has 1 to {most} letters, digits, `-`, `_`{}",
+        if further.is_empty() { "" } else { " and `/`" }
+    )))
 }
 
 /// Only the root is needed to write keys, so that the file's module has no other business with them.

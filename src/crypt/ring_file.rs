@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::SealError;
 use super::ring::{Key, KeyState, KeyVersion, Keys, RingKey, context_of, owner_text, parse_owner, wrapping};
 use super::secret::{KEY_BYTES, RootKey, Secret};
-use super::SealError;
 use crate::hash::{block_checksum, hex_encode};
 use crate::limits;
 use crate::seam::{Entropy, OpenMode, Storage, StorageFile};

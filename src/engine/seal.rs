@@ -4,7 +4,9 @@
 //! keys (`crypt`), and the request's headers (`wire`).
 
 use super::{Engine, EngineError, ObjectVersion};
-use crate::crypt::{CustomerKey, DataKey, EncryptionRule, KeyRing, RingKey, SealError, SealFacts, SealMode, Sealer, Sealing, Stream};
+use crate::crypt::{
+    CustomerKey, DataKey, EncryptionRule, KeyRing, RingKey, SealError, SealFacts, SealMode, Sealer, Sealing, Stream,
+};
 use crate::meta::{Bucket, BucketConfig, Version};
 
 /// How one stream of bytes is sealed.

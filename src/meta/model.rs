@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::crypt::SealFacts;
 pub use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 pub use crate::notification::EventName;
-use crate::crypt::SealFacts;
 use crate::pool::Extent;
 
 /// Row number of a bucket.

@@ -67,8 +67,9 @@ impl Meta {
                 space::bury(group, &replaced.flatten().unwrap_or_default(), part.modified_ms)?;
                 group.count_live(&extents, 1);
                 space::queue_heal(group, &extents, missed)?;
-                connection.prepare_cached("INSERT OR REPLACE INTO part VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(
-                    params![
+                connection
+                    .prepare_cached("INSERT OR REPLACE INTO part VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+                    .execute(params![
                         upload_id,
                         part.number,
                         part.size as i64,
@@ -77,8 +78,7 @@ impl Meta {
                         part.checksum.as_ref().map(json),
                         pool::encode_extents(&extents),
                         part.salt,
-                    ],
-                )?;
+                    ])?;
                 Ok(())
             })
             .await

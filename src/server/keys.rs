@@ -199,7 +199,9 @@ fn count_plain(engine: &Rc<Engine>, bucket: &Bucket) -> Result<u64, EngineError>
             let sealed = version.attributes.encryption.is_some();
             plain += u64::from(!sealed && version.kind == VersionKind::Object && version.size > 0);
         }
-        let Some(ListedVersion::Version { version, .. }) = page.entries.last().filter(|_| page.truncated) else { break };
+        let Some(ListedVersion::Version { version, .. }) = page.entries.last().filter(|_| page.truncated) else {
+            break;
+        };
         query.key_marker = Some(version.key.clone());
         query.version_marker = Some(VersionRef::Numbered(version.sequence));
     }

@@ -52,8 +52,7 @@ pub fn requested(call: &Call, bucket: &Bucket) -> Result<Option<Sealing>, S3Erro
     let no_kms = || S3Error::argument(METHOD, call.header(METHOD).unwrap_or_default(), NO_KMS);
     match (call.header(METHOD), customer) {
         (Some(method), Some(_)) => {
-            let message =
-                "Server Side Encryption with Customer provided key is incompatible with the encryption method specified";
+            let message = "Server Side Encryption with Customer provided key is incompatible with the encryption method specified";
             Err(S3Error::argument(METHOD, method, message))
         }
         (None | Some("AES256"), _) if kms_key.is_some() || call.header(CONTEXT).is_some() => Err(no_kms()),
@@ -87,7 +86,9 @@ pub fn requested(call: &Call, bucket: &Bucket) -> Result<Option<Sealing>, S3Erro
         (Some("aws:kms:dsse"), None) => {
             Err(S3Error::not_implemented("Encryption in two layers (aws:kms:dsse); use aws:kms, it"))
         }
-        (Some(method), None) => Err(S3Error::argument(METHOD, method, "The encryption method specified is not supported")),
+        (Some(method), None) => {
+            Err(S3Error::argument(METHOD, method, "The encryption method specified is not supported"))
+        }
     }
 }
 
@@ -138,9 +139,8 @@ fn customer_key_of(call: &Call, names: &CustomerHeaders, needs_md5: bool) -> Res
         let message = "Requests specifying Server Side Encryption with Customer provided keys must be made over a secure connection.";
         return Err(S3Error::with(S3Code::InvalidRequest, message));
     }
-    let refuse = |name: &str, message: &'static str| {
-        S3Error::with(S3Code::InvalidArgument, message).field("ArgumentName", name)
-    };
+    let refuse =
+        |name: &str, message: &'static str| S3Error::with(S3Code::InvalidArgument, message).field("ArgumentName", name);
     match algorithm {
         Some("AES256") => {}
         None => {

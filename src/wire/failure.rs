@@ -69,10 +69,9 @@ impl From<SealError> for S3Error {
                 S3Code::InvalidRequest,
                 "The provided encryption parameters did not match the ones used originally.",
             ),
-            SealError::CustomerKeyUnwanted => S3Error::with(
-                S3Code::InvalidRequest,
-                "The encryption parameters are not applicable to this object.",
-            ),
+            SealError::CustomerKeyUnwanted => {
+                S3Error::with(S3Code::InvalidRequest, "The encryption parameters are not applicable to this object.")
+            }
             SealError::NoRing => S3Error::with(S3Code::NotImplemented, message),
             SealError::NoSuchKey(_) | SealError::NoDefaultKey => S3Error::with(S3Code::KmsNotFound, message),
             SealError::KeyDisabled(_) => S3Error::with(S3Code::KmsDisabled, message),

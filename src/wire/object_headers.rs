@@ -64,8 +64,7 @@ fn attributes_of(headers: &HeaderMap) -> Result<Attributes, S3Error> {
 pub fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
     check_acl(headers)?;
     for name in headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with("x-amz-")) {
-        let refused = name == "x-amz-write-offset-bytes"
-            || name.starts_with("x-amz-object-lock-");
+        let refused = name == "x-amz-write-offset-bytes" || name.starts_with("x-amz-object-lock-");
         if refused {
             let message = format!("A header you provided implies functionality that is not implemented: {name}");
             return Err(S3Error::with(S3Code::NotImplemented, message).field("Header", name));

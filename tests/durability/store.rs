@@ -105,7 +105,7 @@ pub fn put(engine: &Engine, key: &str, body: &Bytes) -> Result<String, EngineErr
         key: key.to_owned(),
         attributes: Attributes::default(),
         sealing: None,
-            size_hint: Some(body.len() as u64),
+        size_hint: Some(body.len() as u64),
         expected: ExpectedDigests::default(),
         condition: WriteCondition::default(),
         event: EventName::ObjectCreatedPut,

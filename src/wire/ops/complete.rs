@@ -69,7 +69,8 @@ fn read_size(text: &str) -> Result<u64, S3Error> {
 /// these parts.
 fn completed_before(call: &Call, parts: &[NamedPart]) -> Option<PutDone> {
     let bucket = call.open_bucket().ok()?;
-    let ObjectVersion { version, version_id, .. } = call.engine.head_object(&bucket, &call.key, VersionRef::Latest).ok()?;
+    let ObjectVersion { version, version_id, .. } =
+        call.engine.head_object(&bucket, &call.key, VersionRef::Latest).ok()?;
     let md5s = parts.iter().map(|part| hash::parse_md5_hex(&part.etag)).collect::<Option<Vec<_>>>()?;
     let numbers = version.attributes.parts.iter().map(|part| part.number);
     let same = version.etag == hash::composite_etag(&md5s) && numbers.eq(parts.iter().map(|part| part.number));

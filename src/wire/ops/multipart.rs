@@ -112,8 +112,12 @@ pub(super) fn part_key(call: &Call, upload: &Upload) -> Result<Option<CustomerKe
     let key = encryption::customer_key(call)?;
     let needed = upload.attributes.encryption.as_ref().is_some_and(|facts| facts.mode == SealMode::Customer);
     let message = match (needed, &key) {
-        (true, None) => "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters.",
-        (false, Some(_)) => "The multipart upload initiate did not request encryption. Please resend the request without sending encryption parameters.",
+        (true, None) => {
+            "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters."
+        }
+        (false, Some(_)) => {
+            "The multipart upload initiate did not request encryption. Please resend the request without sending encryption parameters."
+        }
         _ => return Ok(key),
     };
     Err(S3Error::with(S3Code::InvalidRequest, message))

@@ -2,6 +2,7 @@
 //! and limits of time are the service's, and tested there.
 
 mod buckets;
+mod encryption;
 mod lambdas;
 mod listings;
 mod multipart;
@@ -122,7 +123,9 @@ impl Store {
             transfers: crate::wire::Transfers::new(16),
             customer_keys_in_clear: true,
         };
-        let engine = Engine::new(meta, pool, world()).expect("an engine");
+        let storages = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
+        let keys = crate::crypt::KeyRing::open(storages, 0, None, world()).expect("a key ring");
+        let engine = Engine::new(meta, pool, world()).expect("an engine").with_keys(Arc::new(keys), None);
         Store { engine: Rc::new(engine), settings: Arc::new(settings), _folder: folder }
     }
 
