@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench s3 -- --target aerie=http://127.0.0.1:9000,ACCESS,SECRET,PID [--target peer=…]
-//!     [--seconds 3] [--rounds 3] [--list-keys 10000] [--only put-4k,get-4k] [--json FILE] [--hook-latency mqtt://HOST:PORT]
+//!     [--seconds 3] [--rounds 3] [--list-keys 10000] [--sealed] [--only put-4k,get-4k] [--json FILE] [--hook-latency mqtt://HOST:PORT]
 //! ```
 //!
 //! Targets are measured in turns, round by round, because machines are noisy; each figure is the median round. The
@@ -30,6 +30,8 @@ struct Plan {
     json: Option<String>,
     /// Broker on which the first target's hook results arrive.
     hook_latency: Option<String>,
+    /// Also measure objects that the server seals (SSE-S3).
+    sealed: bool,
 }
 
 fn main() -> ExitCode {
@@ -61,9 +63,9 @@ fn run(plan: &Plan) -> Result<(), String> {
     }
     let mut rows = Vec::new();
     for target in &plan.targets {
-        work::prepare(target)?;
+        work::prepare(target, plan.sealed)?;
     }
-    for workload in work::workloads(plan.list_keys) {
+    for workload in work::workloads(plan.list_keys, plan.sealed) {
         if plan.only.as_ref().is_some_and(|only| !only.contains(&workload.name)) {
             continue;
         }
@@ -98,8 +100,13 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
         only: None,
         json: None,
         hook_latency: None,
+        sealed: false,
     };
     while let Some(argument) = arguments.next() {
+        if argument == "--sealed" {
+            plan.sealed = true;
+            continue;
+        }
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
             "--target" => plan.targets.push(Target::parse(&value()?)?),

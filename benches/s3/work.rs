@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use crate::client::{Client, Target};
 
 pub const BUCKET: &str = "aerie-bench";
+/// Its rule seals every object (SSE-S3).
+const SEALED_BUCKET: &str = "aerie-bench-sealed";
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Operation {
     Put,
     Get,
@@ -18,6 +20,7 @@ enum Operation {
 /// One row of the table.
 pub struct Workload {
     pub name: String,
+    bucket: &'static str,
     operation: Operation,
     pub bytes: usize,
     pub connections: usize,
@@ -34,15 +37,17 @@ pub struct Sample {
     pub server_cpu_us: Option<f64>,
 }
 
-pub fn workloads(list_keys: usize) -> Vec<Workload> {
+/// With `sealed`, the rows of 4 KiB and 1 MiB also on objects that the server seals.
+pub fn workloads(list_keys: usize, sealed: bool) -> Vec<Workload> {
     let row = |name: &str, operation, bytes, connections, objects| Workload {
         name: name.to_owned(),
+        bucket: if name.ends_with("-sealed") { SEALED_BUCKET } else { BUCKET },
         operation,
         bytes,
         connections,
         objects,
     };
-    vec![
+    let mut rows = vec![
         row("put-4k-c1", Operation::Put, 4 << 10, 1, 0),
         row("put-4k", Operation::Put, 4 << 10, 32, 0),
         row("put-1m", Operation::Put, 1 << 20, 8, 0),
@@ -53,15 +58,36 @@ pub fn workloads(list_keys: usize) -> Vec<Workload> {
         row("get-64m", Operation::Get, 64 << 20, 2, 4),
         row("list-1000", Operation::List, 0, 4, list_keys),
         row("delete", Operation::Delete, 1 << 10, 32, 0),
-    ]
+    ];
+    if sealed {
+        rows.extend([
+            row("put-4k-sealed", Operation::Put, 4 << 10, 32, 0),
+            row("put-1m-sealed", Operation::Put, 1 << 20, 8, 0),
+            row("get-4k-sealed", Operation::Get, 4 << 10, 32, 2000),
+            row("get-1m-sealed", Operation::Get, 1 << 20, 8, 100),
+        ]);
+        // Beside the rows that they are compared with.
+        rows.sort_by_key(|row| (row.operation as usize, row.bytes, row.connections, row.bucket));
+    }
+    rows
 }
 
-pub fn prepare(target: &Target) -> Result<(), String> {
-    let answer = Client::connect(target)?.send("PUT", &format!("/{BUCKET}"), "", b"")?;
-    match answer.status {
-        200 | 409 => Ok(()),
-        status => Err(format!("{}: creating the bucket gave {status}: {}", target.name, text(&answer.body))),
+pub fn prepare(target: &Target, sealed: bool) -> Result<(), String> {
+    let ask = |what: &str, path: &str, query: &str, body: &str| {
+        let answer = Client::connect(target)?.send("PUT", path, query, body.as_bytes())?;
+        match answer.status {
+            200 | 409 => Ok(()),
+            status => Err(format!("{}: {what} gave {status}: {}", target.name, text(&answer.body))),
+        }
+    };
+    ask("creating the bucket", &format!("/{BUCKET}"), "", "")?;
+    if sealed {
+        let rule = "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256\
+            </SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>";
+        ask("creating the sealed bucket", &format!("/{SEALED_BUCKET}"), "", "")?;
+        ask("setting its rule", &format!("/{SEALED_BUCKET}"), "encryption=", rule)?;
     }
+    Ok(())
 }
 
 impl Workload {
@@ -72,6 +98,7 @@ impl Workload {
 
     pub fn round(&self, target: &Target, round: usize, duration: Duration) -> Result<Sample, String> {
         let deleted = format!("delete-{round}");
+        let bucket = self.bucket;
         if self.operation == Operation::Delete {
             self.put_numbered(target, deleted.clone(), DELETES_PER_ROUND, self.bytes)?;
         }
@@ -88,11 +115,11 @@ impl Workload {
                 let sent = Instant::now();
                 let answer = match self.operation {
                     Operation::Put => {
-                        client.send("PUT", &format!("/{BUCKET}/{}-{round}/{number:08}", self.prefix()), "", &body)?
+                        client.send("PUT", &format!("/{bucket}/{}-{round}/{number:08}", self.prefix()), "", &body)?
                     }
                     Operation::Get => {
                         let number = number.wrapping_mul(7919) % self.objects as u64;
-                        client.send("GET", &format!("/{BUCKET}/{}/{number:08}", self.prefix()), "", b"")?
+                        client.send("GET", &format!("/{bucket}/{}/{number:08}", self.prefix()), "", b"")?
                     }
                     Operation::List => {
                         let after = number.wrapping_mul(7919) % (self.objects as u64).saturating_sub(1000).max(1);
@@ -143,7 +170,7 @@ impl Workload {
                 if number >= count as u64 {
                     return Ok(());
                 }
-                let answer = client.send("PUT", &format!("/{BUCKET}/{prefix}/{number:08}"), "", &body)?;
+                let answer = client.send("PUT", &format!("/{}/{prefix}/{number:08}", self.bucket), "", &body)?;
                 if answer.status != 200 {
                     return Err(format!("filling gave {}: {}", answer.status, text(&answer.body)));
                 }

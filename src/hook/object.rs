@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::model::HOOK_PRINCIPAL;
 use super::store::Bytewise;
-use crate::crypt::SealError;
+use crate::crypt::{SealError, SealMode};
 use crate::engine::{Engine, EngineError, ExpectedDigests, ObjectVersion, PutObject};
 use crate::hash::{Md5, hex_encode};
 use crate::limits;
@@ -128,6 +128,12 @@ impl StoredObject {
     pub fn cause(&self) -> Option<String> {
         let (_, object) = self.find().ok()?;
         object.version.attributes.user_metadata.get(BY).map(|hooks| format!("{HOOK_PRINCIPAL}{hooks}"))
+    }
+
+    /// The object is sealed with its client's own key, so that no attempt can read it.
+    pub fn is_closed(&self) -> bool {
+        let facts = self.find().ok().and_then(|(_, object)| object.version.attributes.encryption);
+        facts.is_some_and(|facts| facts.mode == SealMode::Customer)
     }
 
     /// Whether an earlier attempt has stored this derived object already.

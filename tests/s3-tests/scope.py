@@ -15,7 +15,6 @@ OUT_OF_SCOPE = [
     ("does not hold on AWS (the suite's own marker)", {"fails_on_aws"}, None, None),
     ("signature version 2", {"auth_aws2"}, None, r"get_v2_client|signature_version='s3'\)|signature_version=botocore"),
     ("lifecycle and cloud tiers", {"lifecycle", "lifecycle_expiration", "lifecycle_transition", "cloud_transition", "cloud_restore"}, None, None),
-    ("encryption", {"encryption", "sse_s3", "bucket_encryption"}, None, r"x-amz-server-side-encryption"),
     ("bucket policies", {"bucket_policy"}, r"bucket_policy|policy_status|_with_policy", r"put_bucket_policy"),
     ("server access logging", {"bucket_logging", "bucket_logging_cleanup"}, None, None),
     ("websites", {"s3website"}, None, None),
@@ -30,6 +29,7 @@ HOLDS_NOW = r"put_object_if(non)?match|atomic_(dual_)?conditional_write"
 
 # The first that fits names the area.
 AREAS = [
+    ("encryption", r"_sse_|sse_c|_enc_|encrypt|put_obj_enc"),
     ("POST object", r"post_object"),
     ("conditional", r"conditional|ifmatch|ifnone|if_match|if_none|ifmod|ifunmod"),
     ("checksum and attributes", r"checksum|cksum|attributes"),
