@@ -5,12 +5,24 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::model::*;
 use super::{Meta, MetaError, upload};
 
-const COLUMNS: &str = "SELECT id, name, region, created_ms, versioning, object_lock, watched FROM bucket";
+const COLUMNS: &str = "SELECT id, name, region, created_ms, versioning, object_lock, watched, owner FROM bucket";
 
 impl Meta {
-    /// Creates a bucket. One with object lock is versioned from the start, as in S3.
+    /// Creates a bucket that is the store's own.
     pub async fn create_bucket(
         &self,
+        name: String,
+        region: String,
+        object_lock: bool,
+        now_ms: i64,
+    ) -> Result<(), MetaError> {
+        self.create_bucket_of(String::new(), name, region, object_lock, now_ms).await
+    }
+
+    /// Creates a bucket that belongs to an account. One with object lock is versioned from the start, as in S3.
+    pub async fn create_bucket_of(
+        &self,
+        owner: String,
         name: String,
         region: String,
         object_lock: bool,
@@ -22,10 +34,11 @@ impl Meta {
                 let inserted = group
                     .connection()
                     .prepare_cached(
-                        "INSERT INTO bucket(name, region, created_ms, versioning, object_lock, watched)
-                         VALUES(?1, ?2, ?3, ?4, ?5, 0) ON CONFLICT(name) DO NOTHING",
+                        "INSERT INTO bucket(name, region, created_ms, versioning, object_lock, watched, owner)
+                         VALUES(?1, ?2, ?3, ?4, ?5, 0, ?6) ON CONFLICT(name) DO NOTHING",
                     )?
-                    .execute(params![name, region, now_ms, versioning_code(versioning), object_lock])?;
+                    .execute(params![name, region, now_ms, versioning_code(versioning), object_lock, owner])?;
+                group.forget_buckets();
                 if inserted == 1 { Ok(()) } else { Err(MetaError::BucketExists) }
             })
             .await
@@ -96,8 +109,8 @@ impl Meta {
                     connection
                         .prepare_cached("UPDATE bucket SET watched = ?2 WHERE id = ?1")?
                         .execute(params![bucket.0, watched])?;
-                    group.forget_buckets();
                 }
+                group.forget_buckets();
                 Ok(())
             })
             .await
@@ -146,6 +159,7 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Bucket> {
         versioning,
         object_lock: row.get(5)?,
         watched: row.get(6)?,
+        owner: row.get(7)?,
     })
 }
 

@@ -23,6 +23,7 @@ use std::thread::JoinHandle;
 
 use futures_channel::oneshot;
 
+use crate::access::{Registry, Secret};
 use crate::config::{self, Plan, Settings};
 use crate::engine::{Engine, open_meta};
 use crate::hook;
@@ -181,10 +182,7 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
     Ok(wire::Settings {
         region: parts.settings.server.region.clone(),
         domain: parts.settings.server.domain.clone(),
-        keys: Arc::new(wire::RootKeys {
-            access_key: keys.access_key.clone(),
-            secret: wire::Secret::new(keys.secret_key.clone()),
-        }),
+        access: Arc::new(Registry::of_root(&keys.access_key, Secret::new(&keys.secret_key))),
         server: "Aerie".to_owned(),
         timeouts: wire::Timeouts::default(),
         hook_exists: wire::HookExists::new(exists),

@@ -5,6 +5,7 @@
 //! 501 with the operation's name, and no request for encryption or a lock is silently ignored.
 //! Knows nothing of SQL, drives, hooks or MQTT. One `Service` per core, on that core's thread: nothing here is `Send`.
 
+mod acl;
 mod address;
 mod admin;
 mod auth;
@@ -14,6 +15,7 @@ mod connection;
 mod copy_source;
 mod date;
 mod error;
+mod facts;
 mod failure;
 mod framing;
 mod object_headers;
@@ -37,6 +39,6 @@ pub use error::{S3Code, S3Error};
 pub use response::{Response, ResponseBody};
 pub use route::Operation;
 pub use service::Service;
-pub use settings::{HookExists, Keys, RootKeys, Secret, Settings, Timeouts};
+pub use settings::{HookExists, Settings, Timeouts};
 pub use transfers::Transfers;
 pub use transforms::{TransformFault, TransformFuture, TransformRequest, TransformedObject, Transforms};

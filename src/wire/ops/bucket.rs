@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use crate::access::owner_id;
 use crate::engine::EngineError;
 use crate::limits;
 use crate::meta::{Bucket, MetaError};
@@ -32,9 +33,11 @@ pub fn list(call: &Call) -> Result<Response, S3Error> {
     };
     let after = call.query.get_filled("continuation-token").map(super::list::read_token).transpose()?;
     let region = call.query.get_filled("bucket-region");
+    let account = call.identity.canonical_id().unwrap_or_default();
     let mut buckets = call.engine.buckets()?;
     buckets.retain(|bucket| {
-        bucket.name.starts_with(prefix)
+        owner_id(&bucket.owner) == account
+            && bucket.name.starts_with(prefix)
             && after.as_ref().is_none_or(|after| bucket.name > *after)
             && region.is_none_or(|region| bucket.region == region)
     });
@@ -71,8 +74,12 @@ pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
         let message = format!("The specified location-constraint is not valid: this store is `{region}`");
         return Err(S3Error::with(S3Code::InvalidLocationConstraint, message).field("LocationConstraint", wanted));
     }
-    match call.engine.create_bucket(&call.bucket, &region, object_lock).await {
+    let owner = call.identity.canonical_id().unwrap_or_default().to_owned();
+    match call.engine.create_bucket(&call.bucket, &owner, &region, object_lock).await {
         Ok(()) => {}
+        Err(EngineError::Meta(MetaError::BucketExists)) if owner_id(&call.open_bucket()?.owner) != owner => {
+            return Err(S3Error::new(S3Code::BucketAlreadyExists).field("BucketName", &call.bucket));
+        }
         Err(EngineError::Meta(MetaError::BucketExists)) if region == CLASSIC_REGION => {}
         Err(error) => return Err(S3Error::from(error).field("BucketName", &call.bucket)),
     }

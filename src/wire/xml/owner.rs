@@ -2,9 +2,7 @@
 
 use crate::xml::Document;
 
-/// Canonical user id: 64 hexadecimal digits, as clients expect. It is no secret and means nothing beyond this.
-pub const OWNER_ID: &str = "ae71e00000000000000000000000000000000000000000000000000000000001";
-pub const OWNER_NAME: &str = "aerie";
+pub use crate::access::{STORE_CANONICAL_ID as OWNER_ID, STORE_NAME as OWNER_NAME};
 
 /// `<Owner>` or `<Initiator>`.
 pub fn write(document: &mut Document, name: &'static str) {
