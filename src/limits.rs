@@ -100,6 +100,13 @@ pub const TRAILER_BYTES_MAX: usize = 4096;
 pub const DISCARD_BYTES_MAX: u64 = 4 << 20;
 /// Bytes of an administration request's body: a model or a hook.
 pub const ADMIN_BODY_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a bucket's policy (S3).
+pub const BUCKET_POLICY_BYTES_MAX: usize = 20 << 10;
+/// Characters of a managed or inline policy, white space not counted (IAM: 6,144 of a managed one; inline ones may have
+/// less there, where all of a user's count together).
+pub const MANAGED_POLICY_CHARS_MAX: usize = 6144;
+/// Characters of a role's trust policy, white space not counted (IAM's quota, raised as far as it can be).
+pub const TRUST_POLICY_CHARS_MAX: usize = 4096;
 /// Buckets whose owner, policy and lists a core remembers: a board has a handful, each takes some KiB with a long policy.
 pub const BUCKET_FACTS_MAX: usize = 1024;
 /// Derived signing keys that a core remembers: access keys times the days that a presigned URL may live.

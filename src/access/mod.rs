@@ -4,6 +4,7 @@
 //! from then on. Knows nothing of HTTP and SQL. `wire` asks here who a key belongs to and what its policies allow;
 //! what access control lists allow is asked there.
 
+pub mod policy;
 mod principal;
 mod registry;
 mod secret;
