@@ -191,6 +191,7 @@ fn settings(timeouts: Timeouts) -> Settings {
         keys: Arc::new(RootKeys { access_key: ACCESS_KEY.to_owned(), secret: Secret::new(SECRET) }),
         server: "Aerie/test".to_owned(),
         timeouts,
+        plain_http: crate::tls::PlainHttp::Serve,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
         transfers: super::Transfers::new(16),

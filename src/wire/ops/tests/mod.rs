@@ -117,6 +117,7 @@ impl Store {
             keys: Arc::new(keys),
             server: "test".to_owned(),
             timeouts: Timeouts::default(),
+            plain_http: crate::tls::PlainHttp::Serve,
             hook_exists: HookExists::new(|hook| hook == "detect"),
             transforms: Transforms::new(lambdas::transform),
             transfers: crate::wire::Transfers::new(16),
