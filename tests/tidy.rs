@@ -36,9 +36,10 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("drive", &[]),
     ("codec", &[]),
     ("notification", &["xml"]),
+    ("tls", &[]),
     ("xml", &[]),
 ];
-const LEAVES: [&str; 5] = ["limits", "seam", "hash", "notification", "xml"];
+const LEAVES: [&str; 6] = ["limits", "seam", "hash", "notification", "tls", "xml"];
 
 fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("the source tree is readable") {

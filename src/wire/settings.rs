@@ -8,6 +8,7 @@ use super::transfers::Transfers;
 use super::transforms::Transforms;
 use crate::access::Registry;
 use crate::limits;
+use crate::tls::PlainHttp;
 
 /// Settings of the S3 endpoint, shared by all cores.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Settings {
     /// Value of the `Server` header.
     pub server: String,
     pub timeouts: Timeouts,
+    /// What requests get that come without TLS.
+    pub plain_http: PlainHttp,
     /// Whether a hook is installed: asked when a notification configuration names one.
     pub hook_exists: HookExists,
     /// Object lambdas.

@@ -189,6 +189,7 @@ fn settings(timeouts: Timeouts) -> Settings {
         access: Arc::new(Registry::of_root(ACCESS_KEY, Secret::new(SECRET))),
         server: "Aerie/test".to_owned(),
         timeouts,
+        plain_http: crate::tls::PlainHttp::Serve,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
         transfers: super::Transfers::new(16),

@@ -118,6 +118,7 @@ impl Store {
             access: Arc::new(Registry::of_root(ACCESS_KEY, Secret::new(SECRET))),
             server: "test".to_owned(),
             timeouts: Timeouts::default(),
+            plain_http: crate::tls::PlainHttp::Serve,
             hook_exists: HookExists::new(|hook| hook == "detect"),
             transforms: Transforms::new(lambdas::transform),
             transfers: crate::wire::Transfers::new(16),
