@@ -8,11 +8,12 @@
 //!        server ─▶ outbox ─▶ hook ─▶ engine, inference       (facts come up: a reader of the change log)
 //!                    └─────▶ mqtt                            (publications, until acknowledged)
 //!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild)
-//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification · acl
 //! ```
 //!
 //! `tests/tidy.rs` holds the imports of every file against this table.
 
+pub mod acl;
 pub mod cli;
 pub mod codec;
 pub mod config;

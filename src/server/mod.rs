@@ -178,6 +178,7 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
     let engine = engines().map_err(|error| error.to_string())?;
     let (hooks, engine) = (parts.hooks.clone(), std::sync::Mutex::new(engine));
     let exists = move |name: &str| hooks.exists(&engine.lock().expect("no holder of this lock panics"), name);
+    let clients = &parts.settings.server.clients;
     Ok(wire::Settings {
         region: parts.settings.server.region.clone(),
         domain: parts.settings.server.domain.clone(),
@@ -189,6 +190,15 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
         timeouts: wire::Timeouts::default(),
         hook_exists: wire::HookExists::new(exists),
         transforms: transforms::transforms(&parts.hooks, &parts.errands),
+        object_ownership: parts.settings.server.object_ownership,
+        clients: wire::Clients::new(
+            wire::ClientLimits {
+                connections_max: clients.connections_max,
+                requests_per_second: clients.requests_per_second,
+                bytes_per_second: clients.bytes_per_second,
+            },
+            parts.world.clock.clone(),
+        ),
         transfers: parts.transfers.clone(),
     })
 }

@@ -1,5 +1,6 @@
 //! The service on real folders, over loopback, with a client of the tests' own.
 
+mod attacks;
 mod objects;
 mod protocol;
 mod uploads;
