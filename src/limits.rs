@@ -106,6 +106,8 @@ pub const TRAILER_BYTES_MAX: usize = 4096;
 pub const DISCARD_BYTES_MAX: u64 = 4 << 20;
 /// Bytes of an administration request's body: a model or a hook.
 pub const ADMIN_BODY_BYTES_MAX: usize = 64 << 20;
+/// Buckets whose owner, policy and lists a core remembers: a board has a handful, each takes some KiB with a long policy.
+pub const BUCKET_FACTS_MAX: usize = 1024;
 /// Derived signing keys that a core remembers: access keys times the days that a presigned URL may live.
 pub const SIGNING_KEYS_MAX: usize = 256;
 /// Clock skew a signature may have (S3: 15 minutes).

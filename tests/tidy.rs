@@ -5,9 +5,26 @@ use std::path::{Path, PathBuf};
 /// Each module and what it may import. A leaf may be imported by all.
 const LAYERS: [(&str, &[&str]); 17] = [
     ("cli", &["server", "config", "hook", "inference", "wire", "mqtt", "outbox", "engine"]),
-    ("server", &["config", "wire", "engine", "pool", "meta", "outbox", "hook", "inference", "mqtt", "upkeep", "drive"]),
+    (
+        "server",
+        &[
+            "access",
+            "config",
+            "wire",
+            "engine",
+            "pool",
+            "meta",
+            "outbox",
+            "hook",
+            "inference",
+            "mqtt",
+            "upkeep",
+            "drive",
+        ],
+    ),
     ("config", &["hook", "inference", "mqtt", "outbox", "upkeep", "pool"]),
-    ("wire", &["engine", "meta", "pool"]),
+    ("wire", &["access", "engine", "meta", "pool"]),
+    ("access", &["meta"]),
     ("outbox", &["hook", "mqtt", "engine", "meta"]),
     ("hook", &["engine", "meta", "inference"]),
     ("upkeep", &["engine", "pool", "meta"]),

@@ -197,7 +197,9 @@ impl FromStr for Acl {
                 "@all" => Grantee::AllUsers,
                 "@authenticated" => Grantee::AuthenticatedUsers,
                 "@log" => Grantee::LogDelivery,
-                id if !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric()) => Grantee::Account(id.to_owned()),
+                id if !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+                    Grantee::Account(id.to_owned())
+                }
                 _ => return None,
             };
             Some(Grant { grantee, permission: Permission::parse(permission)? })

@@ -70,7 +70,6 @@ pub struct ClientSettings {
     pub bytes_per_second: u64,
 }
 
-
 impl Default for ServerSettings {
     fn default() -> ServerSettings {
         ServerSettings {

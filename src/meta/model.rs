@@ -33,6 +33,8 @@ pub struct Bucket {
     pub object_lock: bool,
     /// Some reader of the change log wants this bucket's changes (set with its notification configuration).
     pub watched: bool,
+    /// Canonical id of the account that owns it; empty: the store's own (`access::owner_id` reads it).
+    pub owner: String,
 }
 
 /// A configuration document of a bucket, kept as the client sent it once it was checked.

@@ -23,6 +23,7 @@ use std::thread::JoinHandle;
 
 use futures_channel::oneshot;
 
+use crate::access::{Registry, Secret};
 use crate::config::{self, Plan, Settings};
 use crate::engine::{Engine, open_meta};
 use crate::hook;
@@ -176,16 +177,14 @@ fn start_broker(settings: &Settings, world: &World) -> Result<(Option<Broker>, O
 /// What the wire layer is told; one for all cores.
 fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Result<wire::Settings, String> {
     let engine = engines().map_err(|error| error.to_string())?;
+    let clock = engine.world().clock.clone();
     let (hooks, engine) = (parts.hooks.clone(), std::sync::Mutex::new(engine));
     let exists = move |name: &str| hooks.exists(&engine.lock().expect("no holder of this lock panics"), name);
     let clients = &parts.settings.server.clients;
     Ok(wire::Settings {
         region: parts.settings.server.region.clone(),
         domain: parts.settings.server.domain.clone(),
-        keys: Arc::new(wire::RootKeys {
-            access_key: keys.access_key.clone(),
-            secret: wire::Secret::new(keys.secret_key.clone()),
-        }),
+        access: Arc::new(Registry::of_root(&keys.access_key, Secret::new(&keys.secret_key))),
         server: "Aerie".to_owned(),
         timeouts: wire::Timeouts::default(),
         hook_exists: wire::HookExists::new(exists),
@@ -197,7 +196,7 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
                 requests_per_second: clients.requests_per_second,
                 bytes_per_second: clients.bytes_per_second,
             },
-            parts.world.clock.clone(),
+            clock,
         ),
         transfers: parts.transfers.clone(),
     })

@@ -46,9 +46,7 @@ impl Lists {
             None => (ObjectOwnership::BucketOwnerEnforced, Controls::Default),
             // As S3 was before there were such controls.
             Some("") => (ObjectOwnership::ObjectWriter, Controls::Deleted),
-            Some(name) => {
-                (ObjectOwnership::parse(name).ok_or_else(|| damaged("ownership controls"))?, Controls::Set)
-            }
+            Some(name) => (ObjectOwnership::parse(name).ok_or_else(|| damaged("ownership controls"))?, Controls::Set),
         };
         let acl = match document(BucketConfig::Acl)? {
             None => Acl::default(),
@@ -56,16 +54,9 @@ impl Lists {
         };
         let block = match document(BucketConfig::PublicAccessBlock)? {
             None => PublicAccessBlock::default(),
-            Some(text) => {
-                parse_public_access_block(text.as_bytes()).map_err(|_| damaged("public access block"))?
-            }
+            Some(text) => parse_public_access_block(text.as_bytes()).map_err(|_| damaged("public access block"))?,
         };
         Ok(Lists { ownership, controls, acl, block })
-    }
-
-    /// The bucket's list gives something to the public, and that counts.
-    pub fn are_public(&self) -> bool {
-        self.ownership.has_lists() && self.acl.is_public() && !self.block.ignore_public_acls
     }
 }
 

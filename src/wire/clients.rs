@@ -146,8 +146,11 @@ impl Clients {
         });
         match wait {
             None => Ok(()),
-            Some(seconds) => Err(S3Error::with(S3Code::SlowDown, "Please reduce your request rate: the limits of this address are reached")
-                .header(header::RETRY_AFTER, HeaderValue::from(seconds))),
+            Some(seconds) => Err(S3Error::with(
+                S3Code::SlowDown,
+                "Please reduce your request rate: the limits of this address are reached",
+            )
+            .header(header::RETRY_AFTER, HeaderValue::from(seconds))),
         }
     }
 
@@ -283,7 +286,11 @@ mod tests {
         assert!(clients.admit(one).is_ok());
         assert!(clients.admit(one).is_err());
         hand.go(60_000);
-        assert_eq!((0..20).filter(|_| clients.admit(one).is_ok()).count(), 10, "no more than a second's worth is saved");
+        assert_eq!(
+            (0..20).filter(|_| clients.admit(one).is_ok()).count(),
+            10,
+            "no more than a second's worth is saved"
+        );
     }
 
     #[test]

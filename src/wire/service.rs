@@ -21,11 +21,12 @@ use hyper::service::service_fn;
 
 use super::address::Address;
 use super::admin::{Admin, AdminAnswer, AdminRequest};
-use super::auth::{Authenticator, Head, Identity, authorize};
+use super::auth::{Authenticator, Head, Identity};
 use super::body::{self, RawBody, RequestBody};
 use super::clients::{Connected, Meter};
 use super::connection::{BoundedIo, Exchange};
 use super::error::{S3Code, S3Error};
+use super::facts::Facts;
 use super::ops;
 use super::query::Query;
 use super::request::{Call, Parts};
@@ -33,6 +34,7 @@ use super::response::{self, GuardedBody, Never, Response};
 use super::route::{Operation, route};
 use super::settings::Settings;
 use super::transfers::Transfer;
+use crate::access::Principal;
 use crate::engine::Engine;
 use crate::limits;
 
@@ -45,6 +47,7 @@ pub struct Service {
     settings: Arc<Settings>,
     admin: Rc<dyn Admin>,
     authenticator: Rc<Authenticator>,
+    facts: Rc<Facts>,
     server: HeaderValue,
     host_id: HeaderValue,
     /// Request ids are a counter from a random start, mixed.
@@ -68,6 +71,7 @@ impl Service {
             settings,
             admin,
             authenticator: Rc::new(Authenticator::default()),
+            facts: Rc::default(),
             server,
             host_id,
             next_request: Cell::new(start),
@@ -221,14 +225,11 @@ impl Service {
         }
         let address = address_of(path, &parts.head.headers, &self.settings)?;
         let operation = route(&parts.head.method, &address, &query, &parts.head.headers)?;
-        // A form carries its signature inside, a preflight has none: these two ask for themselves.
-        if !matches!(operation, Operation::PostObject | Operation::PreflightRequest) {
-            authorize(authenticated.identity, operation.action(), &address.bucket, &address.key)?;
-        }
         let mut call = Call {
             engine: self.engine.clone(),
             settings: self.settings.clone(),
             authenticator: self.authenticator.clone(),
+            facts: self.facts.clone(),
             operation,
             method: parts.head.method,
             bucket: address.bucket,
@@ -242,6 +243,10 @@ impl Service {
             body: Some(body),
             body_length: length,
         };
+        // A form carries its signature inside, a preflight has none: these two ask for themselves.
+        if !matches!(operation, Operation::PostObject | Operation::PreflightRequest) {
+            call.authorize(operation.action(), &call.bucket, &call.key)?;
+        }
         let transfer = self.settings.transfers.admit(operation).await?;
         let mut response = ops::run(&mut call).await?;
         if let Some(transfer) = transfer {
@@ -275,7 +280,7 @@ impl Service {
     ) -> Result<Response, S3Error> {
         let open =
             path == "metrics" && parts.head.method == Method::GET && parts.peer.ip().to_canonical().is_loopback();
-        if identity != Identity::Root && !open {
+        if !identity.principal().is_some_and(Principal::is_store_root) && !open {
             return Err(S3Error::with(S3Code::AccessDenied, "administration needs a request signed by root"));
         }
         let path = percent_encoding::percent_decode_str(&path)

@@ -5,7 +5,7 @@
 
 use ring::hmac;
 
-use super::{Authenticated, Head, Payload, unknown_key};
+use super::{Authenticated, Head, Identity, Payload, find_key};
 use crate::hash;
 use crate::wire::address::Address;
 use crate::wire::error::{S3Code, S3Error};
@@ -70,13 +70,13 @@ pub(super) fn verify(head: Head<'_>, settings: &Settings, now_ms: i64) -> Result
         ));
     };
     let expires_s: i64 = expires.parse().map_err(|_| denied("Invalid date (should be seconds since epoch)"))?;
-    let secret = settings.keys.secret(access_key).ok_or_else(|| unknown_key(access_key))?;
+    let credential = find_key(settings, access_key, super::token(head), now_ms)?;
     if now_ms / 1000 > expires_s {
         return Err(denied("Request has expired"));
     }
     refuse_unsigned_selectors(head)?;
     let string = string_to_sign(head, expires, settings.domain.as_deref());
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_str().as_bytes());
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, credential.secret.as_str().as_bytes());
     let given = hash::base64_decode(signature).unwrap_or_default();
     if hmac::verify(&key, string.as_bytes(), &given).is_err() {
         return Err(S3Error::new(S3Code::SignatureDoesNotMatch)
@@ -84,7 +84,7 @@ pub(super) fn verify(head: Head<'_>, settings: &Settings, now_ms: i64) -> Result
             .field("StringToSign", string)
             .field("SignatureProvided", signature));
     }
-    Ok(Authenticated { identity: settings.keys.identity(access_key), payload: Payload::Unsigned })
+    Ok(Authenticated { identity: Identity::Signed(credential.principal), payload: Payload::Unsigned })
 }
 
 /// A parameter that makes the request another operation, and that this signature does not cover, could be added by

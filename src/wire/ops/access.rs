@@ -34,7 +34,9 @@ fn expect_owner(call: &Call, header: &str, expected: &http::HeaderValue, bucket:
     let account = call.settings.access.account_of(owner_id(&facts.owner));
     match account.is_some_and(|account| expected == account.id.as_str()) {
         true => Ok(()),
-        false => Err(S3Error::with(S3Code::AccessDenied, format!("Access Denied: {header} is not the owner's account"))),
+        false => {
+            Err(S3Error::with(S3Code::AccessDenied, format!("Access Denied: {header} is not the owner's account")))
+        }
     }
 }
 

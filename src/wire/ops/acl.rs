@@ -37,10 +37,9 @@ impl Requested {
 fn requested(call: &Call, target: Target) -> Result<Option<Requested>, S3Error> {
     let canned = call.headers.get("x-amz-acl").map(|value| value.to_str().unwrap_or("?")).filter(|acl| !acl.is_empty());
     match (canned, header_grants(&call.headers)?) {
-        (Some(_), Some(_)) => Err(S3Error::with(
-            S3Code::InvalidRequest,
-            "Specifying both Canned ACLs and Header Grants is not allowed",
-        )),
+        (Some(_), Some(_)) => {
+            Err(S3Error::with(S3Code::InvalidRequest, "Specifying both Canned ACLs and Header Grants is not allowed"))
+        }
         (None, None) => Ok(None),
         (None, Some(grants)) => Ok(Some(Requested::Grants(grants))),
         (Some(name), None) => match Canned::parse(name, target) {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use http::{HeaderValue, StatusCode};
 
 use super::acl;
-use super::owners::OwnerNames;
 use super::list::{Naming, number_marker, page_limit};
+use super::owners::OwnerNames;
 use crate::engine::{CreateUpload, EngineError, ExpectedDigests, UploadPart};
 use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 use crate::limits;

@@ -9,7 +9,6 @@ use crate::engine::{DeleteObject, EngineError, ObjectVersion, PutObject};
 use crate::hash::{ChecksumType, StoredChecksum};
 use crate::limits;
 use crate::meta::{Bucket, EventName, MetaError, VersionRef};
-use crate::wire::auth::Identity;
 use crate::wire::conditions::{OF_READ, Verdict, delete_condition, failed, write_condition};
 use crate::wire::date;
 use crate::wire::error::{S3Code, S3Error};
@@ -228,7 +227,7 @@ fn override_headers(call: &Call, response: &mut Response) -> Result<(), S3Error>
         ("response-expires", header::EXPIRES),
     ] {
         let Some(text) = call.query.get(parameter) else { continue };
-        if call.identity == Identity::Anonymous {
+        if call.identity.principal().is_none() {
             let message = "Request specific response headers cannot be used for anonymous GET requests.";
             return Err(S3Error::with(S3Code::InvalidRequest, message));
         }

@@ -206,7 +206,8 @@ fn uploads_of_a_billion_parts_are_refused() {
         let answer = server.send("PUT", &format!("/parts/k?partNumber={number}&uploadId={id}"), &[], b"x");
         assert!(answer.status == 400, "{number}: {} {}", answer.status, answer.text());
     }
-    let part = |number: u64| format!("<Part><PartNumber>{number}</PartNumber><ETag>\"{}\"</ETag></Part>", "a".repeat(32));
+    let part =
+        |number: u64| format!("<Part><PartNumber>{number}</PartNumber><ETag>\"{}\"</ETag></Part>", "a".repeat(32));
     let list = |parts: String| format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
     let many: String = (1..=u64::from(limits::PART_NUMBER_MAX) + 1).map(part).collect();
     for parts in [many, part(1_000_000_000), part(u64::MAX), part(1).repeat(2)] {

@@ -88,7 +88,11 @@ pub fn header_grants(headers: &HeaderMap) -> Result<Option<Vec<NamedGrant>>, Doc
             found = true;
             let text = value.to_str().unwrap_or("?");
             for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-                let refuse = || DocumentError::InvalidArgument(format!("{header} has `{item}`; write id=, uri= or emailAddress= and a value"));
+                let refuse = || {
+                    DocumentError::InvalidArgument(format!(
+                        "{header} has `{item}`; write id=, uri= or emailAddress= and a value"
+                    ))
+                };
                 let (kind, value) = item.split_once('=').ok_or_else(refuse)?;
                 let value = value.trim().trim_matches('"').to_owned();
                 let grantee = match kind.trim() {
@@ -213,10 +217,8 @@ mod tests {
     fn what_is_shown_can_be_sent_back() {
         let owner = Owner { id: "o1", name: "ann" };
         let all = crate::acl::Grantee::AllUsers.uri().unwrap();
-        let grants = [
-            (ShownGrantee::Group(all), Permission::Read),
-            (ShownGrantee::Account(owner), Permission::FullControl),
-        ];
+        let grants =
+            [(ShownGrantee::Group(all), Permission::Read), (ShownGrantee::Account(owner), Permission::FullControl)];
         let shown = acl_document(owner, grants.into_iter());
         let read = parse_acl(shown.as_bytes()).unwrap();
         assert_eq!(read.owner, "o1");

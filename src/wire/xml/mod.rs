@@ -33,9 +33,7 @@ pub enum DocumentError {
     Xml(#[from] XmlError),
     #[error("the XML you provided was not well-formed or did not validate against our published schema: {0}")]
     Schema(String),
-    #[error(
-        "the XML you provided was not well-formed or did not validate against our published schema: {0}"
-    )]
+    #[error("the XML you provided was not well-formed or did not validate against our published schema: {0}")]
     MalformedAcl(String),
     #[error("{0}")]
     IllegalVersioning(String),
