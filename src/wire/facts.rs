@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::acl::Lists;
 use super::error::S3Error;
 use crate::access::owner_id;
 use crate::engine::{Engine, EngineError};
@@ -18,12 +19,16 @@ use crate::meta::{Bucket, MetaError};
 pub struct BucketFacts {
     /// Canonical id of the account that owns it.
     pub owner: String,
+    /// Its ownership controls, access control list and public access block.
+    pub lists: Lists,
+    pub bucket: Bucket,
 }
 
 impl BucketFacts {
     /// What a document says is read here, once, with `engine.bucket_config`.
-    fn read(_engine: &Engine, bucket: Bucket) -> Result<BucketFacts, EngineError> {
-        Ok(BucketFacts { owner: owner_id(&bucket.owner).to_owned() })
+    fn read(engine: &Engine, bucket: Bucket) -> Result<BucketFacts, EngineError> {
+        let lists = Lists::read(engine, &bucket)?;
+        Ok(BucketFacts { owner: owner_id(&bucket.owner).to_owned(), lists, bucket })
     }
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use super::auth::{Authenticator, FormSignature, Identity};
 use super::body::{self, RequestBody};
 use super::error::{S3Code, S3Error};
-use super::facts::Facts;
+use super::facts::{BucketFacts, Facts};
 use super::query::Query;
 use super::route::Operation;
 use super::settings::Settings;
@@ -64,10 +64,22 @@ impl Call {
         self.engine.bucket(&self.bucket).map_err(|error| S3Error::from(error).field("BucketName", &self.bucket))
     }
 
+    /// What is remembered of the request's bucket. (`S3Error` NoSuchBucket carries its name.)
+    pub fn bucket_facts(&self) -> Result<Rc<BucketFacts>, S3Error> {
+        let facts = self.facts.of(&self.engine, &self.bucket)?;
+        facts.ok_or_else(|| S3Error::new(S3Code::NoSuchBucket).field("BucketName", &self.bucket))
+    }
+
+    /// Name of the account with this canonical id; empty for one that is gone.
+    pub fn account_name(&self, canonical_id: &str) -> String {
+        self.settings.access.account_of(canonical_id).map_or(String::new(), |account| account.name.clone())
+    }
+
     /// For the event record.
     pub fn requester(&self) -> Requester {
         Requester {
             principal: self.identity.name_in_events(),
+            account: self.identity.canonical_id().unwrap_or_default().to_owned(),
             source_ip: self.peer.ip().to_canonical().to_string(),
             request_id: self.request_id.clone(),
         }

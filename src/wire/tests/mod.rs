@@ -1,5 +1,6 @@
 //! The service on real folders, over loopback, with a client of the tests' own.
 
+mod attacks;
 mod objects;
 mod protocol;
 mod uploads;
@@ -192,6 +193,8 @@ fn settings(timeouts: Timeouts) -> Settings {
         plain_http: crate::tls::PlainHttp::Serve,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
+        object_ownership: crate::acl::ObjectOwnership::default(),
+        clients: super::Clients::unbounded(crate::seam::real::world().clock),
         transfers: super::Transfers::new(16),
     }
 }

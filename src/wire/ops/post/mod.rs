@@ -11,6 +11,7 @@ use ring::hmac;
 
 use self::form::{Form, FormReader};
 use self::policy::Policy;
+use super::acl;
 use super::multipart::object_url;
 use crate::engine::{BodyError, BodyFuture, BodySource, EngineError, PutDone, PutObject};
 use crate::hash;
@@ -50,6 +51,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     if let Some(document) = form.get("tagging") {
         attributes.tags = parse_tagging(document.as_bytes(), OBJECT_TAGS)?;
     }
+    acl::assign(call, &mut attributes)?;
     let put = PutObject {
         bucket,
         key: key.clone(),
