@@ -3,11 +3,28 @@
 use std::path::{Path, PathBuf};
 
 /// Each module and what it may import. A leaf may be imported by all.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("cli", &["server", "config", "hook", "inference", "wire", "mqtt", "outbox", "engine"]),
-    ("server", &["config", "wire", "engine", "pool", "meta", "outbox", "hook", "inference", "mqtt", "upkeep", "drive"]),
+    (
+        "server",
+        &[
+            "access",
+            "config",
+            "wire",
+            "engine",
+            "pool",
+            "meta",
+            "outbox",
+            "hook",
+            "inference",
+            "mqtt",
+            "upkeep",
+            "drive",
+        ],
+    ),
     ("config", &["hook", "inference", "mqtt", "outbox", "upkeep", "pool"]),
-    ("wire", &["engine", "meta", "pool"]),
+    ("wire", &["access", "engine", "meta", "pool"]),
+    ("access", &["meta"]),
     ("outbox", &["hook", "mqtt", "engine", "meta"]),
     ("hook", &["engine", "meta", "inference"]),
     ("upkeep", &["engine", "pool", "meta"]),
@@ -19,10 +36,12 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("drive", &[]),
     ("codec", &[]),
     ("notification", &["xml"]),
+    ("tls", &[]),
     ("xml", &[]),
+    ("acl", &[]),
     ("crypt", &[]),
 ];
-const LEAVES: [&str; 6] = ["limits", "seam", "hash", "notification", "xml", "crypt"];
+const LEAVES: [&str; 8] = ["limits", "seam", "hash", "notification", "tls", "xml", "acl", "crypt"];
 
 fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("the source tree is readable") {

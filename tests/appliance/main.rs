@@ -7,3 +7,4 @@ mod garbage;
 mod harness;
 mod hooks;
 mod sealed;
+mod tls;

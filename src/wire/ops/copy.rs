@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
+use super::acl;
 use crate::engine::{self, ObjectVersion};
 use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 use crate::meta::Attributes;
@@ -24,8 +25,10 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     encryption::bring_source_key(call, &mut object)?;
     check_size(object.version.size)?;
     let source_version_id = object.version_id.clone();
+    let mut attributes = attributes(call, &source, &object)?;
+    acl::assign(call, &mut attributes)?;
     let copy = engine::CopyObject {
-        attributes: attributes(call, &source, &object)?,
+        attributes,
         sealing: encryption::requested(call, &bucket)?,
         checksum: checksum_algorithm(call, object.version.attributes.checksum.as_ref())?,
         source: object,
