@@ -9,21 +9,65 @@ use std::rc::Rc;
 
 use super::error::S3Error;
 use crate::access::owner_id;
+use crate::access::policy::{self, Policy, Use};
 use crate::engine::{Engine, EngineError};
 use crate::limits;
-use crate::meta::{Bucket, MetaError};
+use crate::meta::{Bucket, BucketConfig, MetaError};
 
 /// What decides about access to a bucket.
 #[derive(Debug)]
 pub struct BucketFacts {
     /// Canonical id of the account that owns it.
     pub owner: String,
+    pub policy: Option<BucketPolicy>,
+    /// Flags of its public access block that speak of policies.
+    block_public_policy: bool,
+    restrict_public_buckets: bool,
+    pub bucket: Bucket,
+}
+
+/// A bucket's policy, compiled.
+#[derive(Debug)]
+pub struct BucketPolicy {
+    pub compiled: Policy,
+    /// It opens something to everybody.
+    pub public: bool,
 }
 
 impl BucketFacts {
     /// What a document says is read here, once, with `engine.bucket_config`.
-    fn read(_engine: &Engine, bucket: Bucket) -> Result<BucketFacts, EngineError> {
-        Ok(BucketFacts { owner: owner_id(&bucket.owner).to_owned() })
+    fn read(engine: &Engine, bucket: Bucket) -> Result<BucketFacts, EngineError> {
+        let policy = match engine.bucket_config(&bucket, BucketConfig::Policy)? {
+            None => None,
+            Some(text) => {
+                let compiled = policy::parse(&text, Use::Bucket(&bucket.name)).map_err(|fault| {
+                    MetaError::Damaged(format!("the policy of bucket {} cannot be read: {fault}", bucket.name))
+                })?;
+                Some(BucketPolicy { public: compiled.is_public(), compiled })
+            }
+        };
+        let block = engine.bucket_config(&bucket, BucketConfig::PublicAccessBlock)?.unwrap_or_default();
+        let flag = |name: &str| {
+            let root = crate::xml::parse(block.as_bytes()).ok();
+            root.is_some_and(|root| root.text_of(name).is_some_and(|text| text.trim() == "true"))
+        };
+        Ok(BucketFacts {
+            owner: owner_id(&bucket.owner).to_owned(),
+            policy,
+            block_public_policy: flag("BlockPublicPolicy"),
+            restrict_public_buckets: flag("RestrictPublicBuckets"),
+            bucket,
+        })
+    }
+
+    /// A public policy must not be put.
+    pub fn blocks_public_policy(&self) -> bool {
+        self.block_public_policy
+    }
+
+    /// A public policy opens nothing to other accounts.
+    pub fn restricts_public_policy(&self) -> bool {
+        self.restrict_public_buckets
     }
 }
 

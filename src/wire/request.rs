@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use super::auth::{Authenticator, FormSignature, Identity};
 use super::body::{self, RequestBody};
 use super::error::{S3Code, S3Error};
-use super::facts::Facts;
+use super::facts::{BucketFacts, Facts};
 use super::query::Query;
 use super::route::Operation;
 use super::settings::Settings;
@@ -62,6 +62,12 @@ impl Call {
     /// The request's bucket. (`S3Error` NoSuchBucket carries its name.)
     pub fn open_bucket(&self) -> Result<Bucket, S3Error> {
         self.engine.bucket(&self.bucket).map_err(|error| S3Error::from(error).field("BucketName", &self.bucket))
+    }
+
+    /// What is remembered of the request's bucket. (`S3Error` NoSuchBucket carries its name.)
+    pub fn bucket_facts(&self) -> Result<Rc<BucketFacts>, S3Error> {
+        let facts = self.facts.of(&self.engine, &self.bucket)?;
+        facts.ok_or_else(|| S3Error::new(S3Code::NoSuchBucket).field("BucketName", &self.bucket))
     }
 
     /// For the event record.
