@@ -31,7 +31,7 @@ use super::ops;
 use super::query::Query;
 use super::request::{Call, Parts};
 use super::response::{self, GuardedBody, Never, Response};
-use super::route::{Operation, route};
+use super::route::route;
 use super::settings::Settings;
 use super::transfers::Transfer;
 use crate::access::Principal;
@@ -247,9 +247,8 @@ impl Service {
             body: Some(body),
             body_length: length,
         };
-        // A form carries its signature inside, a preflight has none: these two ask for themselves.
-        if !matches!(operation, Operation::PostObject | Operation::PreflightRequest) {
-            call.authorize(operation.action(), &call.bucket, &call.key)?;
+        if !call.operation.asks_for_itself() {
+            call.authorize_operation()?;
         }
         let transfer = self.settings.transfers.admit(operation).await?;
         let mut response = ops::run(&mut call).await?;

@@ -21,6 +21,7 @@ pub fn settings() -> Settings {
         access: Arc::new(Registry::of_root(
             "AKIAIOSFODNN7EXAMPLE",
             Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+            crate::seam::real::world(),
         )),
         server: "test".to_owned(),
         timeouts: Timeouts::default(),

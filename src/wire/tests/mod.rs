@@ -187,7 +187,7 @@ fn settings(timeouts: Timeouts) -> Settings {
     Settings {
         region: REGION.to_owned(),
         domain: Some("s3.test".to_owned()),
-        access: Arc::new(Registry::of_root(ACCESS_KEY, Secret::new(SECRET))),
+        access: Arc::new(Registry::of_root(ACCESS_KEY, Secret::new(SECRET), real::world())),
         server: "Aerie/test".to_owned(),
         timeouts,
         plain_http: crate::tls::PlainHttp::Serve,
