@@ -186,6 +186,7 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
             secret: wire::Secret::new(keys.secret_key.clone()),
         }),
         server: "Aerie".to_owned(),
+        host_id: parts.settings.outbox.device.clone(),
         timeouts: wire::Timeouts::default(),
         hook_exists: wire::HookExists::new(exists),
         transforms: transforms::transforms(&parts.hooks, &parts.errands),

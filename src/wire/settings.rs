@@ -19,6 +19,8 @@ pub struct Settings {
     pub keys: Arc<dyn Keys>,
     /// Value of the `Server` header.
     pub server: String,
+    /// The appliance's name: `x-amz-id-2` of answers and of event records.
+    pub host_id: String,
     pub timeouts: Timeouts,
     /// Whether a hook is installed: asked when a notification configuration names one.
     pub hook_exists: HookExists,

@@ -22,6 +22,7 @@ pub fn settings() -> Settings {
             secret: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
         }),
         server: "test".to_owned(),
+        host_id: "node".to_owned(),
         timeouts: Timeouts::default(),
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),

@@ -1,7 +1,9 @@
 //! The service on real folders, over loopback, with a client of the tests' own.
 
+mod listen;
 mod objects;
 mod protocol;
+mod races;
 mod uploads;
 
 use std::io::{Read as _, Write as _};
@@ -133,7 +135,8 @@ impl Server {
         let host = self.address.to_string();
         let mut all = HeaderMap::new();
         let signed = [("host", host.as_str()), ("x-amz-date", &timestamp), ("x-amz-content-sha256", payload)];
-        for (name, value) in signed.iter().chain(headers) {
+        let given = |name: &str| headers.iter().any(|(given, _)| *given == name);
+        for (name, value) in signed.iter().filter(|(name, _)| !given(name)).chain(headers) {
             all.append(
                 HeaderName::from_bytes(name.as_bytes()).unwrap(),
                 HeaderValue::from_bytes(value.as_bytes()).unwrap(),
@@ -190,6 +193,7 @@ fn settings(timeouts: Timeouts) -> Settings {
         domain: Some("s3.test".to_owned()),
         keys: Arc::new(RootKeys { access_key: ACCESS_KEY.to_owned(), secret: Secret::new(SECRET) }),
         server: "Aerie/test".to_owned(),
+        host_id: "node".to_owned(),
         timeouts,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),

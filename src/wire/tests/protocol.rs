@@ -181,4 +181,10 @@ fn virtual_hosts_name_the_bucket() {
     let bytes = b"GET /k HTTP/1.1\r\nhost: hosted.s3.test\r\nconnection: close\r\n\r\n";
     let denied = Reply::parse(&server.raw(bytes)).refused(S3Code::AccessDenied);
     assert!(denied.text().contains("s3:GetObject"), "{}", denied.text());
+    let host = [("host", "hosted.s3.test")];
+    assert_eq!(server.send("GET", "/k", &host, b"").ok(200).body, b"x");
+    assert!(server.send("GET", "/", &host, b"").ok(200).text().contains("<Key>k</Key>"));
+    server.send("PUT", "/", &[("host", "virtual.s3.test")], b"").ok(200);
+    server.send("PUT", "/hosted/k", &[("host", "virtual.s3.test:9000")], b"y").ok(200);
+    assert_eq!(server.get("/virtual/hosted/k").ok(200).body, b"y");
 }

@@ -116,6 +116,7 @@ impl Store {
             domain: None,
             keys: Arc::new(keys),
             server: "test".to_owned(),
+            host_id: "node".to_owned(),
             timeouts: Timeouts::default(),
             hook_exists: HookExists::new(|hook| hook == "detect"),
             transforms: Transforms::new(lambdas::transform),
@@ -168,6 +169,7 @@ impl Store {
             request_id: "ID".to_owned(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             secure: false,
+            stopping: Rc::default(),
             body: Some(RequestBody::new(RawBody::Given(pieces), Payload::Unsigned, length, None)),
             body_length: length,
         };
