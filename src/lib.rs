@@ -8,7 +8,7 @@
 //!        server ─▶ outbox ─▶ hook ─▶ engine, inference       (facts come up: a reader of the change log)
 //!                    └─────▶ mqtt                            (publications, until acknowledged)
 //!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild)
-//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · tls · xml · notification
 //! ```
 //!
 //! `tests/tidy.rs` holds the imports of every file against this table.
@@ -29,6 +29,7 @@ pub mod outbox;
 pub mod pool;
 pub mod seam;
 pub mod server;
+pub mod tls;
 pub mod upkeep;
 pub mod wire;
 pub mod xml;

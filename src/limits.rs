@@ -200,6 +200,13 @@ pub const VERIFY_POLL: Duration = Duration::from_millis(50);
 /// Time between two looks for new lines of a log that is followed.
 pub const LOG_FOLLOW_POLL: Duration = Duration::from_millis(200);
 
+/// A client has this long for its first byte and its TLS handshake. A handshake is two round trips; bad links lose some.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Certificate files are looked at no more often than this: renewals are days apart, handshakes are not.
+pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// Bytes of TLS records that wait to be written on one connection. 64 KiB, rustls' default, make a large GET write four
+/// times as often.
+pub const TLS_WRITE_BUFFER_BYTES: usize = 256 << 10;
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 

@@ -20,6 +20,7 @@ use crate::hook::HookSettings;
 use crate::inference::InferenceSettings;
 use crate::mqtt::{BrokerSettings, PublisherSettings};
 use crate::outbox::OutboxSettings;
+use crate::tls::TlsSettings;
 use crate::upkeep::UpkeepSettings;
 
 /// Everything that can be set.
@@ -51,6 +52,8 @@ pub struct ServerSettings {
     pub cores: usize,
     /// Open connections of the whole process; one more is closed at once.
     pub connections_max: usize,
+    /// TLS on the address; without, requests come and go in clear.
+    pub tls: Option<TlsSettings>,
 }
 
 impl Default for ServerSettings {
@@ -61,6 +64,7 @@ impl Default for ServerSettings {
             domain: None,
             cores: 0,
             connections_max: 4096,
+            tls: None,
         }
     }
 }

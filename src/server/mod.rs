@@ -12,6 +12,7 @@ mod metrics;
 mod place;
 mod process;
 mod transforms;
+mod transport;
 
 pub use place::expand;
 
@@ -32,6 +33,7 @@ use crate::outbox::{Outbox, OutboxParts};
 use crate::pool::{Pool, PoolOptions};
 use crate::seam::files::RealStorage;
 use crate::seam::{Storage, World};
+use crate::tls::{self, PlainHttp};
 use crate::upkeep::Upkeep;
 use crate::wire;
 use admin::AdminApi;
@@ -67,6 +69,7 @@ struct Parts {
     outbox: Arc<Outbox>,
     upkeep: Arc<Upkeep>,
     connections: Arc<Connections>,
+    tls: Option<Arc<tls::Acceptor>>,
     transfers: Arc<wire::Transfers>,
     plan: Arc<Plan>,
 }
@@ -102,6 +105,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let parts = Parts {
         errands: Arc::new(errands),
         connections: Connections::new(settings.server.connections_max),
+        tls: start_tls(&settings, &world)?,
         transfers: wire::Transfers::new(plan.transfers_max),
         settings: Arc::new(settings),
         pool,
@@ -173,6 +177,11 @@ fn start_broker(settings: &Settings, world: &World) -> Result<(Option<Broker>, O
     Ok((Some(broker), Some(publisher)))
 }
 
+fn start_tls(settings: &Settings, world: &World) -> Result<Option<Arc<tls::Acceptor>>, String> {
+    let acceptor = settings.server.tls.clone().map(|tls| tls::Acceptor::new(tls, world.clone()));
+    Ok(acceptor.transpose().map_err(|error| format!("server.tls: {error}"))?.map(Arc::new))
+}
+
 /// What the wire layer is told; one for all cores.
 fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Result<wire::Settings, String> {
     let engine = engines().map_err(|error| error.to_string())?;
@@ -188,6 +197,7 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
         server: "Aerie".to_owned(),
         host_id: parts.settings.outbox.device.clone(),
         timeouts: wire::Timeouts::default(),
+        plain_http: parts.settings.server.tls.as_ref().map_or(PlainHttp::Serve, |tls| tls.plain_http),
         hook_exists: wire::HookExists::new(exists),
         transforms: transforms::transforms(&parts.hooks, &parts.errands),
         transfers: parts.transfers.clone(),
@@ -244,11 +254,11 @@ fn start_core(
             Err(error) => return drop(ready.send(Err(error))),
         };
         let engine = Rc::new(engine);
-        let connections = parts.connections.clone();
+        let door = core::Door { connections: parts.connections.clone(), tls: parts.tls.clone() };
         let admin = Rc::new(AdminApi::new(parts, engine.clone()));
         let service = wire::Service::new(engine, settings, admin);
         _ = ready.send(Ok(()));
-        runtime.block_on(core::serve(listener, service, connections, stopped));
+        runtime.block_on(core::serve(listener, service, door, stopped));
     };
     let thread = std::thread::Builder::new()
         .name(format!("core-{index}"))
@@ -269,7 +279,8 @@ impl Server {
     /// What an operator needs first, on one line.
     pub fn ready_line(&self) -> String {
         let mqtt = self.mqtt.as_deref().unwrap_or("mqtt=off");
-        format!("ready http://{} {mqtt} drives={}", self.address, self.geometry)
+        let scheme = if self.parts.tls.is_some() { "https" } else { "http" };
+        format!("ready {scheme}://{} {mqtt} drives={}", self.address, self.geometry)
     }
 
     /// File of the root keys, where they are of our own making.

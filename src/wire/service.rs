@@ -34,6 +34,7 @@ use super::settings::Settings;
 use super::transfers::Transfer;
 use crate::engine::Engine;
 use crate::limits;
+use crate::tls::PlainHttp;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
@@ -193,6 +194,9 @@ impl Service {
         {
             return Ok(response::admin(answer));
         }
+        if !parts.secure && self.settings.plain_http != PlainHttp::Serve {
+            return self.turn_away(&parts);
+        }
         let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
         let authenticated = {
             let head = Head {
@@ -241,6 +245,23 @@ impl Service {
             // It goes on until the body is out: `answer` hands it over.
             response.extensions_mut().insert(Arc::new(transfer));
         }
+        Ok(response)
+    }
+
+    /// A request without TLS where there is TLS.
+    fn turn_away(&self, parts: &Parts) -> Result<Response, S3Error> {
+        let message = "this address takes TLS only; use https:// in the endpoint";
+        if self.settings.plain_http == PlainHttp::Refuse {
+            return Err(S3Error::with(S3Code::AccessDenied, message));
+        }
+        let host = parts.head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let there = host.map(|host| {
+            let target = parts.head.uri.path_and_query().map_or("/", |target| target.as_str());
+            HeaderValue::from_str(&format!("https://{host}{target}"))
+        });
+        let Some(Ok(location)) = there else { return Err(S3Error::with(S3Code::InvalidRequest, message)) };
+        let mut response = response::empty(StatusCode::PERMANENT_REDIRECT);
+        response.headers_mut().insert(header::LOCATION, location);
         Ok(response)
     }
 

@@ -8,6 +8,7 @@ use super::auth::Identity;
 use super::transfers::Transfers;
 use super::transforms::Transforms;
 use crate::limits;
+use crate::tls::PlainHttp;
 
 /// Settings of the S3 endpoint, shared by all cores.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct Settings {
     /// The appliance's name: `x-amz-id-2` of answers and of event records.
     pub host_id: String,
     pub timeouts: Timeouts,
+    /// What requests get that come without TLS.
+    pub plain_http: PlainHttp,
     /// Whether a hook is installed: asked when a notification configuration names one.
     pub hook_exists: HookExists,
     /// Object lambdas.

@@ -195,6 +195,7 @@ fn settings(timeouts: Timeouts) -> Settings {
         server: "Aerie/test".to_owned(),
         host_id: "node".to_owned(),
         timeouts,
+        plain_http: crate::tls::PlainHttp::Serve,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
         transfers: super::Transfers::new(16),

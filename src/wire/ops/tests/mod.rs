@@ -118,6 +118,7 @@ impl Store {
             server: "test".to_owned(),
             host_id: "node".to_owned(),
             timeouts: Timeouts::default(),
+            plain_http: crate::tls::PlainHttp::Serve,
             hook_exists: HookExists::new(|hook| hook == "detect"),
             transforms: Transforms::new(lambdas::transform),
             transfers: crate::wire::Transfers::new(16),
