@@ -87,16 +87,18 @@ def awscli_2(w):
     version = w.run(aws, "--version") if os.path.exists(aws) else "none"
     if not version.startswith("aws-cli/2."):
         raise Left("the system's awscli is not version 2")
+    # Older ones know no AWS_ENDPOINT_URL.
+    aws = [aws, "--endpoint-url", w.endpoint]
     large = w.file("awscli2/large", w.bytes(20 << 20))
-    w.run(aws, "s3", "mb", "s3://awscli2")
-    w.run(aws, "s3", "cp", str(large), "s3://awscli2/dir/large")
-    w.run(aws, "s3", "cp", "s3://awscli2/dir/large", "s3://awscli2/dir/copy")
-    w.run(aws, "s3", "sync", "s3://awscli2/dir/", "awscli2-back")
+    w.run(*aws, "s3", "mb", "s3://awscli2")
+    w.run(*aws, "s3", "cp", str(large), "s3://awscli2/dir/large")
+    w.run(*aws, "s3", "cp", "s3://awscli2/dir/large", "s3://awscli2/dir/copy")
+    w.run(*aws, "s3", "sync", "s3://awscli2/dir/", "awscli2-back")
     equal((w.folder / "awscli2-back/copy").read_bytes() == large.read_bytes(), True)
-    w.run(aws, "s3api", "put-object", "--bucket", "awscli2", "--key", "k", "--body", str(large), "--checksum-algorithm", "CRC32C")
-    attributes = w.run(aws, "s3api", "get-object-attributes", "--bucket", "awscli2", "--key", "k", "--object-attributes", "Checksum", "ObjectSize")
+    w.run(*aws, "s3api", "put-object", "--bucket", "awscli2", "--key", "k", "--body", str(large), "--checksum-algorithm", "CRC32C")
+    attributes = w.run(*aws, "s3api", "get-object-attributes", "--bucket", "awscli2", "--key", "k", "--object-attributes", "Checksum", "ObjectSize")
     assert "ChecksumCRC32C" in attributes, attributes
-    w.run(aws, "s3", "rb", "--force", "s3://awscli2")
+    w.run(*aws, "s3", "rb", "--force", "s3://awscli2")
 
 
 @test

@@ -48,7 +48,7 @@ pub async fn put_tagging(call: &mut Call) -> Result<Response, S3Error> {
     let tags = parse_tagging(&body, BUCKET_TAGS)?;
     let document = Some(crate::wire::xml::tagging_document(&tags)).filter(|_| !tags.is_empty());
     call.engine.set_bucket_config(&bucket, BucketConfig::Tagging, document).await?;
-    Ok(response::empty(StatusCode::NO_CONTENT))
+    Ok(response::empty(StatusCode::OK))
 }
 
 pub async fn delete_tagging(call: &Call) -> Result<Response, S3Error> {

@@ -1,5 +1,6 @@
 //! The service on real folders, over loopback, with a client of the tests' own.
 
+mod fuzz;
 mod listen;
 mod objects;
 mod protocol;
@@ -185,6 +186,11 @@ impl Drop for Server {
             panic!("the server's thread panicked");
         }
     }
+}
+
+fn quick_timeouts() -> Timeouts {
+    let soon = Duration::from_millis(150);
+    Timeouts { head: soon, keep_alive: soon, body_stall: soon }
 }
 
 fn settings(timeouts: Timeouts) -> Settings {

@@ -2,6 +2,7 @@
 //! and limits of time are the service's, and tested there.
 
 mod buckets;
+mod edges;
 mod lambdas;
 mod listings;
 mod multipart;
