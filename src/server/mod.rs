@@ -199,6 +199,7 @@ fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Setting
         domain: parts.settings.server.domain.clone(),
         access: parts.access.clone(),
         server: "Aerie".to_owned(),
+        host_id: parts.settings.outbox.device.clone(),
         timeouts: wire::Timeouts::default(),
         plain_http: parts.settings.server.tls.as_ref().map_or(PlainHttp::Serve, |tls| tls.plain_http),
         hook_exists: wire::HookExists::new(exists),

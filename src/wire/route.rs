@@ -291,6 +291,19 @@ pub fn is_selector(parameter: &str) -> bool {
     })
 }
 
+impl Operation {
+    /// The operation that a request in path style asks for; `None` where there is none.
+    pub fn of(method: &str, target: &str, copying: bool) -> Option<Operation> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut headers = HeaderMap::new();
+        if copying {
+            headers.insert("x-amz-copy-source", http::HeaderValue::from_static("b/k"));
+        }
+        let address = Address::parse(path, None, None).ok()?;
+        route(&method.parse().ok()?, &address, &Query::parse(query).ok()?, &headers).ok()
+    }
+}
+
 /// Which operation is asked for.
 pub fn route(method: &Method, address: &Address, query: &Query, headers: &HeaderMap) -> Result<Operation, S3Error> {
     let level = match (address.bucket.is_empty(), address.key.is_empty()) {

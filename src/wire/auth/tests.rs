@@ -24,6 +24,7 @@ pub fn settings() -> Settings {
             crate::seam::real::world(),
         )),
         server: "test".to_owned(),
+        host_id: "node".to_owned(),
         timeouts: Timeouts::default(),
         plain_http: crate::tls::PlainHttp::Serve,
         hook_exists: HookExists::new(|_| false),

@@ -29,6 +29,7 @@ pub(super) mod cors;
 mod delete_objects;
 mod lambda;
 mod list;
+mod listen;
 mod multipart;
 mod object;
 mod owners;
@@ -70,6 +71,7 @@ async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
         Operation::ListObjects => list::objects(call),
         Operation::ListObjectsV2 => list::objects_v2(call),
         Operation::ListObjectVersions => list::versions(call),
+        Operation::ListenBucketNotification => listen::run(call),
         Operation::CreateMultipartUpload => multipart::create(call).await,
         Operation::UploadPart => multipart::upload_part(call).await,
         Operation::UploadPartCopy => multipart::upload_part_copy(call).await,

@@ -2,6 +2,7 @@
 //! and limits of time are the service's, and tested there.
 
 mod buckets;
+mod edges;
 mod lambdas;
 mod listings;
 mod multipart;
@@ -119,6 +120,7 @@ impl Store {
             domain: None,
             access: Arc::new(access),
             server: "test".to_owned(),
+            host_id: "node".to_owned(),
             timeouts: Timeouts::default(),
             plain_http: crate::tls::PlainHttp::Serve,
             hook_exists: HookExists::new(|hook| hook == "detect"),
@@ -184,6 +186,7 @@ impl Store {
             request_id: "ID".to_owned(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             secure: false,
+            stopping: Rc::default(),
             body: Some(RequestBody::new(RawBody::Given(pieces), Payload::Unsigned, length, None)),
             body_length: length,
         })
