@@ -225,6 +225,8 @@ pub const HOOK_DERIVED_DEPTH_MAX: u32 = 8;
 pub const HOOK_INSTANCES: u32 = 16;
 /// Bytes of a hook's module. A Python guest has 18 MB.
 pub const HOOK_MODULE_BYTES_MAX: u64 = 48 << 20;
+/// Bytes of a bundle's header: a line of some 150 bytes for each file.
+pub const HOOK_BUNDLE_HEADER_BYTES_MAX: usize = 64 << 10;
 /// Core instances in one component. A Python guest has some thirty.
 pub const HOOK_CORE_INSTANCES_MAX: u32 = 64;
 /// Memories in one component. A QuickJS guest has 3, others have 1; all count towards the hook's bytes.

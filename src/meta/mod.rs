@@ -8,6 +8,7 @@ mod bucket;
 mod change;
 mod checkpoint;
 mod files;
+mod held;
 mod list;
 mod log;
 mod model;
@@ -26,6 +27,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use change::EarlierRules;
 pub use model::*;
 pub use object::check_condition;
 pub use outbox::*;

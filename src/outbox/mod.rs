@@ -140,6 +140,7 @@ impl Outbox {
             stopping: Arc::clone(&stopping),
             cursor: 0,
             more: true,
+            let_go_ns: 0,
         };
         // A full channel says that the outbox will look anyway.
         meta.listen(Arc::new(move || _ = wake_sender.try_send(())));

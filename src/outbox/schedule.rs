@@ -190,6 +190,7 @@ mod tests {
             attempts: 0,
             next_ms: 0,
             last_error: None,
+            expires_ms: None,
         }
     }
 

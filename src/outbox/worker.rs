@@ -93,6 +93,8 @@ pub enum Attempt {
     Ran(Box<StoredInvocation>, Result<Outcome, HookFault>),
     /// The row is gone; somebody forgot it.
     Gone,
+    /// Its time to live is over.
+    Expired,
     /// The metadata could not be read: no attempt of the hook's.
     Unread(String),
 }
@@ -137,6 +139,9 @@ impl Worker {
                 Err(error) => return Attempt::Unread(error.to_string()),
             },
         };
+        if row.expires_ms.is_some_and(|at| at <= engine.world().clock.unix_ms()) {
+            return Attempt::Expired;
+        }
         let run = AssertUnwindSafe(|| self.invoke(&engine, &row));
         let result = catch_unwind(run).unwrap_or_else(|_| {
             // What the panic left behind in the engine is not trusted.

@@ -87,6 +87,17 @@ impl Page {
         self.gauge("aerie_outbox_publications", "Messages that are not acknowledged.", stored.publications as f64);
         self.gauge("aerie_outbox_publication_bytes", "Bytes of those messages.", stored.publication_bytes as f64);
         self.counter("aerie_outbox_dropped_total", "Messages dropped by policy.", stored.dropped as f64);
+        self.counter(
+            "aerie_outbox_invocations_expired_total",
+            "Invocations whose time to live was over.",
+            stored.expired as f64,
+        );
+        self.gauge(
+            "aerie_outbox_held_versions",
+            "Overwritten or deleted versions that wait for hooks.",
+            stored.held as f64,
+        );
+        self.gauge("aerie_outbox_held_bytes", "Bytes of those versions.", stored.held_bytes as f64);
         self.gauge(
             "aerie_outbox_oldest_seconds",
             "Age of the oldest change that is not done.",

@@ -63,6 +63,7 @@ fn two_hooks_that_feed_each_other_come_to_an_end_also_in_a_replay() {
         events: vec!["s3:ObjectCreated:*".to_owned()],
         prefix: prefix.to_owned(),
         suffix: String::new(),
+        filter: crate::notification::Filter::default(),
     };
     // Behind every key that is there, where the walk of a replay comes by again.
     for (hook, prefix) in [("a", 'y'), ("b", 'z')] {

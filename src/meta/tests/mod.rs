@@ -1,6 +1,7 @@
 //! Tests of the metadata on real folders.
 
 mod copies;
+mod held;
 mod listing;
 mod outbox;
 mod uploads;

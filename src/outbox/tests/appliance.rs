@@ -62,10 +62,7 @@ impl HookRunner for Runner {
 }
 
 pub fn answer(payload: &str) -> Outcome {
-    Outcome {
-        results: vec![HookResult { topic: None, payload: payload.as_bytes().to_vec() }],
-        state_writes: std::collections::BTreeMap::new(),
-    }
+    Outcome { results: vec![HookResult { topic: None, payload: payload.as_bytes().to_vec() }], ..Outcome::default() }
 }
 
 pub fn refusal(retry: bool) -> HookFault {
@@ -119,6 +116,7 @@ impl Appliance {
             events: vec!["s3:ObjectCreated:*".to_owned()],
             prefix: (*prefix).to_owned(),
             suffix: String::new(),
+            filter: crate::notification::Filter::default(),
         });
         let document = Configuration { rules: rules.collect() }.to_xml();
         let set = self.meta.set_bucket_config(self.bucket, BucketConfig::Notification, Some(document), Some(true));
