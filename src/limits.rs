@@ -211,6 +211,10 @@ pub const HOOK_MESSAGES_MAX: usize = 256;
 pub const HOOK_STACK_BYTES: usize = 1 << 20;
 /// Stack in bytes of a thread that runs hooks: the guest's, and below it the host's (picture decoders, SQLite).
 pub const HOOK_THREAD_STACK_BYTES: usize = HOOK_STACK_BYTES + (3 << 20);
+/// Time of hooks' budget that may be spent ahead: a single event does not wait for the share.
+pub const HOOK_BUDGET_BURST: Duration = Duration::from_secs(1);
+/// Time between two looks at the board's temperature, which moves slowly.
+pub const TEMPERATURE_LOOK: Duration = Duration::from_secs(1);
 /// Bytes that a guest may hand over in one host call: the tensors of a run, or a derived object, and their names.
 pub const HOOK_CALL_BYTES_MAX: usize = (16 << 20) + (64 << 10);
 /// Bytes that one `object.read` gives.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits;
 
 /// Defaults of all hooks on this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HookSettings {
     /// Bytes of memory of an instance.
@@ -18,6 +18,11 @@ pub struct HookSettings {
     pub output_bytes: u64,
     /// Instances at the same time, over all hooks.
     pub instances: u32,
+    /// Per cent of all processors that hooks may take, 1 to 100; the time of inference is counted.
+    pub cpu_share: u32,
+    /// Degrees Celsius of the board's hottest zone from which on hooks run at a tenth of their share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature_max: Option<f64>,
     /// Public keys (`ed25519:…`) whose signature on a bundle counts.
     pub trusted_keys: Vec<String>,
     /// Only hooks from bundles that one of `trusted_keys` signed are installed and run.
@@ -31,6 +36,8 @@ impl Default for HookSettings {
             deadline_ms: limits::HOOK_DEADLINE.as_millis() as u64,
             output_bytes: limits::HOOK_OUTPUT_BYTES,
             instances: limits::HOOK_INSTANCES,
+            cpu_share: 100,
+            temperature_max: None,
             trusted_keys: Vec::new(),
             require_signature: false,
         }

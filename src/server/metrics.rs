@@ -103,6 +103,17 @@ impl Page {
             "Age of the oldest change that is not done.",
             outbox.oldest_ms.unwrap_or(0) as f64 / 1e3,
         );
+        let budget = outbox.budget;
+        self.counter("aerie_hook_busy_seconds_total", "Time that invocations held their threads.", budget.busy_s);
+        self.counter(
+            "aerie_hook_throttled_seconds_total",
+            "Time that hook threads waited for their budget while work was there.",
+            budget.throttled_s,
+        );
+        self.gauge("aerie_hook_hot", "1 while hooks are slowed down by heat.", f64::from(u8::from(budget.hot)));
+        if let Some(celsius) = budget.celsius {
+            self.gauge("aerie_board_celsius", "Temperature of the hottest zone.", celsius);
+        }
         self.counter("aerie_invocations_done_total", "Invocations that ended well.", outbox.invocations_done as f64);
         self.counter("aerie_invocation_attempts_failed_total", "Attempts that failed.", outbox.attempts_failed as f64);
         self.histogram(
