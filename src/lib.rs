@@ -7,8 +7,8 @@
 //!                            └─────▶ meta                    (the commit: version row + change row)
 //!        server ─▶ outbox ─▶ hook ─▶ engine, inference       (facts come up: a reader of the change log)
 //!                    └─────▶ mqtt                            (publications, until acknowledged)
-//!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild)
-//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification
+//!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild, lifecycle)
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification · lifecycle
 //! ```
 //!
 //! `tests/tidy.rs` holds the imports of every file against this table.
@@ -21,6 +21,7 @@ pub mod engine;
 pub mod hash;
 pub mod hook;
 pub mod inference;
+pub mod lifecycle;
 pub mod limits;
 pub mod meta;
 pub mod mqtt;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Each module and what it may import. A leaf may be imported by all.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("cli", &["server", "config", "hook", "inference", "wire", "mqtt", "outbox", "engine"]),
     ("server", &["config", "wire", "engine", "pool", "meta", "outbox", "hook", "inference", "mqtt", "upkeep", "drive"]),
     ("config", &["hook", "inference", "mqtt", "outbox", "upkeep", "pool"]),
@@ -19,9 +19,10 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("drive", &[]),
     ("codec", &[]),
     ("notification", &["xml"]),
+    ("lifecycle", &["xml"]),
     ("xml", &[]),
 ];
-const LEAVES: [&str; 5] = ["limits", "seam", "hash", "notification", "xml"];
+const LEAVES: [&str; 6] = ["limits", "seam", "hash", "notification", "lifecycle", "xml"];
 
 fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("the source tree is readable") {

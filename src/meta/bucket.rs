@@ -3,9 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::model::*;
+use super::row::{json, json_column};
+use super::writer::Group;
 use super::{Meta, MetaError, upload};
 
-const COLUMNS: &str = "SELECT id, name, region, created_ms, versioning, object_lock, watched FROM bucket";
+const COLUMNS: &str = "SELECT id, name, region, created_ms, versioning, object_lock, watched, rules FROM bucket";
 
 impl Meta {
     /// Creates a bucket. One with object lock is versioned from the start, as in S3.
@@ -19,14 +21,18 @@ impl Meta {
         self.writer
             .write(move |group| {
                 let versioning = if object_lock { Versioning::Enabled } else { Versioning::Unversioned };
-                let inserted = group
-                    .connection()
+                let connection = group.connection();
+                let inserted = connection
                     .prepare_cached(
                         "INSERT INTO bucket(name, region, created_ms, versioning, object_lock, watched)
                          VALUES(?1, ?2, ?3, ?4, ?5, 0) ON CONFLICT(name) DO NOTHING",
                     )?
                     .execute(params![name, region, now_ms, versioning_code(versioning), object_lock])?;
-                if inserted == 1 { Ok(()) } else { Err(MetaError::BucketExists) }
+                if inserted == 0 {
+                    return Err(MetaError::BucketExists);
+                }
+                connection.prepare_cached("INSERT INTO usage VALUES(last_insert_rowid(), 0, 0)")?.execute([])?;
+                if object_lock { group.guard_retention() } else { Ok(()) }
             })
             .await
     }
@@ -49,6 +55,7 @@ impl Meta {
                 for sql in [
                     "DELETE FROM completed WHERE bucket = ?1",
                     "DELETE FROM bucket_config WHERE bucket = ?1",
+                    "DELETE FROM usage WHERE bucket = ?1",
                     "DELETE FROM bucket WHERE id = ?1",
                 ] {
                     connection.prepare_cached(sql)?.execute([bucket.id.0])?;
@@ -62,6 +69,9 @@ impl Meta {
     pub async fn set_versioning(&self, bucket: BucketId, state: Versioning) -> Result<(), MetaError> {
         self.writer
             .write(move |group| {
+                if group.bucket(bucket)?.object_lock && state != Versioning::Enabled {
+                    return Err(MetaError::LockNeedsVersioning);
+                }
                 let updated = group
                     .connection()
                     .prepare_cached("UPDATE bucket SET versioning = ?2 WHERE id = ?1")?
@@ -84,6 +94,9 @@ impl Meta {
             .write(move |group| {
                 let connection = group.connection();
                 group.bucket(bucket)?;
+                if kind == BucketConfig::Lifecycle {
+                    change_rules(group, bucket, |rules| rules.lifecycle = document.is_some())?;
+                }
                 match document {
                     Some(document) => connection
                         .prepare_cached("INSERT OR REPLACE INTO bucket_config VALUES(?1, ?2, ?3)")?
@@ -102,6 +115,22 @@ impl Meta {
             })
             .await
     }
+}
+
+/// Changes what writes to the bucket are held against.
+pub(super) fn change_rules(
+    group: &Group<'_>,
+    bucket: BucketId,
+    change: impl FnOnce(&mut BucketRules),
+) -> Result<(), MetaError> {
+    let mut rules = group.bucket(bucket)?.rules;
+    change(&mut rules);
+    group
+        .connection()
+        .prepare_cached("UPDATE bucket SET rules = ?2 WHERE id = ?1")?
+        .execute(params![bucket.0, json(&rules)])?;
+    group.forget_buckets();
+    Ok(())
 }
 
 pub(super) fn by_id(connection: &Connection, id: BucketId) -> Result<Bucket, MetaError> {
@@ -146,6 +175,7 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Bucket> {
         versioning,
         object_lock: row.get(5)?,
         watched: row.get(6)?,
+        rules: json_column(row, 7)?,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -14,6 +15,7 @@ use super::query::Query;
 use super::route::Operation;
 use super::settings::Settings;
 use crate::engine::{Engine, ExpectedDigests};
+use crate::limits;
 use crate::hash::{self, ChecksumAlgorithm, Checksummer, Md5};
 use crate::meta::{self, Bucket, Requester, VersionRef};
 
@@ -64,6 +66,21 @@ impl Call {
     /// The request's bucket. (`S3Error` NoSuchBucket carries its name.)
     pub fn open_bucket(&self) -> Result<Bucket, S3Error> {
         self.engine.bucket(&self.bucket).map_err(|error| S3Error::from(error).field("BucketName", &self.bucket))
+    }
+
+    /// Lets rolling buckets give way where the pool may have no room for so many bytes, before they are taken; waits for
+    /// the space, within a bound. What is still too little then is answered by whoever writes.
+    pub async fn make_room(&self, bytes: Option<u64>) -> Result<(), S3Error> {
+        let bytes = bytes.unwrap_or(0).max(limits::STRIPE_BYTES as u64);
+        if !self.engine.roll_for(bytes).await? {
+            return Ok(());
+        }
+        let mut waited = Duration::ZERO;
+        while self.engine.pool().room_bytes() < bytes && waited < limits::ROLLING_WAIT_MAX {
+            monoio::time::sleep(limits::TRANSFER_POLL).await;
+            waited += limits::TRANSFER_POLL;
+        }
+        Ok(())
     }
 
     /// For the event record.

@@ -7,7 +7,7 @@ use aerie::engine::{
     self, BodyFuture, BodySource, CompleteUpload, CreateUpload, DeleteObject, Engine, EngineError, ExpectedDigests,
     NamedPart, PutObject, UploadPart,
 };
-use aerie::meta::{Attributes, Bucket, EventName, Meta, MetaError, Requester, VersionRef, WriteCondition};
+use aerie::meta::{Attributes, Bucket, DeleteCause, EventName, Meta, MetaError, Requester, VersionRef, WriteCondition};
 use aerie::pool::{Pool, PoolOptions};
 use aerie::seam::files::RealStorage;
 use aerie::seam::sim::{Dice, SimMachine};
@@ -129,6 +129,7 @@ pub fn delete(engine: &Engine, key: &str) -> Result<(), EngineError> {
         version: VersionRef::Latest,
         condition: WriteCondition::default(),
         requester: Requester::default(),
+        cause: DeleteCause::PLAIN,
     };
     block_on(engine.delete_object(&bucket(engine)?, delete)).map(|_| ())
 }

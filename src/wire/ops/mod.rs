@@ -27,9 +27,11 @@ mod copy;
 pub(super) mod cors;
 mod delete_objects;
 mod lambda;
+mod lifecycle;
 mod list;
 mod multipart;
 mod object;
+pub(super) mod object_lock;
 mod post;
 mod tagging;
 #[cfg(test)]
@@ -80,18 +82,20 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Operation::GetPublicAccessBlock => access::get_public_access_block(call),
         Operation::PutPublicAccessBlock => access::put_public_access_block(call).await,
         Operation::DeletePublicAccessBlock => access::delete_public_access_block(call).await,
-        Operation::PutObjectLockConfiguration => config::put_object_lock(call).await,
+        Operation::PutObjectLockConfiguration => object_lock::put_configuration(call).await,
+        Operation::GetObjectLockConfiguration => object_lock::get_configuration(call),
+        Operation::PutObjectRetention => object_lock::put_retention(call).await,
+        Operation::GetObjectRetention => object_lock::get_retention(call),
+        Operation::PutObjectLegalHold => object_lock::put_legal_hold(call).await,
+        Operation::GetObjectLegalHold => object_lock::get_legal_hold(call),
+        Operation::PutBucketLifecycleConfiguration => lifecycle::put(call).await,
+        Operation::GetBucketLifecycleConfiguration => lifecycle::get(call),
+        Operation::DeleteBucketLifecycle => lifecycle::delete(call).await,
         Operation::GetBucketPolicy
         | Operation::GetBucketPolicyStatus
         | Operation::GetBucketEncryption
-        | Operation::GetBucketLifecycleConfiguration
         | Operation::GetBucketWebsite
         | Operation::GetBucketReplication
-        | Operation::GetObjectLockConfiguration
-        | Operation::GetObjectLegalHold
-        | Operation::GetObjectRetention
-        | Operation::PutObjectLegalHold
-        | Operation::PutObjectRetention
         | Operation::GetBucketLogging
         | Operation::GetBucketAccelerateConfiguration
         | Operation::GetBucketRequestPayment
@@ -104,7 +108,6 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         | Operation::ListBucketInventoryConfigurations
         | Operation::ListBucketMetricsConfigurations
         | Operation::DeleteBucketPolicy
-        | Operation::DeleteBucketLifecycle
         | Operation::DeleteBucketEncryption
         | Operation::DeleteBucketReplication
         | Operation::DeleteBucketWebsite => config::not_configured(call),
