@@ -4,6 +4,7 @@
 //! (`plan`, `hook new`, `hook test`). Nothing below `cli` prints to standard output.
 
 mod client;
+mod govern;
 mod hook;
 mod object;
 mod operate;
@@ -30,6 +31,7 @@ enum Command {
     Hook(hook::HookCommand),
     Model(hook::ModelCommand),
     Bucket(object::BucketCommand),
+    Clock(govern::Clock),
     Notify(object::Notify),
     Put(object::Put),
     Get(object::Get),
@@ -77,6 +79,7 @@ fn run(command: Command) -> Result<(), String> {
         Command::Hook(hook) => hook.run(),
         Command::Model(model) => model.run(),
         Command::Bucket(bucket) => bucket.run(),
+        Command::Clock(clock) => clock.run(),
         Command::Notify(notify) => notify.run(),
         Command::Put(put) => put.run(),
         Command::Get(get) => get.run(),

@@ -20,7 +20,7 @@ use crate::hook::HookSettings;
 use crate::inference::InferenceSettings;
 use crate::mqtt::{BrokerSettings, PublisherSettings};
 use crate::outbox::OutboxSettings;
-use crate::upkeep::UpkeepSettings;
+use crate::upkeep::{LifecycleSettings, UpkeepSettings};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,7 @@ pub struct Settings {
     pub mqtt: PublisherSettings,
     pub broker: BrokerSettings,
     pub upkeep: UpkeepSettings,
+    pub lifecycle: LifecycleSettings,
 }
 
 /// The S3 side.

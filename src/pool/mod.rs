@@ -101,6 +101,11 @@ impl Pool {
         self.geometry
     }
 
+    /// Bytes of a segment file on each drive.
+    pub fn segment_bytes(&self) -> u64 {
+        self.allocator.segment_bytes()
+    }
+
     /// Hex id of the pool.
     pub fn id(&self) -> String {
         self.label.lock().expect("no holder of this lock panics").pool.clone()
