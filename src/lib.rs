@@ -8,11 +8,12 @@
 //!        server ─▶ outbox ─▶ hook ─▶ engine, inference       (facts come up: a reader of the change log)
 //!                    └─────▶ mqtt                            (publications, until acknowledged)
 //!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild, lifecycle)
-//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification · lifecycle
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification · lifecycle · audit
 //! ```
 //!
 //! `tests/tidy.rs` holds the imports of every file against this table.
 
+pub mod audit;
 pub mod cli;
 pub mod codec;
 pub mod config;

@@ -132,6 +132,10 @@ pub const TRANSFER_POLL: Duration = Duration::from_millis(5);
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
 pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
 
+/// Lines that the audit log keeps: some 30 MB of metadata. Older ones go.
+pub const AUDIT_LINES_MAX: u64 = 100_000;
+/// The audit log is cut once in so many lines.
+pub const AUDIT_CUT: u64 = 1000;
 /// Rules in a bucket's lifecycle configuration (S3).
 pub const LIFECYCLE_RULES_MAX: usize = 1000;
 /// Characters in the id of a lifecycle rule (S3).

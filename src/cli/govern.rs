@@ -101,9 +101,17 @@ mod tests {
 
     #[test]
     fn sizes_are_read() {
-        for (text, bytes) in
-            [("0", Some(0)), ("1000", Some(1000)), ("2K", Some(2048)), ("20G", Some(20 << 30)), ("3t", Some(3 << 40)), ("", None), ("G", None), ("1.5G", None), ("99999999T", None)]
-        {
+        for (text, bytes) in [
+            ("0", Some(0)),
+            ("1000", Some(1000)),
+            ("2K", Some(2048)),
+            ("20G", Some(20 << 30)),
+            ("3t", Some(3 << 40)),
+            ("", None),
+            ("G", None),
+            ("1.5G", None),
+            ("99999999T", None),
+        ] {
             assert_eq!(parse_bytes(text).ok(), bytes, "{text}");
         }
     }

@@ -3,6 +3,7 @@
 //! `serve` is the appliance; all others are clients of a running one, over S3 and the admin API, or work offline
 //! (`plan`, `hook new`, `hook test`). Nothing below `cli` prints to standard output.
 
+mod audit;
 mod client;
 mod govern;
 mod hook;
@@ -30,6 +31,7 @@ enum Command {
     Plan(serve::PlanCommand),
     Hook(hook::HookCommand),
     Model(hook::ModelCommand),
+    Audit(audit::Audit),
     Bucket(object::BucketCommand),
     Clock(govern::Clock),
     Notify(object::Notify),
@@ -78,6 +80,7 @@ fn run(command: Command) -> Result<(), String> {
         Command::Plan(plan) => plan.run(),
         Command::Hook(hook) => hook.run(),
         Command::Model(model) => model.run(),
+        Command::Audit(audit) => audit.run(),
         Command::Bucket(bucket) => bucket.run(),
         Command::Clock(clock) => clock.run(),
         Command::Notify(notify) => notify.run(),

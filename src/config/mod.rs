@@ -37,6 +37,7 @@ pub struct Settings {
     pub broker: BrokerSettings,
     pub upkeep: UpkeepSettings,
     pub lifecycle: LifecycleSettings,
+    pub audit: AuditSettings,
 }
 
 /// The S3 side.
@@ -78,6 +79,14 @@ impl std::fmt::Debug for CredentialSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CredentialSettings").field("root_access_key", &self.root_access_key).finish_non_exhaustive()
     }
+}
+
+/// What the audit log takes down beside administration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// Every request, durable before it is answered: each costs a commit of the metadata.
+    pub requests: bool,
 }
 
 /// The drives.

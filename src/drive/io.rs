@@ -397,7 +397,9 @@ impl Worker {
         let label = Label::read(&*self.storage);
         let space = self.storage.space().ok();
         let full = space.is_some_and(|space| space.available < segment::reserve(space) / 2);
-        let room = space.map_or(u64::MAX, |space| space.available.saturating_sub(segment::reserve(space)));
+        // A segment is made whole or not at all, and two are filled side by side.
+        let kept = |space| segment::reserve(space) + 2 * self.segments.segment_bytes();
+        let room = space.map_or(u64::MAX, |space| space.available.saturating_sub(kept(space)));
         Check { label, full, room }
     }
 

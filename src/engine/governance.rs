@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::{Engine, EngineError, UploadPart, check_key};
 use crate::lifecycle::Configuration;
 use crate::meta::{
-    self, Bucket, BucketConfig, BucketId, DefaultRetention, MetaError, Retention, Rolling, Usage, VersionRef, Versioning,
+    self, Bucket, BucketConfig, BucketId, DefaultRetention, MetaError, Retention, Rolling, Usage, VersionRef,
+    Versioning,
 };
 
 /// The lifecycle document that was read last.
@@ -84,12 +85,7 @@ impl Engine {
     }
 
     /// Refuses an object that its bucket's quota has no room for.
-    pub(super) fn refuse_over_quota(
-        &self,
-        bucket: &Bucket,
-        key: &str,
-        size: Option<u64>,
-    ) -> Result<(), EngineError> {
+    pub(super) fn refuse_over_quota(&self, bucket: &Bucket, key: &str, size: Option<u64>) -> Result<(), EngineError> {
         if bucket.rules.quota_bytes.is_none() && bucket.rules.quota_objects.is_none() {
             return Ok(());
         }
@@ -103,8 +99,7 @@ impl Engine {
         let more_bytes = size > gives.unwrap_or(0);
         let bytes = (usage.bytes + size).saturating_sub(gives.unwrap_or(0));
         let over_bytes = more_bytes && bucket.rules.quota_bytes.is_some_and(|quota| bytes > quota);
-        let over_objects =
-            gives.is_none() && bucket.rules.quota_objects.is_some_and(|quota| usage.objects >= quota);
+        let over_objects = gives.is_none() && bucket.rules.quota_objects.is_some_and(|quota| usage.objects >= quota);
         if over_bytes || over_objects { Err(MetaError::QuotaExceeded.into()) } else { Ok(()) }
     }
 

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 use crate::meta::{
-    self, Attributes, Bucket, ChecksumAlgorithm, ChecksumType, DeleteCause, EventName, MetaError, Requester, StoredChecksum,
-    WriteCondition,
+    self, Attributes, Bucket, ChecksumAlgorithm, ChecksumType, DeleteCause, EventName, MetaError, Requester,
+    StoredChecksum, WriteCondition,
 };
 use crate::pool::PoolError;
 

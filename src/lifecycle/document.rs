@@ -103,7 +103,10 @@ fn parse_rule(element: &Element<'_>, at: usize) -> Result<Rule> {
     }
     let id = match element.text_of("ID").filter(|id| !id.is_empty()) {
         Some(id) if id.chars().count() > limits::LIFECYCLE_ID_CHARS_MAX => {
-            return argument(format!("ID length should not exceed allowed limit of {}", limits::LIFECYCLE_ID_CHARS_MAX));
+            return argument(format!(
+                "ID length should not exceed allowed limit of {}",
+                limits::LIFECYCLE_ID_CHARS_MAX
+            ));
         }
         Some(id) => id.to_owned(),
         None => format!("rule-{}", at + 1),
@@ -122,9 +125,8 @@ fn parse_rule(element: &Element<'_>, at: usize) -> Result<Rule> {
     let expiration = element.child("Expiration").map(parse_expiration).transpose()?;
     let noncurrent = element.child("NoncurrentVersionExpiration").map(parse_noncurrent).transpose()?;
     let abort = element.child("AbortIncompleteMultipartUpload");
-    let abort_days = abort
-        .map(|abort| positive(abort, "DaysAfterInitiation", "AbortIncompleteMultipartUpload"))
-        .transpose()?;
+    let abort_days =
+        abort.map(|abort| positive(abort, "DaysAfterInitiation", "AbortIncompleteMultipartUpload")).transpose()?;
     let rule = Rule { id, enabled, scope, expiration, noncurrent, abort_days };
     check_together(&rule)?;
     Ok(rule)
@@ -198,12 +200,16 @@ fn parse_filter(element: &Element<'_>) -> Result<Filter> {
 fn size(element: &Element<'_>, name: &str) -> Result<Option<u64>> {
     match element.text_of(name).map(str::trim) {
         None => Ok(None),
-        Some(text) => text.parse().map(Some).or_else(|_| schema(format!("<{name}> is `{text}`, it must be a size in bytes"))),
+        Some(text) => {
+            text.parse().map(Some).or_else(|_| schema(format!("<{name}> is `{text}`, it must be a size in bytes")))
+        }
     }
 }
 
 fn positive(element: &Element<'_>, name: &str, action: &str) -> Result<u32> {
-    let Some(text) = element.text_of(name).map(str::trim) else { return schema(format!("<{action}> needs a <{name}>")) };
+    let Some(text) = element.text_of(name).map(str::trim) else {
+        return schema(format!("<{action}> needs a <{name}>"));
+    };
     match text.parse::<i64>() {
         Err(_) => schema(format!("<{name}> is `{text}`, it must be a number of days")),
         Ok(number) => match u32::try_from(number).ok().filter(|number| *number > 0 && *number <= i32::MAX as u32) {
@@ -232,7 +238,8 @@ fn parse_expiration(element: &Element<'_>) -> Result<Expiration> {
 }
 
 fn parse_date(text: &str) -> Result<i64> {
-    let parsed = OffsetDateTime::parse(text, &Rfc3339).or_else(|_| OffsetDateTime::parse(&format!("{text}T00:00:00Z"), &Rfc3339));
+    let parsed = OffsetDateTime::parse(text, &Rfc3339)
+        .or_else(|_| OffsetDateTime::parse(&format!("{text}T00:00:00Z"), &Rfc3339));
     let Ok(date) = parsed else {
         return schema(format!("<Date> is `{text}`, it must be like 2027-01-31T00:00:00Z"));
     };
@@ -328,7 +335,8 @@ mod tests {
             "<ID>a</ID><Filter><And><Prefix>x</Prefix><Tag><Key>k</Key><Value>v</Value></Tag><ObjectSizeGreaterThan>1</ObjectSizeGreaterThan><ObjectSizeLessThan>9</ObjectSizeLessThan></And></Filter><Status>Enabled</Status><Expiration><Days>1</Days></Expiration>",
             "<ID>a</ID><Filter><Prefix></Prefix></Filter><Status>Enabled</Status><AbortIncompleteMultipartUpload><DaysAfterInitiation>7</DaysAfterInitiation></AbortIncompleteMultipartUpload>",
         ] {
-            let configuration = Configuration::parse(document(&[rule]).as_bytes()).unwrap_or_else(|e| panic!("{rule}: {e}"));
+            let configuration =
+                Configuration::parse(document(&[rule]).as_bytes()).unwrap_or_else(|e| panic!("{rule}: {e}"));
             let written = configuration.to_xml();
             assert!(written.contains(rule), "{rule} became {written}");
             assert_eq!(Configuration::from_stored(&configuration.to_stored()), Ok(configuration));
@@ -360,17 +368,53 @@ mod tests {
             (vec![format!("{prefix}{ON}<Expiration><Days>-1</Days></Expiration>")], "InvalidArgument"),
             (vec![format!("{prefix}{ON}<Expiration><Days>x</Days></Expiration>")], "MalformedXML"),
             (vec![format!("{prefix}{ON}<Expiration/>")], "MalformedXML"),
-            (vec![format!("{prefix}{ON}<Expiration><Days>1</Days><Date>2027-01-31T00:00:00Z</Date></Expiration>")], "MalformedXML"),
-            (vec![format!("{prefix}{ON}<Expiration><Date>2027-01-31T01:00:00Z</Date></Expiration>")], "InvalidArgument"),
+            (
+                vec![format!("{prefix}{ON}<Expiration><Days>1</Days><Date>2027-01-31T00:00:00Z</Date></Expiration>")],
+                "MalformedXML",
+            ),
+            (
+                vec![format!("{prefix}{ON}<Expiration><Date>2027-01-31T01:00:00Z</Date></Expiration>")],
+                "InvalidArgument",
+            ),
             (vec![format!("{prefix}{ON}<Expiration><Date>20270131</Date></Expiration>")], "MalformedXML"),
             (vec![format!("<Filter><Prefix>a</Prefix>{tag}</Filter>{ON}{DAYS}")], "MalformedXML"),
             (vec![format!("<Filter><And>{tag}{tag}</And></Filter>{ON}{DAYS}")], "InvalidRequest"),
-            (vec![format!("<Filter>{tag}</Filter>{ON}<Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration>")], "InvalidRequest"),
-            (vec![format!("<Filter>{tag}</Filter>{ON}<AbortIncompleteMultipartUpload><DaysAfterInitiation>1</DaysAfterInitiation></AbortIncompleteMultipartUpload>")], "InvalidRequest"),
-            (vec![format!("<Filter><And><ObjectSizeGreaterThan>9</ObjectSizeGreaterThan><ObjectSizeLessThan>9</ObjectSizeLessThan></And></Filter>{ON}{DAYS}")], "InvalidRequest"),
-            (vec![format!("{prefix}{ON}<Transition><Days>1</Days><StorageClass>GLACIER</StorageClass></Transition>")], "InvalidStorageClass"),
-            (vec![format!("<Filter/>{ON}<NoncurrentVersionExpiration><NewerNoncurrentVersions>2</NewerNoncurrentVersions></NoncurrentVersionExpiration>")], "MalformedXML"),
-            (vec![format!("<Filter/>{ON}<NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays><NewerNoncurrentVersions>101</NewerNoncurrentVersions></NoncurrentVersionExpiration>")], "InvalidArgument"),
+            (
+                vec![format!(
+                    "<Filter>{tag}</Filter>{ON}<Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration>"
+                )],
+                "InvalidRequest",
+            ),
+            (
+                vec![format!(
+                    "<Filter>{tag}</Filter>{ON}<AbortIncompleteMultipartUpload><DaysAfterInitiation>1</DaysAfterInitiation></AbortIncompleteMultipartUpload>"
+                )],
+                "InvalidRequest",
+            ),
+            (
+                vec![format!(
+                    "<Filter><And><ObjectSizeGreaterThan>9</ObjectSizeGreaterThan><ObjectSizeLessThan>9</ObjectSizeLessThan></And></Filter>{ON}{DAYS}"
+                )],
+                "InvalidRequest",
+            ),
+            (
+                vec![format!(
+                    "{prefix}{ON}<Transition><Days>1</Days><StorageClass>GLACIER</StorageClass></Transition>"
+                )],
+                "InvalidStorageClass",
+            ),
+            (
+                vec![format!(
+                    "<Filter/>{ON}<NoncurrentVersionExpiration><NewerNoncurrentVersions>2</NewerNoncurrentVersions></NoncurrentVersionExpiration>"
+                )],
+                "MalformedXML",
+            ),
+            (
+                vec![format!(
+                    "<Filter/>{ON}<NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays><NewerNoncurrentVersions>101</NewerNoncurrentVersions></NoncurrentVersionExpiration>"
+                )],
+                "InvalidArgument",
+            ),
         ] {
             let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
             let refused = Configuration::parse(document(&rules).as_bytes()).map_err(|error| error.code());

@@ -326,7 +326,9 @@ mod tests {
     #[test]
     fn the_common_prefix_is_what_a_walk_needs() {
         let of = |prefixes: &[&str]| {
-            let rules = prefixes.iter().map(|prefix| Rule { scope: Scope::Prefix((*prefix).to_owned()), ..rule(Filter::default()) });
+            let rules = prefixes
+                .iter()
+                .map(|prefix| Rule { scope: Scope::Prefix((*prefix).to_owned()), ..rule(Filter::default()) });
             configuration(rules.collect()).common_prefix().to_owned()
         };
         assert_eq!(of(&[]), "");

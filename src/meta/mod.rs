@@ -4,6 +4,7 @@
 //! Each thread that reads has a `Reader` of its own. The database is mirrored to m+1 drives. Layout: FORMAT.md.
 //! Absent here: HTTP, hashes of bodies, the bytes of extents, and any decision about what an event leads to.
 
+mod audit;
 mod bucket;
 mod change;
 mod checkpoint;

@@ -329,9 +329,7 @@ fn check_place(group: &Group<'_>, delete: &DeleteVersion) -> Result<(), MetaErro
 /// The events of a delete: of one that is for good, and of one that makes a marker.
 fn events_of(cause: DeleteCause) -> (EventName, EventName) {
     match cause {
-        DeleteCause::Request { .. } => {
-            (EventName::ObjectRemovedDelete, EventName::ObjectRemovedDeleteMarkerCreated)
-        }
+        DeleteCause::Request { .. } => (EventName::ObjectRemovedDelete, EventName::ObjectRemovedDeleteMarkerCreated),
         DeleteCause::Lifecycle(_) => {
             (EventName::LifecycleExpirationDelete, EventName::LifecycleExpirationDeleteMarkerCreated)
         }

@@ -144,9 +144,7 @@ impl RetentionClock {
 
     /// What is to be stored; `None` while it is not guarded.
     pub fn mark(&self) -> Option<Mark> {
-        self.with(|guarded, _| {
-            guarded.map(|Guarded { time_ms, credit_ms, .. }| Mark { time_ms, credit_ms })
-        })
+        self.with(|guarded, _| guarded.map(|Guarded { time_ms, credit_ms, .. }| Mark { time_ms, credit_ms }))
     }
 
     pub fn status(&self) -> RetentionClockStatus {

@@ -17,10 +17,11 @@ pub const ROLLING_PRINCIPAL: &str = "rolling";
 /// Notes a new version.
 pub(super) fn note(group: &Group<'_>, bucket: &Bucket, key: &str, sequence: Sequence) -> Result<(), MetaError> {
     if bucket.rules.rolling.is_some() {
-        group
-            .connection()
-            .prepare_cached("INSERT INTO rolling VALUES(?1, ?2, ?3)")?
-            .execute(params![bucket.id.0, sequence.0 as i64, key.as_bytes()])?;
+        group.connection().prepare_cached("INSERT INTO rolling VALUES(?1, ?2, ?3)")?.execute(params![
+            bucket.id.0,
+            sequence.0 as i64,
+            key.as_bytes()
+        ])?;
     }
     Ok(())
 }

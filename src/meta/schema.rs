@@ -21,6 +21,8 @@ const STEPS: &[&str] = &[
          AS counted WHERE usage.bucket = counted.bucket;
      CREATE TABLE rolling(bucket INTEGER NOT NULL, sequence INTEGER NOT NULL, key BLOB NOT NULL,
          PRIMARY KEY(bucket, sequence)) WITHOUT ROWID;",
+    // Lines of the audit log.
+    "CREATE TABLE audit(number INTEGER PRIMARY KEY, line TEXT NOT NULL);",
 ];
 
 /// Layout that this program writes. A database with a later one is refused.

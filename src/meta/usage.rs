@@ -71,7 +71,9 @@ pub(super) fn current(group: &Group<'_>, bucket: BucketId) -> Result<Usage, Meta
     let stored = stored(group.connection(), bucket)?;
     let delta = group.usage(|usage| usage.all(bucket));
     let sum = |stored: u64, delta: i64| {
-        stored.checked_add_signed(delta).ok_or_else(|| MetaError::Damaged(format!("bucket {} is counted wrong", bucket.0)))
+        stored
+            .checked_add_signed(delta)
+            .ok_or_else(|| MetaError::Damaged(format!("bucket {} is counted wrong", bucket.0)))
     };
     Ok(Usage { bytes: sum(stored.bytes, delta.bytes)?, objects: sum(stored.objects, delta.objects)? })
 }
@@ -107,7 +109,8 @@ impl Reader {
 
     /// Counts a bucket anew by a scan, for tests and doubts: the counters must say the same.
     pub fn recount(&self, bucket: BucketId) -> Result<Usage, MetaError> {
-        let sql = "SELECT coalesce(sum(size), 0), coalesce(sum(1 - marker), 0), (SELECT coalesce(sum(part.size), 0) FROM part
+        let sql =
+            "SELECT coalesce(sum(size), 0), coalesce(sum(1 - marker), 0), (SELECT coalesce(sum(part.size), 0) FROM part
             JOIN upload ON upload.id = part.upload WHERE upload.bucket = ?1) FROM version WHERE bucket = ?1";
         let row = |row: &rusqlite::Row<'_>| {
             let (versions, objects, parts): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -119,12 +122,7 @@ impl Reader {
 
 impl Meta {
     /// Sets or, with `None`, lifts a bucket's quotas. What it holds already stays.
-    pub async fn set_quota(
-        &self,
-        bucket: BucketId,
-        bytes: Option<u64>,
-        objects: Option<u64>,
-    ) -> Result<(), MetaError> {
+    pub async fn set_quota(&self, bucket: BucketId, bytes: Option<u64>, objects: Option<u64>) -> Result<(), MetaError> {
         self.writer
             .write(move |group| {
                 super::bucket::change_rules(group, bucket, |rules| {

@@ -95,6 +95,7 @@ impl AdminApi {
             (&Method::POST, ["v1", "scrub"]) => self.upkeep(UpkeepRequest::Scrub),
             (&Method::POST, ["v1", "verify"]) => self.verify().await,
             (_, ["v1", "buckets", rest @ ..]) => self.buckets(&request, rest).await,
+            (&Method::GET, ["v1", "audit", rest @ ..]) => self.audit(&request, rest),
             (_, ["v1", "clock", rest @ ..]) => self.clock(&request, rest).await,
             (_, ["v1", "hooks", rest @ ..]) => self.hooks(request.clone(), rest).await,
             (_, ["v1", "models", rest @ ..]) => self.models(request.clone(), rest).await,

@@ -1,4 +1,4 @@
-//! Administration of buckets: what they hold, quotas, rolling; and of the clock that retention is judged by.
+//! Governance by an operator: what buckets hold, quotas, rolling; the clock that retention is judged by; the audit log.
 
 use http::{Method, StatusCode};
 use serde::Serialize;
@@ -6,8 +6,9 @@ use serde_json::json;
 
 use super::admin::{AdminApi, Answer, Refusal, bad, failed, said, show};
 use crate::engine::EngineError;
+use crate::limits;
 use crate::meta::{Bucket, MetaError, Rolling, Usage, Versioning};
-use crate::wire::AdminRequest;
+use crate::wire::{AdminAnswer, AdminRequest};
 
 /// A bucket as an operator sees it.
 #[derive(Debug, Serialize)]
@@ -75,7 +76,9 @@ impl AdminApi {
                 let bytes = number(request, "bytes")?;
                 self.engine.set_rolling(&bucket, Some(Rolling { bytes })).await?;
                 said(match bytes {
-                    Some(bytes) => format!("bucket {name} keeps its newest {bytes} bytes, less when the pool is short of space"),
+                    Some(bytes) => {
+                        format!("bucket {name} keeps its newest {bytes} bytes, less when the pool is short of space")
+                    }
                     None => format!("bucket {name} gives up its oldest objects when the pool is short of space"),
                 })
             }
@@ -85,6 +88,24 @@ impl AdminApi {
                 said(format!("bucket {name} keeps all its objects"))
             }
             _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on buckets".to_owned())),
+        }
+    }
+
+    /// Lines of the audit log, as they are; and the two ends of its chain.
+    pub(super) fn audit(&self, request: &AdminRequest, path: &[&str]) -> Answer {
+        let reader = self.engine.reader();
+        match path {
+            [] => {
+                let after = number(request, "after")?.unwrap_or(0);
+                let lines = reader.audit(after, limits::LIST_KEYS_MAX).map_err(failed)?;
+                let text: String = lines.into_iter().map(|line| line + "\n").collect();
+                Ok(AdminAnswer::text(StatusCode::OK, text))
+            }
+            ["ends"] => {
+                let (anchor, end) = reader.audit_ends().map_err(failed)?;
+                show(&json!({"anchor": anchor, "end": end}))
+            }
+            _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on the audit log".to_owned())),
         }
     }
 

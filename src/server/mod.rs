@@ -196,6 +196,7 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
         timeouts: wire::Timeouts::default(),
         hook_exists: wire::HookExists::new(exists),
         transforms: transforms::transforms(&parts.hooks, &parts.errands),
+        audit_requests: parts.settings.audit.requests,
         transfers: parts.transfers.clone(),
     })
 }

@@ -14,8 +14,8 @@ use super::Worker;
 use crate::lifecycle::{Configuration, Day, Place, Subject};
 use crate::limits;
 use crate::meta::{
-    Bucket, BucketConfig, BucketId, DeleteCause, DeleteVersion, KeyPlace, ListedUpload, ListedVersion, MetaError, Reader,
-    Requester, Sequence, UploadsQuery, Version, VersionKind, VersionRef, VersionsQuery, WriteCondition,
+    Bucket, BucketConfig, BucketId, DeleteCause, DeleteVersion, KeyPlace, ListedUpload, ListedVersion, MetaError,
+    Reader, Requester, Sequence, UploadsQuery, Version, VersionKind, VersionRef, VersionsQuery, WriteCondition,
 };
 
 /// How lifecycle rules are carried out.

@@ -15,8 +15,8 @@ use super::query::Query;
 use super::route::Operation;
 use super::settings::Settings;
 use crate::engine::{Engine, ExpectedDigests};
-use crate::limits;
 use crate::hash::{self, ChecksumAlgorithm, Checksummer, Md5};
+use crate::limits;
 use crate::meta::{self, Bucket, Requester, VersionRef};
 
 /// A request as it came, without its body.

@@ -24,6 +24,8 @@ pub struct Settings {
     pub hook_exists: HookExists,
     /// Object lambdas.
     pub transforms: Transforms,
+    /// Every request goes to the audit log, not only administration.
+    pub audit_requests: bool,
     /// Bounds how many objects move at once; one for all cores.
     pub transfers: Arc<Transfers>,
 }

@@ -40,8 +40,7 @@ impl Store {
     }
 
     fn keys(&self) -> Vec<String> {
-        let query =
-            ListQuery { bucket: self.bucket, prefix: String::new(), delimiter: None, after: None, limit: 1000 };
+        let query = ListQuery { bucket: self.bucket, prefix: String::new(), delimiter: None, after: None, limit: 1000 };
         let key = |entry| match entry {
             Listed::Object(version) => version.key,
             Listed::CommonPrefix(prefix) => prefix,
@@ -79,8 +78,7 @@ fn a_held_version_goes_only_when_its_time_is_over() {
 fn a_legal_hold_ends_when_it_is_taken_off_and_no_sooner() {
     let (store, clock) = Store::locked();
     let put = store.put("k");
-    let hold =
-        |on| block_on(store.meta.set_legal_hold(store.bucket, "k".to_owned(), VersionRef::Latest, on)).unwrap();
+    let hold = |on| block_on(store.meta.set_legal_hold(store.bucket, "k".to_owned(), VersionRef::Latest, on)).unwrap();
     hold(true);
     clock.advance_ms(1_000 * DAY_MS as u64);
     assert_eq!(store.try_delete("k", exact(&put), true), Err(MetaError::Locked));

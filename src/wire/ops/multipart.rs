@@ -22,7 +22,13 @@ pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
     let attributes = object_headers::attributes(call)?;
     let checksum = announced_checksum(call)?;
-    let create = CreateUpload { bucket: bucket.clone(), key: call.key.clone(), attributes, checksum, requester: call.requester() };
+    let create = CreateUpload {
+        bucket: bucket.clone(),
+        key: call.key.clone(),
+        attributes,
+        checksum,
+        requester: call.requester(),
+    };
     let upload_id = call.engine.create_upload(create).await?;
     let mut document = Document::new("InitiateMultipartUploadResult");
     document.text("Bucket", &call.bucket);

@@ -40,10 +40,8 @@ pub fn get_configuration(call: &Call) -> Result<Response, S3Error> {
 /// The version that the request names, in a bucket with object lock.
 fn find(call: &Call) -> Result<ObjectVersion, S3Error> {
     let bucket = call.open_bucket()?;
-    if !bucket.object_lock {
-        return Err(MetaError::NoObjectLock.into());
-    }
-    object::find(call, &bucket)
+    let object = object::find(call, &bucket)?;
+    if bucket.object_lock { Ok(object) } else { Err(MetaError::NoObjectLock.into()) }
 }
 
 pub fn get_retention(call: &Call) -> Result<Response, S3Error> {
@@ -140,8 +138,7 @@ fn retention_of(call: &Call) -> Result<Option<Retention>, S3Error> {
         (Some(mode), Some(until)) => (mode, until),
         (mode, _) => {
             let missing = if mode.is_some() { UNTIL } else { MODE };
-            let message =
-                "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied";
+            let message = "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied";
             return Err(S3Error::argument(missing.as_str(), "", message));
         }
     };

@@ -193,6 +193,7 @@ fn settings(timeouts: Timeouts) -> Settings {
         timeouts,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
+        audit_requests: false,
         transfers: super::Transfers::new(16),
     }
 }

@@ -29,12 +29,12 @@ pub fn parse_object_lock(document: &[u8]) -> Result<Option<DefaultRetention>, Do
 
 fn parse_mode(element: &Element<'_>) -> Result<RetentionMode, DocumentError> {
     let text = element.text_of("Mode").map(str::trim).unwrap_or_default();
-    RetentionMode::parse(text)
-        .ok_or_else(|| schema(format!("<Mode> is `{text}`, it must be GOVERNANCE or COMPLIANCE")))
+    RetentionMode::parse(text).ok_or_else(|| schema(format!("<Mode> is `{text}`, it must be GOVERNANCE or COMPLIANCE")))
 }
 
 fn parse_period(text: &str, name: &str, most: u32) -> Result<u32, DocumentError> {
-    let number = text.trim().parse::<i64>().map_err(|_| schema(format!("<{name}> is `{text}`, it must be a number")))?;
+    let number =
+        text.trim().parse::<i64>().map_err(|_| schema(format!("<{name}> is `{text}`, it must be a number")))?;
     let message = match number {
         ..=0 => "Default retention period must be a positive integer value.".to_owned(),
         number if number > i64::from(most) => format!("Default retention period too large: at most {most} {name}."),
@@ -117,7 +117,11 @@ mod tests {
             let document = format!("<ObjectLockConfiguration>{body}</ObjectLockConfiguration>");
             parse_object_lock(document.as_bytes()).map_err(|error| error.code())
         };
-        let rule = |inner: &str| format!("<ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>{inner}</DefaultRetention></Rule>");
+        let rule = |inner: &str| {
+            format!(
+                "<ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>{inner}</DefaultRetention></Rule>"
+            )
+        };
         assert_eq!(of("<ObjectLockEnabled>Enabled</ObjectLockEnabled>"), Ok(None));
         let days = DefaultRetention { mode: RetentionMode::Governance, period: RetentionPeriod::Days(3) };
         assert_eq!(of(&rule("<Mode>GOVERNANCE</Mode><Days>3</Days>")), Ok(Some(days)));
@@ -149,7 +153,8 @@ mod tests {
         for bad in [until, "<Mode>COMPLIANCE</Mode>", "<Mode>abc</Mode><RetainUntilDate>2030</RetainUntilDate>"] {
             assert_eq!(of(bad), Err(S3Code::MalformedXML), "{bad}");
         }
-        let hold = |text: &str| parse_legal_hold(format!("<LegalHold><Status>{text}</Status></LegalHold>").as_bytes()).ok();
+        let hold =
+            |text: &str| parse_legal_hold(format!("<LegalHold><Status>{text}</Status></LegalHold>").as_bytes()).ok();
         assert_eq!((hold("ON"), hold("OFF"), hold("abc")), (Some(true), Some(false), None));
     }
 }

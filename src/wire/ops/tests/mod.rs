@@ -2,6 +2,7 @@
 //! and limits of time are the service's, and tested there.
 
 mod buckets;
+mod governance;
 mod lambdas;
 mod listings;
 mod multipart;
@@ -119,6 +120,7 @@ impl Store {
             timeouts: Timeouts::default(),
             hook_exists: HookExists::new(|hook| hook == "detect"),
             transforms: Transforms::new(lambdas::transform),
+            audit_requests: false,
             transfers: crate::wire::Transfers::new(16),
         };
         let engine = Engine::new(meta, pool, world()).expect("an engine");
