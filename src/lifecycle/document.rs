@@ -163,38 +163,48 @@ fn checked_prefix(prefix: &str) -> Result<String> {
     }
 }
 
+/// AWS wants an `<And>` around several parts; they are taken without one as well, as other stores do, and given back with it.
 fn parse_filter(element: &Element<'_>) -> Result<Filter> {
-    let (within, and) = match element.child("And") {
-        Some(inner) if element.children().len() == 1 => (inner, true),
-        Some(_) => return schema("an <And> stands alone in its <Filter>"),
-        None if element.children().len() > 1 => return schema("a <Filter> of more than one part needs an <And>"),
-        None => (element, false),
-    };
-    if and && within.children().is_empty() {
-        return schema("the <And> is empty");
-    }
-    let mut tags: Vec<(String, String)> = Vec::new();
-    for tag in within.children_named("Tag") {
-        let (Some(key), Some(value)) = (tag.text_of("Key"), tag.text_of("Value")) else {
-            return schema("a <Tag> needs a <Key> and a <Value>");
-        };
-        if tags.iter().any(|(known, _)| known == key) {
-            return request("Duplicate Tag Keys are not allowed.");
+    let mut filter = Filter::default();
+    take_filter(element, &mut filter)?;
+    if let Some(inner) = element.child("And") {
+        if inner.children().is_empty() {
+            return schema("the <And> is empty");
         }
-        tags.push((key.to_owned(), value.to_owned()));
+        filter.and = true;
+        take_filter(inner, &mut filter)?;
     }
-    let size_greater = size(within, "ObjectSizeGreaterThan")?;
-    let size_less = size(within, "ObjectSizeLessThan")?;
-    if size_less == Some(0) {
+    filter.and |= element.children().len() > 1;
+    if filter.size_less == Some(0) {
         return request("'ObjectSizeLessThan' should be a positive integer");
     }
-    if let (Some(greater), Some(less)) = (size_greater, size_less)
+    if let (Some(greater), Some(less)) = (filter.size_greater, filter.size_less)
         && greater >= less
     {
         return request("'ObjectSizeLessThan' has to be a value greater than 'ObjectSizeGreaterThan'");
     }
-    let prefix = within.text_of("Prefix").map(checked_prefix).transpose()?;
-    Ok(Filter { prefix, tags, size_greater, size_less, and })
+    Ok(filter)
+}
+
+/// Adds the parts that stand directly in the element.
+fn take_filter(element: &Element<'_>, filter: &mut Filter) -> Result<()> {
+    for tag in element.children_named("Tag") {
+        let (Some(key), Some(value)) = (tag.text_of("Key"), tag.text_of("Value")) else {
+            return schema("a <Tag> needs a <Key> and a <Value>");
+        };
+        if filter.tags.iter().any(|(known, _)| known == key) {
+            return request("Duplicate Tag Keys are not allowed.");
+        }
+        filter.tags.push((key.to_owned(), value.to_owned()));
+    }
+    if let Some(prefix) = element.text_of("Prefix")
+        && filter.prefix.replace(checked_prefix(prefix)?).is_some()
+    {
+        return schema("a <Filter> has one <Prefix>");
+    }
+    filter.size_greater = size(element, "ObjectSizeGreaterThan")?.or(filter.size_greater);
+    filter.size_less = size(element, "ObjectSizeLessThan")?.or(filter.size_less);
+    Ok(())
 }
 
 fn size(element: &Element<'_>, name: &str) -> Result<Option<u64>> {
@@ -344,6 +354,20 @@ mod tests {
     }
 
     #[test]
+    fn several_parts_without_an_and_are_taken_together() {
+        let tag = "<Tag><Key>k</Key><Value>v</Value></Tag>";
+        let of = |filter: &str| {
+            let rule = format!("<Filter>{filter}</Filter>{ON}{DAYS}");
+            Configuration::parse(document(&[&rule]).as_bytes()).unwrap().to_xml()
+        };
+        let together = format!("<Filter><And><Prefix>a</Prefix>{tag}</And></Filter>");
+        for filter in [format!("<Prefix>a</Prefix>{tag}"), format!("<Prefix>a</Prefix><And>{tag}</And>")] {
+            let written = of(&filter);
+            assert!(written.contains(&together), "{filter} became {written}");
+        }
+    }
+
+    #[test]
     fn rules_without_an_id_get_one() {
         let rule = format!("<Prefix/>{ON}{DAYS}");
         let configuration = Configuration::parse(document(&[&rule, &rule]).as_bytes()).unwrap();
@@ -377,7 +401,10 @@ mod tests {
                 "InvalidArgument",
             ),
             (vec![format!("{prefix}{ON}<Expiration><Date>20270131</Date></Expiration>")], "MalformedXML"),
-            (vec![format!("<Filter><Prefix>a</Prefix>{tag}</Filter>{ON}{DAYS}")], "MalformedXML"),
+            (
+                vec![format!("<Filter><Prefix>a</Prefix><And><Prefix>a</Prefix>{tag}</And></Filter>{ON}{DAYS}")],
+                "MalformedXML",
+            ),
             (vec![format!("<Filter><And>{tag}{tag}</And></Filter>{ON}{DAYS}")], "InvalidRequest"),
             (
                 vec![format!(

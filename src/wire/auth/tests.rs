@@ -25,6 +25,7 @@ pub fn settings() -> Settings {
         timeouts: Timeouts::default(),
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
+        audit_requests: false,
         transfers: crate::wire::Transfers::new(16),
     }
 }
