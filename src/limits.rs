@@ -195,6 +195,32 @@ pub const TRANSFER_POLL: Duration = Duration::from_millis(5);
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
 pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
 
+/// Lines that the audit log keeps: some 30 MB of metadata. Older ones go.
+pub const AUDIT_LINES_MAX: u64 = 100_000;
+/// The audit log is cut once in so many lines.
+pub const AUDIT_CUT: u64 = 1000;
+/// Rules in a bucket's lifecycle configuration (S3).
+pub const LIFECYCLE_RULES_MAX: usize = 1000;
+/// Characters in the id of a lifecycle rule (S3).
+pub const LIFECYCLE_ID_CHARS_MAX: usize = 255;
+/// Most noncurrent versions that a lifecycle rule may keep (S3).
+pub const LIFECYCLE_NEWER_VERSIONS_MAX: u32 = 100;
+/// The retention clock believes no more time than this that it has not seen pass: a week off the bench, or a weekend and
+/// a holiday. What a false clock can gain is bounded by it.
+pub const RETENTION_CREDIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The retention clock is stored this often: a crash costs no more of its proven time.
+pub const RETENTION_SAVE_INTERVAL: Duration = Duration::from_secs(300);
+/// Longest default retention of a bucket, in days (S3: 100 years).
+pub const RETENTION_DAYS_MAX: u32 = 36_500;
+/// Longest default retention of a bucket, in years (S3).
+pub const RETENTION_YEARS_MAX: u32 = 100;
+/// An upload that finds the pool full waits this long for what rolling buckets gave up: reclaim's grace, and its tick.
+pub const ROLLING_WAIT_MAX: Duration = Duration::from_secs(15);
+/// Upkeep lets rolling buckets give way while fewer segments than this fit on the drives, so that uploads find room.
+pub const ROLLING_SEGMENTS_FREE: u64 = 4;
+/// Versions that one mutation looks at to make room in rolling buckets: what is held costs time and gives nothing.
+pub const ROLLING_LOOKS_MAX: usize = 4096;
+
 /// Bytes in an MQTT topic name (its length field has 16 bits).
 pub const MQTT_TOPIC_BYTES_MAX: usize = u16::MAX as usize;
 /// Bytes in an MQTT packet (the length field of the protocol ends here).

@@ -66,6 +66,10 @@ impl Reader {
         bucket::by_name(&self.connection, name)
     }
 
+    pub fn bucket_by_id(&self, id: BucketId) -> Result<Bucket, MetaError> {
+        bucket::by_id(&self.connection, id)
+    }
+
     pub fn buckets(&self) -> Result<Vec<Bucket>, MetaError> {
         bucket::all(&self.connection)
     }

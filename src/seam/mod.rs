@@ -81,6 +81,10 @@ pub trait Clock: Send + Sync + Debug {
     fn unix_ms(&self) -> i64;
     /// Nanoseconds from an arbitrary start; never goes back.
     fn monotonic_ns(&self) -> u64;
+    /// Like `monotonic_ns`, from a start of its own, but the time that the machine sleeps counts as well.
+    fn boot_ns(&self) -> u64 {
+        self.monotonic_ns()
+    }
 }
 
 /// A source of unpredictable bytes.

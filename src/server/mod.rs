@@ -5,6 +5,7 @@
 //! Knows nothing of S3's operations or of SQL; it owns the parts' life times, and no more.
 
 mod admin;
+mod buckets;
 mod core;
 pub mod credentials;
 mod errands;
@@ -106,8 +107,14 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         publisher,
     });
     let outbox = outbox.map_err(|error| error.to_string())?;
-    let upkeep = Upkeep::start(meta.clone(), pool.clone(), settings.upkeep.clone(), world.clone())
-        .map_err(|error| error.to_string())?;
+    let upkeep = Upkeep::start_with(
+        meta.clone(),
+        pool.clone(),
+        settings.upkeep.clone(),
+        settings.lifecycle.clone(),
+        world.clone(),
+    )
+    .map_err(|error| error.to_string())?;
     let errands = Errands::start(&engines).map_err(|error| format!("no thread for errands: {error}"))?;
     let parts = Parts {
         errands: Arc::new(errands),
@@ -216,6 +223,7 @@ fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Setting
             },
             clock,
         ),
+        audit_requests: parts.settings.audit.requests,
         transfers: parts.transfers.clone(),
     })
 }

@@ -2,6 +2,7 @@
 
 mod copies;
 mod feed;
+mod governance;
 mod held;
 mod listing;
 mod outbox;
@@ -127,6 +128,7 @@ fn deletion(bucket: BucketId, key: &str, version: VersionRef) -> DeleteVersion {
         time_ms: 1_700_000_000_456,
         condition: WriteCondition::default(),
         requester: Requester::default(),
+        cause: DeleteCause::PLAIN,
     }
 }
 

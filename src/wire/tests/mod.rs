@@ -205,6 +205,7 @@ fn settings(timeouts: Timeouts) -> Settings {
         transforms: crate::wire::Transforms::none(),
         object_ownership: crate::acl::ObjectOwnership::default(),
         clients: super::Clients::unbounded(crate::seam::real::world().clock),
+        audit_requests: false,
         transfers: super::Transfers::new(16),
     }
 }

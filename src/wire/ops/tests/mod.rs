@@ -3,6 +3,7 @@
 
 mod buckets;
 mod edges;
+mod governance;
 mod lambdas;
 mod listings;
 mod multipart;
@@ -127,6 +128,7 @@ impl Store {
             transforms: Transforms::new(lambdas::transform),
             object_ownership: crate::acl::ObjectOwnership::default(),
             clients: crate::wire::Clients::unbounded(crate::seam::real::world().clock),
+            audit_requests: false,
             transfers: crate::wire::Transfers::new(16),
         };
         let engine = Engine::new(meta, pool, world()).expect("an engine");
