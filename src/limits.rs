@@ -95,6 +95,18 @@ pub const NOTIFICATION_ID_BYTES_MAX: usize = 255;
 /// Bytes in the name of a hook or topic that a notification goes to: far beyond use, and small beside MQTT's 65,535.
 pub const NOTIFICATION_TARGET_BYTES_MAX: usize = 512;
 
+/// Connections that listen to a bucket's events at once (ListenBucketNotification). Each holds its connection for good.
+pub const LISTENERS_MAX: usize = 32;
+/// Changes that wait for one listener: two full group commits, so that a burst is no reason to end it. Some 500 bytes each.
+pub const LISTENER_CHANGES_MAX: usize = 2 * GROUP_COMMIT_MAX;
+/// Bytes of events that go to a listener in one piece.
+pub const LISTENER_PIECE_BYTES: usize = 64 << 10;
+/// A listener that has heard nothing for this long gets a space: proxies keep the connection, and a peer that is gone is
+/// noticed.
+pub const LISTENER_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Longest interval of pings that a listener may ask for.
+pub const LISTENER_PING_MAX: Duration = Duration::from_secs(3600);
+
 /// Bytes in a request head. S3 clients stay far below; a longer one is answered with 431.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
 /// Header fields in a request.
@@ -195,6 +207,32 @@ pub const TRANSFER_POLL: Duration = Duration::from_millis(5);
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
 pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
 
+/// Lines that the audit log keeps: some 30 MB of metadata. Older ones go.
+pub const AUDIT_LINES_MAX: u64 = 100_000;
+/// The audit log is cut once in so many lines.
+pub const AUDIT_CUT: u64 = 1000;
+/// Rules in a bucket's lifecycle configuration (S3).
+pub const LIFECYCLE_RULES_MAX: usize = 1000;
+/// Characters in the id of a lifecycle rule (S3).
+pub const LIFECYCLE_ID_CHARS_MAX: usize = 255;
+/// Most noncurrent versions that a lifecycle rule may keep (S3).
+pub const LIFECYCLE_NEWER_VERSIONS_MAX: u32 = 100;
+/// The retention clock believes no more time than this that it has not seen pass: a week off the bench, or a weekend and
+/// a holiday. What a false clock can gain is bounded by it.
+pub const RETENTION_CREDIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The retention clock is stored this often: a crash costs no more of its proven time.
+pub const RETENTION_SAVE_INTERVAL: Duration = Duration::from_secs(300);
+/// Longest default retention of a bucket, in days (S3: 100 years).
+pub const RETENTION_DAYS_MAX: u32 = 36_500;
+/// Longest default retention of a bucket, in years (S3).
+pub const RETENTION_YEARS_MAX: u32 = 100;
+/// An upload that finds the pool full waits this long for what rolling buckets gave up: reclaim's grace, and its tick.
+pub const ROLLING_WAIT_MAX: Duration = Duration::from_secs(15);
+/// Upkeep lets rolling buckets give way while fewer segments than this fit on the drives, so that uploads find room.
+pub const ROLLING_SEGMENTS_FREE: u64 = 4;
+/// Versions that one mutation looks at to make room in rolling buckets: what is held costs time and gives nothing.
+pub const ROLLING_LOOKS_MAX: usize = 4096;
+
 /// Bytes in an MQTT topic name (its length field has 16 bits).
 pub const MQTT_TOPIC_BYTES_MAX: usize = u16::MAX as usize;
 /// Bytes in an MQTT packet (the length field of the protocol ends here).
@@ -281,6 +319,10 @@ pub const HOOK_MESSAGES_MAX: usize = 256;
 pub const HOOK_STACK_BYTES: usize = 1 << 20;
 /// Stack in bytes of a thread that runs hooks: the guest's, and below it the host's (picture decoders, SQLite).
 pub const HOOK_THREAD_STACK_BYTES: usize = HOOK_STACK_BYTES + (3 << 20);
+/// Time of hooks' budget that may be spent ahead: a single event does not wait for the share.
+pub const HOOK_BUDGET_BURST: Duration = Duration::from_secs(1);
+/// Time between two looks at the board's temperature, which moves slowly.
+pub const TEMPERATURE_LOOK: Duration = Duration::from_secs(1);
 /// Bytes that a guest may hand over in one host call: the tensors of a run, or a derived object, and their names.
 pub const HOOK_CALL_BYTES_MAX: usize = (16 << 20) + (64 << 10);
 /// Bytes that one `object.read` gives.
@@ -295,6 +337,8 @@ pub const HOOK_DERIVED_DEPTH_MAX: u32 = 8;
 pub const HOOK_INSTANCES: u32 = 16;
 /// Bytes of a hook's module. A Python guest has 18 MB.
 pub const HOOK_MODULE_BYTES_MAX: u64 = 48 << 20;
+/// Bytes of a bundle's header: a line of some 150 bytes for each file.
+pub const HOOK_BUNDLE_HEADER_BYTES_MAX: usize = 64 << 10;
 /// Core instances in one component. A Python guest has some thirty.
 pub const HOOK_CORE_INSTANCES_MAX: u32 = 64;
 /// Memories in one component. A QuickJS guest has 3, others have 1; all count towards the hook's bytes.

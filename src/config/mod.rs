@@ -22,7 +22,7 @@ use crate::inference::InferenceSettings;
 use crate::mqtt::{BrokerSettings, PublisherSettings};
 use crate::outbox::OutboxSettings;
 use crate::tls::TlsSettings;
-use crate::upkeep::UpkeepSettings;
+use crate::upkeep::{LifecycleSettings, UpkeepSettings};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub struct Settings {
     pub mqtt: PublisherSettings,
     pub broker: BrokerSettings,
     pub upkeep: UpkeepSettings,
+    pub lifecycle: LifecycleSettings,
+    pub audit: AuditSettings,
     pub encryption: EncryptionSettings,
 }
 
@@ -127,6 +129,14 @@ pub enum StoreDefault {
     S3,
     #[serde(rename = "aws:kms")]
     Kms,
+}
+
+/// What the audit log takes down beside administration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// Every request, durable before it is answered: each costs a commit of the metadata.
+    pub requests: bool,
 }
 
 /// The drives.

@@ -69,6 +69,8 @@ pub struct Check {
     pub label: Result<Option<Label>, LabelError>,
     /// So little is left that even small writes to the metadata must be deletes.
     pub full: bool,
+    /// Bytes that segments may still take.
+    pub room: u64,
 }
 
 /// What the thread has in hand, within reach of whoever finds that it hangs in a system call.
@@ -393,8 +395,12 @@ impl Worker {
 
     fn check(&self) -> Check {
         let label = Label::read(&*self.storage);
-        let full = self.storage.space().is_ok_and(|space| space.available < segment::reserve(space) / 2);
-        Check { label, full }
+        let space = self.storage.space().ok();
+        let full = space.is_some_and(|space| space.available < segment::reserve(space) / 2);
+        // A segment is made whole or not at all, and two are filled side by side.
+        let kept = |space| segment::reserve(space) + 2 * self.segments.segment_bytes();
+        let room = space.map_or(u64::MAX, |space| space.available.saturating_sub(kept(space)));
+        Check { label, full, room }
     }
 
     fn write(&mut self, block: &Block) -> io::Result<()> {

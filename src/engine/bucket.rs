@@ -58,15 +58,7 @@ impl Engine {
     }
 
     pub async fn delete_bucket(&self, name: &str) -> Result<(), EngineError> {
-        let bucket = self.bucket(name)?;
-        self.meta.delete_bucket(name.to_owned()).await?;
-        // With the bucket its key goes: what lies in freed space can be read no more.
-        if let Some(keys) = &self.keys
-            && let Err(error) = keys.forget_bucket(bucket.id.0).await
-        {
-            tracing::warn!(bucket = name, %error, "the key of a deleted bucket stays in the ring");
-        }
-        Ok(())
+        Ok(self.meta.delete_bucket(name.to_owned()).await?)
     }
 
     pub async fn set_versioning(&self, bucket: &Bucket, state: Versioning) -> Result<(), EngineError> {

@@ -4,6 +4,7 @@
 //! acknowledged before both are durable. One `Engine` per thread; its futures run on any executor and set no timers.
 
 mod bucket;
+mod governance;
 mod ingest;
 mod model;
 mod multipart;
@@ -18,6 +19,7 @@ pub use model::*;
 pub use open::open_meta;
 pub use read::{ObjectReader, version_id};
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::crypt::{EncryptionRule, KeyRing};
@@ -33,6 +35,7 @@ pub struct Engine {
     reader: Reader,
     pool: Arc<Pool>,
     world: World,
+    lifecycle: RefCell<governance::LifecycleMemory>,
     /// Without it nothing can be sealed or opened.
     keys: Option<Arc<KeyRing>>,
     /// How objects are sealed where neither the request nor the bucket says.
@@ -43,7 +46,7 @@ impl Engine {
     /// An engine without keys; see `with_keys`.
     pub fn new(meta: Meta, pool: Arc<Pool>, world: World) -> Result<Engine, EngineError> {
         let reader = meta.reader()?;
-        Ok(Engine { meta, reader, pool, world, keys: None, store_rule: None })
+        Ok(Engine { meta, reader, pool, world, lifecycle: RefCell::default(), keys: None, store_rule: None })
     }
 
     /// The same engine with the store's keys, and its rule for buckets that have none.

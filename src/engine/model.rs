@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use crate::crypt::{CustomerKey, SealError, SealFacts, Sealing};
 use crate::meta::{
-    self, Attributes, Bucket, ChecksumAlgorithm, ChecksumType, EventName, MetaError, Requester, StoredChecksum,
-    WriteCondition,
+    self, Attributes, Bucket, ChecksumAlgorithm, ChecksumType, DeleteCause, EventName, MetaError, Requester,
+    StoredChecksum, WriteCondition,
 };
 use crate::pool::PoolError;
 
@@ -139,6 +139,7 @@ pub struct DeleteObject {
     pub version: meta::VersionRef,
     pub condition: WriteCondition,
     pub requester: Requester,
+    pub cause: DeleteCause,
 }
 
 /// Server-side copy. Source conditions were checked by the caller against `source`.

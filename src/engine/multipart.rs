@@ -41,6 +41,7 @@ impl Engine {
     }
 
     pub async fn upload_part(&self, part: UploadPart, body: &mut dyn BodySource) -> Result<PutDone, EngineError> {
+        self.refuse_part_over_quota(&part)?;
         let sealed = self.seal_of_part(&part)?;
         let (salt, seal) = sealed.map_or((None, None), |(salt, seal)| (Some(salt), Some(seal)));
         let mut ingested = self.ingest(body, part.size_hint, &part.expected, Inline::Never, seal).await?;

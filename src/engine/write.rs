@@ -13,6 +13,7 @@ impl Engine {
     pub async fn put_object(&self, put: PutObject, body: &mut dyn BodySource) -> Result<PutDone, EngineError> {
         check_key(&put.key)?;
         self.refuse_early(&put.bucket, &put.key, &put.condition)?;
+        self.refuse_over_quota(&put.bucket, &put.key, put.size_hint)?;
         let sealed = self.seal_for(&put.bucket, &put.key, put.sealing.as_ref()).await?;
         let ingested = self.ingest(body, put.size_hint, &put.expected, Inline::Allowed, whole(&sealed)).await?;
         let etag = hash::hex_encode(&ingested.etag);
@@ -32,6 +33,7 @@ impl Engine {
         check_key(&copy.key)?;
         self.refuse_early(&copy.bucket, &copy.key, &copy.condition)?;
         let size = copy.source.version.size;
+        self.refuse_over_quota(&copy.bucket, &copy.key, Some(size))?;
         // A source that cannot be opened is refused by name, not as a body that broke off.
         self.data_key(&copy.source)?;
         let sealed = self.seal_for(&copy.bucket, &copy.key, copy.sealing.as_ref()).await?;
@@ -64,6 +66,7 @@ impl Engine {
             time_ms: self.world.clock.unix_ms(),
             condition: delete.condition,
             requester: delete.requester,
+            cause: delete.cause,
         };
         Ok(self.meta.delete_version(delete).await?)
     }

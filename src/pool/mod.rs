@@ -21,7 +21,7 @@ pub use read::StripeReader;
 pub use write::{StripeWriter, Written};
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use allocate::Allocator;
@@ -84,6 +84,8 @@ pub struct Pool {
     numbers_reserved: AtomicU32,
     /// Some drive has so little space left that uploads are refused.
     full: AtomicBool,
+    /// User bytes that fit, as the drives were last asked.
+    room: AtomicU64,
     seed: u64,
     allocator: Allocator,
     pins: Mutex<HashMap<Extent, u32>>,
@@ -97,6 +99,11 @@ impl Pool {
 
     pub fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    /// Bytes of a segment file on each drive.
+    pub fn segment_bytes(&self) -> u64 {
+        self.allocator.segment_bytes()
     }
 
     /// Hex id of the pool.
@@ -173,6 +180,12 @@ impl Pool {
         let healthy = self.healthy().count_ones() as usize;
         let needed = self.write_shards_min;
         if healthy < needed { Err(PoolError::TooFewDrives { healthy, needed }) } else { Ok(()) }
+    }
+
+    /// User bytes that fit before the drives are full, as of the last look at them; the space of deleted objects counts
+    /// once it is reclaimed.
+    pub fn room_bytes(&self) -> u64 {
+        self.room.load(Ordering::Relaxed)
     }
 
     /// Starts an upload; `size_hint` in bytes sizes its extents. Dropping the writer unfinished gives the space back.
@@ -281,11 +294,12 @@ impl Pool {
     pub fn check_drives(&self) {
         let pool = self.id();
         let now_ns = self.allocator.now_ns();
-        let mut full = false;
+        let (mut full, mut room) = (false, u64::MAX);
         for drive in self.drives.iter().flatten().filter(|drive| drive.is_healthy()) {
             drive.check_stall(now_ns);
             let Some(check) = drive.check() else { continue };
             full |= check.full;
+            room = room.min(check.room);
             match check.label {
                 Ok(Some(label)) if label.pool == pool && label.slot == drive.slot() => {}
                 Ok(Some(_)) => drive.fail("the label is another drive's".to_owned()),
@@ -294,6 +308,7 @@ impl Pool {
             }
         }
         self.full.store(full, Ordering::Relaxed);
+        self.room.store(room.saturating_mul(u64::from(self.geometry.data)), Ordering::Relaxed);
     }
 
     /// Finishes queued work and stops the drive threads.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use super::allocate::Allocator;
 use super::{Geometry, Pool, PoolError, PoolOptions};
@@ -274,6 +274,7 @@ fn assemble(opened: Opened, options: PoolOptions) -> Result<Pool, PoolError> {
         fresh,
         numbers_reserved: AtomicU32::new(label.segments_reserved),
         full: AtomicBool::new(false),
+        room: AtomicU64::new(u64::MAX),
         label: std::sync::Mutex::new(label),
         pins: std::sync::Mutex::default(),
     })

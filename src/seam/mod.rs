@@ -81,11 +81,21 @@ pub trait Clock: Send + Sync + Debug {
     fn unix_ms(&self) -> i64;
     /// Nanoseconds from an arbitrary start; never goes back.
     fn monotonic_ns(&self) -> u64;
+    /// Like `monotonic_ns`, from a start of its own, but the time that the machine sleeps counts as well.
+    fn boot_ns(&self) -> u64 {
+        self.monotonic_ns()
+    }
 }
 
 /// A source of unpredictable bytes.
 pub trait Entropy: Send + Sync + Debug {
     fn fill(&self, bytes: &mut [u8]);
+}
+
+/// What the board says of its heat.
+pub trait Thermometer: Send + Sync + Debug {
+    /// Degrees Celsius of the hottest zone; `None` where the board tells nothing.
+    fn celsius(&self) -> Option<f64>;
 }
 
 /// Clock and entropy, handed down together.

@@ -9,12 +9,12 @@ use std::rc::Rc;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::admin::{AdminApi, Answer, Refusal, bad, failed, said, show};
+use super::admin::{AdminApi, Answer, Refusal, bad, said, show};
 use crate::config::{EncryptionSettings, StoreDefault};
 use crate::crypt::{DefaultSealing, EncryptionRule, KeyRing, RingKey, RootKey, SealError};
 use crate::engine::{Engine, EngineError};
 use crate::limits;
-use crate::meta::{Bucket, ListedVersion, VersionKind, VersionRef, VersionsQuery};
+use crate::meta::{Bucket, BucketId, ListedVersion, VersionKind, VersionRef, VersionsQuery};
 use crate::pool::Pool;
 use crate::seam::World;
 use crate::wire::AdminRequest;
@@ -61,18 +61,6 @@ pub fn store_rule(settings: &EncryptionSettings) -> Option<EncryptionRule> {
     Some(EncryptionRule::of(sealing))
 }
 
-impl From<EngineError> for Refusal {
-    fn from(error: EngineError) -> Refusal {
-        match error {
-            EngineError::Seal(error) => error.into(),
-            EngineError::Meta(crate::meta::MetaError::NoSuchBucket) => {
-                Refusal(StatusCode::NOT_FOUND, "no such bucket".to_owned())
-            }
-            error => failed(error),
-        }
-    }
-}
-
 impl From<SealError> for Refusal {
     fn from(error: SealError) -> Refusal {
         let status = match &error {
@@ -83,6 +71,17 @@ impl From<SealError> for Refusal {
         };
         Refusal(status, error.to_string())
     }
+}
+
+/// Forgets the keys of buckets that are gone. That waits for a start, because a hook may still be owed an object of one.
+pub fn sweep(engine: &Engine) -> Result<(), EngineError> {
+    let ring = engine.keys()?;
+    for id in ring.list().into_iter().filter_map(|key| key.bucket) {
+        if !engine.reader().refers_to_bucket(BucketId(id))? {
+            pollster::block_on(ring.forget_bucket(id))?;
+        }
+    }
+    Ok(())
 }
 
 /// What a call is about.

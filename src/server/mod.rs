@@ -5,6 +5,7 @@
 //! Knows nothing of S3's operations or of SQL; it owns the parts' life times, and no more.
 
 mod admin;
+mod buckets;
 mod core;
 pub mod credentials;
 mod errands;
@@ -32,9 +33,10 @@ use crate::engine::{Engine, open_meta};
 use crate::hook;
 use crate::meta::Meta;
 use crate::mqtt::{Broker, BrokerSettings, MqttError, PublisherSettings};
-use crate::outbox::{Outbox, OutboxParts};
+use crate::outbox::{BudgetSettings, Outbox, OutboxParts};
 use crate::pool::{Pool, PoolOptions};
 use crate::seam::files::RealStorage;
+use crate::seam::real::ThermalZones;
 use crate::seam::{Storage, World};
 use crate::tls::{self, PlainHttp};
 use crate::upkeep::Upkeep;
@@ -67,6 +69,7 @@ struct Parts {
     settings: Arc<Settings>,
     pool: Arc<Pool>,
     meta: Meta,
+    access: Arc<Registry>,
     hooks: Arc<hook::Hooks>,
     errands: Arc<Errands>,
     outbox: Arc<Outbox>,
@@ -88,23 +91,34 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let keys = credentials::root_keys(environment, &settings.credentials, &storages, &world)?;
     let ring = Arc::new(keys::open(environment, &settings.encryption, &pool, &world)?);
+    let access = Registry::open(meta.clone(), &keys.access_key, Secret::new(&keys.secret_key), world.clone());
+    let access = Arc::new(access.map_err(|error| error.to_string())?);
 
     let engines = engine_factory(&meta, &pool, &world, &ring, keys::store_rule(&settings.encryption));
     let (broker, publisher) = start_broker(&settings, &world)?;
     let mqtt = publisher.as_ref().map(|publisher| publisher.url.clone());
     let hooks = hook::Hooks::new(settings.hooks.clone(), settings.inference.clone());
     let hooks = Arc::new(hooks.map_err(|error| error.to_string())?);
+    engines().and_then(|engine| keys::sweep(&engine)).map_err(|error| error.to_string())?;
     let outbox = Outbox::start(OutboxParts {
         meta: meta.clone(),
         engines: engines.clone(),
         runner: hooks.clone(),
         world: world.clone(),
         settings: settings.outbox.clone(),
+        budget: BudgetSettings { cpu_share: settings.hooks.cpu_share, temperature_max: settings.hooks.temperature_max },
+        thermometer: Arc::new(ThermalZones::new()),
         publisher,
     });
     let outbox = outbox.map_err(|error| error.to_string())?;
-    let upkeep = Upkeep::start(meta.clone(), pool.clone(), settings.upkeep.clone(), world.clone())
-        .map_err(|error| error.to_string())?;
+    let upkeep = Upkeep::start_with(
+        meta.clone(),
+        pool.clone(),
+        settings.upkeep.clone(),
+        settings.lifecycle.clone(),
+        world.clone(),
+    )
+    .map_err(|error| error.to_string())?;
     let errands = Errands::start(&engines).map_err(|error| format!("no thread for errands: {error}"))?;
     let parts = Parts {
         errands: Arc::new(errands),
@@ -114,12 +128,13 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         settings: Arc::new(settings),
         pool,
         meta,
+        access,
         hooks,
         outbox: Arc::new(outbox),
         upkeep: Arc::new(upkeep),
         plan: Arc::new(plan),
     };
-    let (address, cores) = start_cores(&parts, wire_settings(&parts, &keys, &engines)?, &engines)?;
+    let (address, cores) = start_cores(&parts, wire_settings(&parts, &engines)?, &engines)?;
     let geometry = format!("{}+{}", geometry.data, geometry.parity);
     Ok(Server { address, mqtt, keys, geometry, cores, broker, parts })
 }
@@ -196,7 +211,7 @@ fn start_tls(settings: &Settings, world: &World) -> Result<Option<Arc<tls::Accep
 }
 
 /// What the wire layer is told; one for all cores.
-fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Result<wire::Settings, String> {
+fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Settings, String> {
     let engine = engines().map_err(|error| error.to_string())?;
     let world = engine.world().clone();
     let clock = world.clock.clone();
@@ -206,8 +221,9 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
     Ok(wire::Settings {
         region: parts.settings.server.region.clone(),
         domain: parts.settings.server.domain.clone(),
-        access: Arc::new(Registry::of_root(&keys.access_key, Secret::new(&keys.secret_key), world)),
+        access: parts.access.clone(),
         server: "Aerie".to_owned(),
+        host_id: parts.settings.outbox.device.clone(),
         timeouts: wire::Timeouts::default(),
         plain_http: parts.settings.server.tls.as_ref().map_or(PlainHttp::Serve, |tls| tls.plain_http),
         hook_exists: wire::HookExists::new(exists),
@@ -221,6 +237,7 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
             },
             clock,
         ),
+        audit_requests: parts.settings.audit.requests,
         transfers: parts.transfers.clone(),
         customer_keys_in_clear: parts.settings.encryption.customer_keys_in_clear,
     })
@@ -326,7 +343,8 @@ impl Server {
                 tracing::error!("a core panicked");
             }
         }
-        let Parts { pool, meta, hooks, errands, outbox, upkeep, .. } = self.parts;
+        let Parts { pool, meta, access, hooks, errands, outbox, upkeep, .. } = self.parts;
+        access.stop();
         errands.stop();
         upkeep.stop();
         match Arc::try_unwrap(outbox) {

@@ -31,10 +31,11 @@ use super::ops;
 use super::query::Query;
 use super::request::{Call, Parts};
 use super::response::{self, GuardedBody, Never, Response};
-use super::route::{Operation, route};
+use super::route::route;
 use super::settings::Settings;
 use super::transfers::Transfer;
 use crate::access::Principal;
+use crate::audit::AuditEntry;
 use crate::engine::Engine;
 use crate::limits;
 use crate::tls::PlainHttp;
@@ -53,7 +54,7 @@ pub struct Service {
     host_id: HeaderValue,
     /// Request ids are a counter from a random start, mixed.
     next_request: Cell<u64>,
-    stopping: Cell<bool>,
+    stopping: Rc<Cell<bool>>,
     /// Tasks of the open connections, to be woken at shutdown.
     connections: RefCell<HashMap<u64, Option<Waker>>>,
     next_connection: Cell<u64>,
@@ -61,11 +62,11 @@ pub struct Service {
 
 impl Service {
     pub fn new(engine: Rc<Engine>, settings: Arc<Settings>, admin: Rc<dyn Admin>) -> Rc<Service> {
-        let mut random = [0u8; 16];
+        let mut random = [0u8; 8];
         engine.world().entropy.fill(&mut random);
-        let (start, host) = random.split_at(8);
-        let start = u64::from_le_bytes(start.try_into().expect("half of sixteen bytes"));
-        let host_id = HeaderValue::from_str(&crate::hash::hex_encode(host)).expect("hex is a header value");
+        let start = u64::from_le_bytes(random);
+        let escaped = percent_encoding::utf8_percent_encode(&settings.host_id, percent_encoding::CONTROLS).to_string();
+        let host_id = HeaderValue::from_str(&escaped).expect("percent-encoded controls leave visible ASCII");
         let server = HeaderValue::from_str(&settings.server).unwrap_or(HeaderValue::from_static("Aerie"));
         Rc::new(Service {
             engine,
@@ -76,7 +77,7 @@ impl Service {
             server,
             host_id,
             next_request: Cell::new(start),
-            stopping: Cell::new(false),
+            stopping: Rc::default(),
             connections: RefCell::new(HashMap::new()),
             next_connection: Cell::new(0),
         })
@@ -151,15 +152,18 @@ impl Service {
         let resource = head.uri.path().to_owned();
         let shared = head.headers.contains_key(header::ORIGIN).then(|| (head.method.clone(), head.headers.clone()));
         let waits_for_continue = head.headers.contains_key(header::EXPECT);
+        let audited = Audited::of(&head, &self.settings);
         let parts = Parts { head, peer, secure, request_id };
         let request_id = parts.request_id.clone();
         let handled = match contradicts {
             true => Ok(Err(S3Error::with(S3Code::InvalidRequest, "The request says twice how long its body is"))),
-            false => AssertUnwindSafe(self.handle(parts, raw.clone())).catch_unwind().await,
+            false => AssertUnwindSafe(self.handle(parts, raw.clone(), &audited)).catch_unwind().await,
         };
+        let mut code = "";
         let (mut response, failed) = match handled {
             Ok(Ok(response)) => (response, false),
             Ok(Err(error)) => {
+                code = error.code.as_str();
                 tracing::debug!(%peer, %request_id, code = error.code.as_str(), message = %error.message, "refused");
                 (error.into_response(&resource, &request_id), true)
             }
@@ -168,6 +172,7 @@ impl Service {
                 (S3Error::new(S3Code::InternalError).into_response(&resource, &request_id), true)
             }
         };
+        self.audit(audited, &resource, &request_id, peer, &response, code).await;
         // A client that still sends would not see the answer. One that waits to be told to send must not be told.
         if contradicts {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -197,7 +202,7 @@ impl Service {
         }
     }
 
-    async fn handle(self: &Rc<Self>, parts: Parts, raw: RawBody) -> Result<Response, S3Error> {
+    async fn handle(self: &Rc<Self>, parts: Parts, raw: RawBody, audited: &Audited) -> Result<Response, S3Error> {
         let path = parts.head.uri.path();
         if matches!(parts.head.method, Method::GET | Method::HEAD)
             && let Some(answer) = self.health(path)
@@ -220,6 +225,9 @@ impl Service {
             };
             self.authenticator.authenticate(head, &self.settings, self.engine.world().clock.unix_ms())?
         };
+        if audited.wanted {
+            audited.identity.replace(authenticated.identity.name_in_events());
+        }
         let length = body::announced_length(&parts.head.headers, &authenticated.payload)?;
         let trailer = body::announced_trailer(&parts.head.headers)?;
         let body = RequestBody::new(raw, authenticated.payload, length, trailer);
@@ -229,6 +237,9 @@ impl Service {
         }
         let address = address_of(path, &parts.head.headers, &self.settings)?;
         let operation = route(&parts.head.method, &address, &query, &parts.head.headers)?;
+        if audited.wanted {
+            audited.action.replace(operation.as_str().to_owned());
+        }
         let mut call = Call {
             engine: self.engine.clone(),
             settings: self.settings.clone(),
@@ -244,12 +255,12 @@ impl Service {
             request_id: parts.request_id,
             peer: parts.peer,
             secure: parts.secure,
+            stopping: self.stopping.clone(),
             body: Some(body),
             body_length: length,
         };
-        // A form carries its signature inside, a preflight has none: these two ask for themselves.
-        if !matches!(operation, Operation::PostObject | Operation::PreflightRequest) {
-            call.authorize(operation.action(), &call.bucket, &call.key)?;
+        if !call.operation.asks_for_itself() {
+            call.authorize_operation()?;
         }
         let transfer = self.settings.transfers.admit(operation).await?;
         let mut response = ops::run(&mut call).await?;
@@ -313,6 +324,33 @@ impl Service {
         Ok(response::admin(self.admin.handle(request).await))
     }
 
+    /// Takes the request down before it is answered.
+    async fn audit(
+        &self,
+        audited: Audited,
+        resource: &str,
+        request_id: &str,
+        peer: SocketAddr,
+        response: &Response,
+        code: &str,
+    ) {
+        if !audited.wanted {
+            return;
+        }
+        let entry = AuditEntry {
+            time_ms: self.engine.world().clock.unix_ms(),
+            identity: audited.identity.into_inner(),
+            action: audited.action.into_inner(),
+            resource: resource.to_owned(),
+            outcome: format!("{} {code}", response.status().as_u16()).trim_end().to_owned(),
+            source: peer.ip().to_canonical().to_string(),
+            request_id: request_id.to_owned(),
+        };
+        if let Err(error) = self.engine.meta().audit(entry).await {
+            tracing::error!(%error, %request_id, "a request could not be taken down in the audit log");
+        }
+    }
+
     /// Sixteen hex digits, as S3's.
     fn request_id(&self) -> String {
         let n = self.next_request.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -331,6 +369,26 @@ fn refuse_repeated(headers: &HeaderMap) -> Result<(), S3Error> {
         }
     }
     Ok(())
+}
+
+/// What the audit log has to know of a request, filled in as it becomes known.
+struct Audited {
+    wanted: bool,
+    identity: RefCell<String>,
+    action: RefCell<String>,
+}
+
+impl Audited {
+    /// Administration that changes something is always taken down, all else where it is wanted. Health never is.
+    fn of(head: &http::request::Parts, settings: &Settings) -> Audited {
+        let path = head.uri.path();
+        let admin = path.starts_with("/_aerie/");
+        let changes = !matches!(head.method, Method::GET | Method::HEAD);
+        let health = path.starts_with("/health/") || path.starts_with("/minio/health/");
+        let action = if admin { format!("{} {path}", head.method) } else { String::new() };
+        let wanted = !health && (settings.audit_requests || admin && changes);
+        Audited { wanted, identity: RefCell::default(), action: RefCell::new(action) }
+    }
 }
 
 fn address_of(path: &str, headers: &HeaderMap, settings: &Settings) -> Result<Address, S3Error> {

@@ -144,6 +144,11 @@ fn compare(history: &History, position: usize, store: &Store) -> Result<(), Stri
             return Err(format!("{key} has {found:?} bytes, it may have one of {lengths:?}"));
         }
     }
+    let bucket = store::bucket(&store.engine).map_err(|error| format!("no bucket: {error}"))?.id;
+    let (usage, counted) = (store.engine.reader().usage(bucket), store.engine.reader().recount(bucket));
+    if usage != counted || usage.is_err() {
+        return Err(format!("the bucket is said to hold {usage:?}, it holds {counted:?}"));
+    }
     let more = bytes(3_000, position as u64);
     store.put("after the cut", &more).map_err(|error| format!("no new upload: {error}"))?;
     match store.get("after the cut") {

@@ -7,7 +7,7 @@ use aerie::engine::{
     self, BodyFuture, BodySource, CompleteUpload, CreateUpload, DeleteObject, Engine, EngineError, ExpectedDigests,
     NamedPart, PutObject, UploadPart,
 };
-use aerie::meta::{Attributes, Bucket, EventName, Meta, MetaError, Requester, VersionRef, WriteCondition};
+use aerie::meta::{Attributes, Bucket, DeleteCause, EventName, Meta, MetaError, Requester, VersionRef, WriteCondition};
 use aerie::pool::{Pool, PoolOptions};
 use aerie::seam::files::RealStorage;
 use aerie::seam::sim::{Dice, SimMachine};
@@ -130,12 +130,13 @@ pub fn delete(engine: &Engine, key: &str) -> Result<(), EngineError> {
         version: VersionRef::Latest,
         condition: WriteCondition::default(),
         requester: Requester::default(),
+        cause: DeleteCause::PLAIN,
     };
     block_on(engine.delete_object(&bucket(engine)?, delete)).map(|_| ())
 }
 
-/// Uploads in parts.
-pub fn put_parts(engine: &Engine, key: &str, parts: &[Bytes]) -> Result<(), EngineError> {
+/// Begins an upload in parts, and leaves it.
+pub fn begin_upload(engine: &Engine, key: &str) -> Result<String, EngineError> {
     let create = CreateUpload {
         bucket: bucket(engine)?,
         key: key.to_owned(),
@@ -144,7 +145,13 @@ pub fn put_parts(engine: &Engine, key: &str, parts: &[Bytes]) -> Result<(), Engi
         checksum: None,
         requester: Requester::default(),
     };
-    let upload = block_on(engine.create_upload(create))?;
+    block_on(engine.create_upload(create)).map(|upload| upload.upload_id)
+}
+
+/// Uploads in parts.
+pub fn put_parts(engine: &Engine, key: &str, parts: &[Bytes]) -> Result<(), EngineError> {
+    let id = begin_upload(engine, key)?;
+    let upload = engine.upload(&bucket(engine)?, key, &id)?;
     let mut named = Vec::new();
     for (at, body) in parts.iter().enumerate() {
         let number = at as u32 + 1;

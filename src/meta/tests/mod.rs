@@ -1,6 +1,9 @@
 //! Tests of the metadata on real folders.
 
 mod copies;
+mod feed;
+mod governance;
+mod held;
 mod listing;
 mod outbox;
 mod uploads;
@@ -125,6 +128,7 @@ fn deletion(bucket: BucketId, key: &str, version: VersionRef) -> DeleteVersion {
         time_ms: 1_700_000_000_456,
         condition: WriteCondition::default(),
         requester: Requester::default(),
+        cause: DeleteCause::PLAIN,
     }
 }
 

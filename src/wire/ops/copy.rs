@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::acl;
+use super::{acl, lifecycle};
 use crate::engine::{self, ObjectVersion};
 use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 use crate::meta::Attributes;
@@ -27,6 +27,8 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     let source_version_id = object.version_id.clone();
     let mut attributes = attributes(call, &source, &object)?;
     acl::assign(call, &mut attributes)?;
+    let expected = lifecycle::expected(call, &bucket, &attributes)?;
+    call.make_room(Some(object.version.size)).await?;
     let copy = engine::CopyObject {
         attributes,
         sealing: encryption::requested(call, &bucket)?,
@@ -49,6 +51,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     let all = response.headers_mut();
     headers::insert_new_version_id(all, done.version_id.as_deref());
     encryption::insert_done(call, done.encryption.as_ref(), all);
+    lifecycle::insert_of_write(expected.as_ref(), &call.key, &done, all);
     if let Some(id) = source_version_id.and_then(|id| HeaderValue::from_str(&id).ok()) {
         all.insert(HeaderName::from_static("x-amz-copy-source-version-id"), id);
     }
@@ -91,6 +94,8 @@ fn attributes(call: &Call, source: &CopySource, object: &ObjectVersion) -> Resul
         storage_class: of_request.storage_class,
         website_redirect_location: of_request.website_redirect_location,
         parts: Vec::new(),
+        retention: of_request.retention,
+        legal_hold: of_request.legal_hold,
         ..of_source.clone()
     })
 }

@@ -29,8 +29,14 @@ pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
     acl::assign(call, &mut attributes)?;
     let checksum = announced_checksum(call)?;
     let sealing = encryption::requested(call, &bucket)?;
-    let create =
-        CreateUpload { bucket, key: call.key.clone(), attributes, sealing, checksum, requester: call.requester() };
+    let create = CreateUpload {
+        bucket: bucket.clone(),
+        key: call.key.clone(),
+        attributes,
+        sealing,
+        checksum,
+        requester: call.requester(),
+    };
     let upload = call.engine.create_upload(create).await?;
     let mut document = Document::new("InitiateMultipartUploadResult");
     document.text("Bucket", &call.bucket);
@@ -38,6 +44,7 @@ pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
     document.text("UploadId", &upload.upload_id);
     let mut response = response::xml(document.finish());
     encryption::insert_done(call, upload.attributes.encryption.as_ref(), response.headers_mut());
+    super::lifecycle::insert_abort(call, &bucket, response.headers_mut())?;
     if let Some((algorithm, kind)) = checksum {
         let headers = response.headers_mut();
         headers.insert("x-amz-checksum-algorithm", HeaderValue::from_static(algorithm.as_str()));
@@ -101,6 +108,7 @@ pub async fn upload_part(call: &mut Call) -> Result<Response, S3Error> {
     let number = part_number(call)?;
     let upload = open_upload(call)?;
     let expected = part_digests(call.expected_digests()?, &upload)?;
+    call.make_room(call.body_length).await?;
     let customer_key = part_key(call, &upload)?;
     let part = UploadPart { upload, number, size_hint: call.body_length, expected, customer_key };
     let mut body = call.take_body();
@@ -162,6 +170,7 @@ pub async fn upload_part_copy(call: &Call) -> Result<Response, S3Error> {
     let mut source = CopySource::open(call)?;
     encryption::bring_source_key(call, &mut source)?;
     let range = copy_range(call.header("x-amz-copy-source-range"), source.version.size)?;
+    call.make_room(Some(range.end - range.start)).await?;
     let customer_key = part_key(call, &upload)?;
     let part = UploadPart { upload, number, size_hint: None, expected: ExpectedDigests::default(), customer_key };
     let done = call.engine.upload_part_copy(part, &source, range).await?;

@@ -2,7 +2,9 @@
 //! and limits of time are the service's, and tested there.
 
 mod buckets;
+mod edges;
 mod encryption;
+mod governance;
 mod lambdas;
 mod listings;
 mod multipart;
@@ -33,7 +35,7 @@ use crate::wire::error::S3Error;
 use crate::wire::query::Query;
 use crate::wire::request::Call;
 use crate::wire::response::Response;
-use crate::wire::route::{Operation, route};
+use crate::wire::route::route;
 use crate::wire::settings::{HookExists, Settings, Timeouts};
 use crate::wire::transforms::Transforms;
 
@@ -92,6 +94,7 @@ fn collect(element: &crate::xml::Element<'_>, name: &str, found: &mut Vec<String
 impl Drop for Store {
     fn drop(&mut self) {
         // The metadata's threads are at their end before the folder goes.
+        self.settings.access.stop();
         self.engine.meta().close();
     }
 }
@@ -113,17 +116,20 @@ impl Store {
         let copies = pool.copies().into_iter().map(|(slot, storage, current)| Copy { slot, storage, current });
         let failed = Arc::new(|slot| panic!("copy {slot} failed"));
         let meta = Meta::open(copies.collect(), &pool.id(), failed, world()).expect("metadata");
+        let access = Registry::open(meta.clone(), ACCESS_KEY, Secret::new(SECRET), world()).expect("identities");
         let settings = Settings {
             region: region.to_owned(),
             domain: None,
-            access: Arc::new(Registry::of_root(ACCESS_KEY, Secret::new(SECRET), world())),
+            access: Arc::new(access),
             server: "test".to_owned(),
+            host_id: "node".to_owned(),
             timeouts: Timeouts::default(),
             plain_http: crate::tls::PlainHttp::Serve,
             hook_exists: HookExists::new(|hook| hook == "detect"),
             transforms: Transforms::new(lambdas::transform),
             object_ownership: crate::acl::ObjectOwnership::default(),
             clients: crate::wire::Clients::unbounded(crate::seam::real::world().clock),
+            audit_requests: false,
             transfers: crate::wire::Transfers::new(16),
             customer_keys_in_clear: true,
         };
@@ -151,8 +157,8 @@ impl Store {
 
     fn run(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, S3Error> {
         let mut call = self.call(method, target, headers, body)?;
-        if !matches!(call.operation, Operation::PostObject | Operation::PreflightRequest) {
-            call.authorize(call.operation.action(), &call.bucket, &call.key)?;
+        if !call.operation.asks_for_itself() {
+            call.authorize_operation()?;
         }
         block_on(super::run(&mut call))
     }
@@ -186,6 +192,7 @@ impl Store {
             request_id: "ID".to_owned(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             secure: false,
+            stopping: Rc::default(),
             body: Some(RequestBody::new(RawBody::Given(pieces), Payload::Unsigned, length, None)),
             body_length: length,
         })
