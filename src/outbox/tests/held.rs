@@ -10,7 +10,7 @@ use super::appliance::{Appliance, BUCKET, Runner, answer, refusal};
 use crate::engine::Engine;
 use crate::hook::{HookFault, HookRunner, Invocation, Outcome};
 use crate::meta::{
-    Attributes, Body, BucketConfig, DeleteVersion, MetaError, NewVersion, Requester, VersionRef, WriteCondition,
+    Attributes, Body, BucketConfig, DeleteCause, DeleteVersion, MetaError, NewVersion, Requester, VersionRef, WriteCondition,
 };
 use crate::mqtt::tests::until;
 use crate::notification::{Configuration, Filter, Target};
@@ -51,6 +51,7 @@ fn delete(appliance: &Appliance, key: &str) {
         version: VersionRef::Latest,
         time_ms: 1,
         condition: WriteCondition::default(),
+        cause: DeleteCause::PLAIN,
         requester: Requester::default(),
     };
     block_on(appliance.meta.delete_version(delete)).unwrap();
