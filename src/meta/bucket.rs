@@ -26,6 +26,7 @@ impl Meta {
                          VALUES(?1, ?2, ?3, ?4, ?5, 0) ON CONFLICT(name) DO NOTHING",
                     )?
                     .execute(params![name, region, now_ms, versioning_code(versioning), object_lock])?;
+                group.forget_buckets();
                 if inserted == 1 { Ok(()) } else { Err(MetaError::BucketExists) }
             })
             .await
@@ -96,8 +97,8 @@ impl Meta {
                     connection
                         .prepare_cached("UPDATE bucket SET watched = ?2 WHERE id = ?1")?
                         .execute(params![bucket.0, watched])?;
-                    group.forget_buckets();
                 }
+                group.forget_buckets();
                 Ok(())
             })
             .await

@@ -8,6 +8,7 @@ mod bucket;
 mod change;
 mod checkpoint;
 mod files;
+mod known;
 mod list;
 mod log;
 mod model;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
+use super::known::KnownBuckets;
 use super::model::*;
 use super::open::{self, Database};
 use super::{MetaError, bucket, row};
@@ -12,15 +13,16 @@ use super::{MetaError, bucket, row};
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
+    known: KnownBuckets,
     /// Outlives the connection: fields are dropped in this order.
-    _database: Arc<Database>,
+    database: Arc<Database>,
 }
 
 impl Reader {
     pub(super) fn open(database: &Arc<Database>) -> Result<Reader, MetaError> {
         let connection = open::connect(database)?;
         connection.pragma_update(None, "query_only", true)?;
-        Ok(Reader { connection, _database: database.clone() })
+        Ok(Reader { connection, known: KnownBuckets::default(), database: database.clone() })
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -54,7 +56,8 @@ impl Reader {
     }
 
     pub fn bucket(&self, name: &str) -> Result<Bucket, MetaError> {
-        bucket::by_name(&self.connection, name)
+        let look = || bucket::by_name(&self.connection, name);
+        self.known.bucket(self.database.bucket_changes(), name, look)
     }
 
     pub fn buckets(&self) -> Result<Vec<Bucket>, MetaError> {
@@ -62,7 +65,8 @@ impl Reader {
     }
 
     pub fn bucket_config(&self, bucket: BucketId, kind: BucketConfig) -> Result<Option<String>, MetaError> {
-        bucket::config(&self.connection, bucket, kind)
+        let look = || bucket::config(&self.connection, bucket, kind);
+        self.known.document(self.database.bucket_changes(), bucket, kind, look)
     }
 
     /// The version asked for, delete markers included (as S3, `Latest` may be a marker).

@@ -67,6 +67,17 @@ pub(super) fn version_of(
     })
 }
 
+/// One version with its body: the statement, made once.
+macro_rules! select {
+    ($which:literal) => {
+        concat!(
+            "SELECT rank, is_null, marker, size, etag, modified_ms, attributes, extents, inline.bytes FROM version ",
+            "LEFT JOIN inline ON extents IS NULL AND inline.sequence = -rank WHERE bucket = ?1 AND key = ?2 ",
+            $which
+        )
+    };
+}
+
 /// One version with its body.
 pub(super) fn find_version(
     connection: &Connection,
@@ -84,20 +95,18 @@ pub(super) fn find_version(
         };
         version_of(row, 0, bucket, key.to_owned(), body)
     };
-    let select = "SELECT rank, is_null, marker, size, etag, modified_ms, attributes, extents, inline.bytes
-        FROM version LEFT JOIN inline ON extents IS NULL AND inline.sequence = -rank WHERE bucket = ?1 AND key = ?2";
     let found = match version {
         VersionRef::Latest => connection
-            .prepare_cached(&format!("{select} ORDER BY rank LIMIT 1"))?
+            .prepare_cached(select!("ORDER BY rank LIMIT 1"))?
             .query_row(params![bucket.0, key.as_bytes()], decode),
         VersionRef::Null => connection
-            .prepare_cached(&format!("{select} AND is_null = 1 ORDER BY rank LIMIT 1"))?
+            .prepare_cached(select!("AND is_null = 1 ORDER BY rank LIMIT 1"))?
             .query_row(params![bucket.0, key.as_bytes()], decode),
         VersionRef::Exact(sequence) => connection
-            .prepare_cached(&format!("{select} AND rank = ?3 AND is_null = 0"))?
+            .prepare_cached(select!("AND rank = ?3 AND is_null = 0"))?
             .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], decode),
         VersionRef::Numbered(sequence) => connection
-            .prepare_cached(&format!("{select} AND rank = ?3"))?
+            .prepare_cached(select!("AND rank = ?3"))?
             .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], decode),
     };
     Ok(found.optional()?)

@@ -26,6 +26,8 @@ pub(super) struct Group<'a> {
     /// Bytes that this mutation adds to (or takes from) segments.
     live: RefCell<Vec<(u32, i64)>>,
     buckets: RefCell<HashMap<BucketId, Bucket>>,
+    /// Some mutation of the group changed a bucket, or tried to.
+    buckets_changed: &'a Cell<bool>,
     /// Rows that this mutation adds to (or takes from) the counted tables.
     counts: Cell<Counts>,
     changed: Cell<bool>,
@@ -69,9 +71,10 @@ impl Group<'_> {
         Ok(bucket)
     }
 
-    /// To be called by whatever changes a bucket's row.
+    /// To be called by whatever changes a bucket's row or one of its documents: all readers look at them anew.
     pub fn forget_buckets(&self) {
         self.buckets.borrow_mut().clear();
+        self.buckets_changed.set(true);
     }
 }
 
@@ -145,7 +148,8 @@ impl WriterHandle {
             listeners: listeners.clone(),
             checkpointer,
             sequence: sequence as u64,
-            _database: database,
+            buckets_changed: Cell::new(false),
+            database,
         };
         let thread = std::thread::Builder::new()
             .name("meta-writer".to_owned())
@@ -194,8 +198,9 @@ struct Writer {
     listeners: Arc<RwLock<Vec<Listener>>>,
     checkpointer: Checkpointer,
     sequence: u64,
+    buckets_changed: Cell<bool>,
     /// Outlives the connection: fields are dropped in this order.
-    _database: Arc<Database>,
+    database: Arc<Database>,
 }
 
 impl Writer {
@@ -232,6 +237,10 @@ impl Writer {
                 (false, Err(error))
             }
         };
+        // Also after a failure: what a failed commit left is not known.
+        if self.buckets_changed.take() {
+            self.database.count_bucket_change();
+        }
         jobs.drain(..).for_each(|job| job.deliver(&commit));
         if changed {
             self.listeners.read().expect("no holder of this lock panics").iter().for_each(|listener| listener());
@@ -247,6 +256,7 @@ impl Writer {
             live: RefCell::default(),
             counts: Cell::default(),
             buckets: RefCell::default(),
+            buckets_changed: &self.buckets_changed,
             changed: Cell::new(false),
         };
         let mut live: BTreeMap<u32, i64> = BTreeMap::new();
@@ -261,7 +271,7 @@ impl Writer {
                 self.run_cached("ROLLBACK TO mutation")?;
                 group.live.take();
                 group.counts.take();
-                group.forget_buckets();
+                group.buckets.borrow_mut().clear();
                 group.changed.set(changed_before);
             }
             self.run_cached("RELEASE mutation")?;

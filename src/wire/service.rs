@@ -87,7 +87,6 @@ impl Service {
         let answer = |request| self.clone().answer(request, exchange.clone(), peer, secure);
         let connection = http1::Builder::new()
             .header_read_timeout(None)
-            .max_headers(limits::REQUEST_HEADERS_MAX)
             .max_header_size(limits::REQUEST_HEAD_BYTES_MAX)
             .serve_connection(io, service_fn(answer));
         let mut connection = pin!(connection);
@@ -146,15 +145,15 @@ impl Service {
             true => Ok(Err(S3Error::with(S3Code::InvalidRequest, "The request says twice how long its body is"))),
             false => AssertUnwindSafe(self.handle(parts, raw.clone())).catch_unwind().await,
         };
-        let (mut response, failed) = match handled {
-            Ok(Ok(response)) => (response, false),
+        let ((mut response, transfer), failed) = match handled {
+            Ok(Ok(answered)) => (answered, false),
             Ok(Err(error)) => {
                 tracing::debug!(%peer, %request_id, code = error.code.as_str(), message = %error.message, "refused");
-                (error.into_response(&resource, &request_id), true)
+                ((error.into_response(&resource, &request_id), None), true)
             }
             Err(_) => {
                 tracing::error!(%peer, %request_id, %resource, "an operation panicked. This is a defect: report it");
-                (S3Error::new(S3Code::InternalError).into_response(&resource, &request_id), true)
+                ((S3Error::new(S3Code::InternalError).into_response(&resource, &request_id), None), true)
             }
         };
         // A client that still sends would not see the answer. One that waits to be told to send must not be told.
@@ -173,7 +172,6 @@ impl Service {
         headers.insert(header::SERVER, self.server.clone());
         headers.insert(REQUEST_ID, HeaderValue::from_str(&request_id).expect("hex is a header value"));
         headers.insert(HOST_ID, self.host_id.clone());
-        let transfer = response.extensions_mut().remove::<Arc<Transfer>>();
         Ok(response.map(|body| GuardedBody::new(body, guard, transfer)))
     }
 
@@ -186,12 +184,12 @@ impl Service {
         }
     }
 
-    async fn handle(self: &Rc<Self>, parts: Parts, raw: RawBody) -> Result<Response, S3Error> {
+    async fn handle(self: &Rc<Self>, parts: Parts, raw: RawBody) -> Result<Answered, S3Error> {
         let path = parts.head.uri.path();
         if matches!(parts.head.method, Method::GET | Method::HEAD)
             && let Some(answer) = self.health(path)
         {
-            return Ok(response::admin(answer));
+            return Ok((response::admin(answer), None));
         }
         let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
         let authenticated = {
@@ -209,7 +207,8 @@ impl Service {
         let body = RequestBody::new(raw, authenticated.payload, length, trailer);
         if let Some(path) = path.strip_prefix("/_aerie/") {
             let path = path.to_owned();
-            return self.administer(parts, path, query, authenticated.identity, body, length).await;
+            let answer = self.administer(parts, path, query, authenticated.identity, body, length).await?;
+            return Ok((answer, None));
         }
         let address = address_of(path, &parts.head.headers, &self.settings)?;
         let operation = route(&parts.head.method, &address, &query, &parts.head.headers)?;
@@ -235,12 +234,7 @@ impl Service {
             body_length: length,
         };
         let transfer = self.settings.transfers.admit(operation).await?;
-        let mut response = ops::run(&mut call).await?;
-        if let Some(transfer) = transfer {
-            // It goes on until the body is out: `answer` hands it over.
-            response.extensions_mut().insert(Arc::new(transfer));
-        }
-        Ok(response)
+        Ok((ops::run(&mut call).await?, transfer))
     }
 
     /// Health is answered to anybody, by our own paths and by those that MinIO's probes use.
@@ -288,6 +282,9 @@ impl Service {
         format!("{:016X}", n ^ (n >> 31))
     }
 }
+
+/// A response, and the transfer that goes on until its body is out.
+type Answered = (Response, Option<Transfer>);
 
 fn address_of(path: &str, headers: &HeaderMap, settings: &Settings) -> Result<Address, S3Error> {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
