@@ -34,7 +34,7 @@ use crate::hook::HookRunner;
 use crate::limits;
 use crate::meta::{InvocationState, Meta, MetaError, OutboxStats, Sequence, StoredInvocation};
 use crate::mqtt::{LatencySnapshot, MqttError, Publisher, PublisherSettings, PublisherStats};
-use crate::seam::World;
+use crate::seam::{self, World};
 
 use dispatch::Dispatch;
 use pump::{Command, Counters, Pump};
@@ -70,6 +70,8 @@ pub struct OutboxParts {
     pub settings: OutboxSettings,
     /// `None`: publications wait.
     pub publisher: Option<PublisherSettings>,
+    /// Hooks, and the inference that they start, run behind the threads that serve requests.
+    pub background: bool,
 }
 
 /// How the outbox stands.
@@ -106,7 +108,7 @@ pub struct Outbox {
 impl Outbox {
     /// Starts all threads; what was pending goes on at once.
     pub fn start(parts: OutboxParts) -> Result<Outbox, OutboxError> {
-        let OutboxParts { meta, engines, runner, world, settings, publisher } = parts;
+        let OutboxParts { meta, engines, runner, world, settings, publisher, background } = parts;
         settings.check()?;
         let settings = Arc::new(settings);
         let publisher = match publisher {
@@ -162,7 +164,12 @@ impl Outbox {
                 settings: Arc::clone(&settings),
                 finished: finished_sender.clone(),
             };
-            outbox.spawn(&format!("hook-{number}"), end.clone(), move || worker.run())?;
+            outbox.spawn(&format!("hook-{number}"), end.clone(), move || {
+                if background {
+                    seam::thread::work_in_background();
+                }
+                worker.run();
+            })?;
         }
         drop(finished_sender);
         outbox.spawn("outbox", end, move || pump.run())?;
