@@ -26,7 +26,6 @@ impl Meta {
                          VALUES(?1, ?2, ?3, ?4, ?5, 0) ON CONFLICT(name) DO NOTHING",
                     )?
                     .execute(params![name, region, now_ms, versioning_code(versioning), object_lock])?;
-                group.forget_buckets();
                 if inserted == 1 { Ok(()) } else { Err(MetaError::BucketExists) }
             })
             .await

@@ -1,8 +1,8 @@
 //! Buckets and their documents as one reader has seen them, until any bucket changes: nearly every request asks for its
 //! bucket, and hardly any finds it changed.
 //!
-//! The writer counts changes (`Database::bucket_changes`) after the commit and before anybody hears of it. A reader looks
-//! at the count before it looks at the tables, so that what it keeps is never older than its count says.
+//! The writer counts changes (`Meta::bucket_changes`) after the commit and before anybody hears of it. A reader looks at
+//! the count before it looks at the tables, so that what it keeps is never older than its count says.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -53,6 +53,12 @@ impl KnownBuckets {
         }
         buckets.insert(name.to_owned(), bucket.clone());
         Ok(bucket)
+    }
+
+    #[cfg(test)]
+    pub fn sizes(&self) -> (usize, usize) {
+        let known = self.known.borrow();
+        (known.buckets.len(), known.documents.len())
     }
 
     /// The document, or that there is none.

@@ -140,9 +140,15 @@ impl Meta {
         self.writer.write(move |group| set_property(group.connection(), &name, value.as_deref())).await
     }
 
+    /// Grows with each commit that changed a bucket's row or configuration, before that commit is acknowledged. What is
+    /// remembered about buckets holds as long as this stays as it was before it was read.
+    pub fn bucket_changes(&self) -> u64 {
+        self.writer.bucket_changes()
+    }
+
     /// A read connection for the calling thread.
     pub fn reader(&self) -> Result<Reader, MetaError> {
-        Reader::open(&self.database)
+        Reader::open(&self.database, self.writer.count_of_bucket_changes())
     }
 
     /// Finishes queued commits, checkpoints and stops the writer thread. The files are released when the last `Meta`

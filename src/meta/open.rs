@@ -27,8 +27,6 @@ const CACHE_KIB: i64 = 8 << 10;
 pub(super) struct Database {
     vfs: Vfs,
     copies: Arc<Copies>,
-    /// Commits that changed a bucket or one of its documents.
-    bucket_changes: AtomicU64,
     /// Held so that no other process opens the files.
     _locks: Vec<Arc<dyn StorageFile>>,
 }
@@ -51,21 +49,11 @@ impl Database {
         let copies = Copies::new(places, on_copy_failed).map_err(|error| MetaError::Unavailable(error.to_string()))?;
         let copies = Arc::new(copies);
         let vfs = Vfs::register(&name, copies.clone(), world).map_err(MetaError::Unavailable)?;
-        Ok(Database { vfs, copies, bucket_changes: AtomicU64::new(0), _locks: locks })
+        Ok(Database { vfs, copies, _locks: locks })
     }
 
     pub fn current_slots(&self) -> Vec<usize> {
         self.copies.current_slots()
-    }
-
-    /// How often buckets have changed; what a reader has kept since an earlier count no longer holds.
-    pub fn bucket_changes(&self) -> u64 {
-        self.bucket_changes.load(Ordering::Acquire)
-    }
-
-    /// To be called after a commit that changed a bucket, before anybody is told of it.
-    pub fn count_bucket_change(&self) {
-        self.bucket_changes.fetch_add(1, Ordering::Release);
     }
 
     /// Bytes in the log since it last began anew.

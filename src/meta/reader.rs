@@ -1,6 +1,7 @@
 //! Reads, on a connection that belongs to the calling thread.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
@@ -14,19 +15,25 @@ use super::{MetaError, bucket, row};
 pub struct Reader {
     connection: Connection,
     known: KnownBuckets,
+    bucket_changes: Arc<AtomicU64>,
     /// Outlives the connection: fields are dropped in this order.
-    database: Arc<Database>,
+    _database: Arc<Database>,
 }
 
 impl Reader {
-    pub(super) fn open(database: &Arc<Database>) -> Result<Reader, MetaError> {
+    pub(super) fn open(database: &Arc<Database>, bucket_changes: Arc<AtomicU64>) -> Result<Reader, MetaError> {
         let connection = open::connect(database)?;
         connection.pragma_update(None, "query_only", true)?;
-        Ok(Reader { connection, known: KnownBuckets::default(), database: database.clone() })
+        Ok(Reader { connection, known: KnownBuckets::default(), bucket_changes, _database: database.clone() })
     }
 
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    #[cfg(test)]
+    pub(super) fn known(&self) -> &KnownBuckets {
+        &self.known
     }
 
     pub(super) fn rows<T>(
@@ -57,7 +64,7 @@ impl Reader {
 
     pub fn bucket(&self, name: &str) -> Result<Bucket, MetaError> {
         let look = || bucket::by_name(&self.connection, name);
-        self.known.bucket(self.database.bucket_changes(), name, look)
+        self.known.bucket(self.bucket_changes.load(Ordering::Acquire), name, look)
     }
 
     pub fn buckets(&self) -> Result<Vec<Bucket>, MetaError> {
@@ -66,7 +73,7 @@ impl Reader {
 
     pub fn bucket_config(&self, bucket: BucketId, kind: BucketConfig) -> Result<Option<String>, MetaError> {
         let look = || bucket::config(&self.connection, bucket, kind);
-        self.known.document(self.database.bucket_changes(), bucket, kind, look)
+        self.known.document(self.bucket_changes.load(Ordering::Acquire), bucket, kind, look)
     }
 
     /// The version asked for, delete markers included (as S3, `Latest` may be a marker).

@@ -67,7 +67,7 @@ pub(super) fn version_of(
     })
 }
 
-/// One version with its body: the statement, made once.
+/// The statement that reads one version with its body.
 macro_rules! select {
     ($which:literal) => {
         concat!(
@@ -77,6 +77,11 @@ macro_rules! select {
         )
     };
 }
+
+pub(super) const SELECT_LATEST: &str = select!("ORDER BY rank LIMIT 1");
+const SELECT_NULL: &str = select!("AND is_null = 1 ORDER BY rank LIMIT 1");
+const SELECT_EXACT: &str = select!("AND rank = ?3 AND is_null = 0");
+const SELECT_NUMBERED: &str = select!("AND rank = ?3");
 
 /// One version with its body.
 pub(super) fn find_version(
@@ -95,19 +100,16 @@ pub(super) fn find_version(
         };
         version_of(row, 0, bucket, key.to_owned(), body)
     };
+    let (bucket_and_key, statement) = (params![bucket.0, key.as_bytes()], |sql| connection.prepare_cached(sql));
     let found = match version {
-        VersionRef::Latest => connection
-            .prepare_cached(select!("ORDER BY rank LIMIT 1"))?
-            .query_row(params![bucket.0, key.as_bytes()], decode),
-        VersionRef::Null => connection
-            .prepare_cached(select!("AND is_null = 1 ORDER BY rank LIMIT 1"))?
-            .query_row(params![bucket.0, key.as_bytes()], decode),
-        VersionRef::Exact(sequence) => connection
-            .prepare_cached(select!("AND rank = ?3 AND is_null = 0"))?
-            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], decode),
-        VersionRef::Numbered(sequence) => connection
-            .prepare_cached(select!("AND rank = ?3"))?
-            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], decode),
+        VersionRef::Latest => statement(SELECT_LATEST)?.query_row(bucket_and_key, decode),
+        VersionRef::Null => statement(SELECT_NULL)?.query_row(bucket_and_key, decode),
+        VersionRef::Exact(sequence) => {
+            statement(SELECT_EXACT)?.query_row(params![bucket.0, key.as_bytes(), rank(sequence)], decode)
+        }
+        VersionRef::Numbered(sequence) => {
+            statement(SELECT_NUMBERED)?.query_row(params![bucket.0, key.as_bytes(), rank(sequence)], decode)
+        }
     };
     Ok(found.optional()?)
 }

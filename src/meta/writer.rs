@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
@@ -26,11 +27,11 @@ pub(super) struct Group<'a> {
     /// Bytes that this mutation adds to (or takes from) segments.
     live: RefCell<Vec<(u32, i64)>>,
     buckets: RefCell<HashMap<BucketId, Bucket>>,
-    /// Some mutation of the group changed a bucket, or tried to.
-    buckets_changed: &'a Cell<bool>,
     /// Rows that this mutation adds to (or takes from) the counted tables.
     counts: Cell<Counts>,
     changed: Cell<bool>,
+    /// Some bucket's row or configuration changed.
+    buckets_changed: Cell<bool>,
 }
 
 impl Group<'_> {
@@ -71,7 +72,7 @@ impl Group<'_> {
         Ok(bucket)
     }
 
-    /// To be called by whatever changes a bucket's row or one of its documents: all readers look at them anew.
+    /// To be called by whatever changes a bucket's row or configuration.
     pub fn forget_buckets(&self) {
         self.buckets.borrow_mut().clear();
         self.buckets_changed.set(true);
@@ -123,6 +124,7 @@ pub type Listener = Arc<dyn Fn() + Send + Sync>;
 pub(super) struct WriterHandle {
     queue: Sender<Request>,
     listeners: Arc<RwLock<Vec<Listener>>>,
+    bucket_changes: Arc<AtomicU64>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -142,20 +144,21 @@ impl WriterHandle {
         let listeners = Arc::new(RwLock::new(Vec::new()));
         let sequence: i64 =
             connection.query_row("SELECT value FROM state WHERE name = 'sequence'", [], |row| row.get(0))?;
+        let bucket_changes = Arc::new(AtomicU64::new(0));
         let mut writer = Writer {
             connection,
             requests,
             listeners: listeners.clone(),
+            bucket_changes: bucket_changes.clone(),
             checkpointer,
             sequence: sequence as u64,
-            buckets_changed: Cell::new(false),
-            database,
+            _database: database,
         };
         let thread = std::thread::Builder::new()
             .name("meta-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| MetaError::Unavailable(error.to_string()))?;
-        Ok(WriterHandle { queue, listeners, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(WriterHandle { queue, listeners, bucket_changes, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     pub async fn write<T: Send + 'static>(
@@ -172,6 +175,10 @@ impl WriterHandle {
         answer.await.map_err(|_| stopped())?
     }
 
+    pub fn bucket_changes(&self) -> u64 {
+        self.bucket_changes.load(Ordering::Acquire)
+    }
+
     pub fn listen(&self, listener: Listener) {
         self.listeners.write().expect("no holder of this lock panics").push(listener);
     }
@@ -186,6 +193,11 @@ impl WriterHandle {
             }
         }
     }
+
+    /// What `bucket_changes` looks at, for those that look often.
+    pub fn count_of_bucket_changes(&self) -> Arc<AtomicU64> {
+        self.bucket_changes.clone()
+    }
 }
 
 fn stopped() -> MetaError {
@@ -196,11 +208,11 @@ struct Writer {
     connection: Connection,
     requests: Receiver<Request>,
     listeners: Arc<RwLock<Vec<Listener>>>,
+    bucket_changes: Arc<AtomicU64>,
     checkpointer: Checkpointer,
     sequence: u64,
-    buckets_changed: Cell<bool>,
     /// Outlives the connection: fields are dropped in this order.
-    database: Arc<Database>,
+    _database: Arc<Database>,
 }
 
 impl Writer {
@@ -237,10 +249,6 @@ impl Writer {
                 (false, Err(error))
             }
         };
-        // Also after a failure: what a failed commit left is not known.
-        if self.buckets_changed.take() {
-            self.database.count_bucket_change();
-        }
         jobs.drain(..).for_each(|job| job.deliver(&commit));
         if changed {
             self.listeners.read().expect("no holder of this lock panics").iter().for_each(|listener| listener());
@@ -256,8 +264,8 @@ impl Writer {
             live: RefCell::default(),
             counts: Cell::default(),
             buckets: RefCell::default(),
-            buckets_changed: &self.buckets_changed,
             changed: Cell::new(false),
+            buckets_changed: Cell::new(false),
         };
         let mut live: BTreeMap<u32, i64> = BTreeMap::new();
         let mut counts = Counts::default();
@@ -271,7 +279,7 @@ impl Writer {
                 self.run_cached("ROLLBACK TO mutation")?;
                 group.live.take();
                 group.counts.take();
-                group.buckets.borrow_mut().clear();
+                group.forget_buckets();
                 group.changed.set(changed_before);
             }
             self.run_cached("RELEASE mutation")?;
@@ -285,6 +293,10 @@ impl Writer {
                 .execute([sequence as i64])?;
         }
         self.run_cached("COMMIT")?;
+        // Before anybody is told: whoever asks after the acknowledgement sees that what it remembers is old.
+        if group.buckets_changed.get() {
+            self.bucket_changes.fetch_add(1, Ordering::Release);
+        }
         self.sequence = sequence;
         Ok(changed)
     }

@@ -3,6 +3,7 @@
 mod copies;
 mod listing;
 mod outbox;
+mod reads;
 mod uploads;
 mod versions;
 
