@@ -248,6 +248,12 @@ impl Pool {
 
     /// A copy of the metadata missed a commit: the labels say so before the commit is acknowledged.
     pub fn drop_copy(&self, slot: usize) -> Result<(), PoolError> {
+        // One that hangs would hold up its own label, and with it the commit.
+        if let Some(drive) = self.drives[slot].as_ref().filter(|drive| drive.is_healthy())
+            && drive.check().is_none()
+        {
+            drive.fail("it does not answer".to_owned());
+        }
         let copies = self.label.lock().expect("no holder of this lock panics").copies.clone();
         self.set_copies(copies.into_iter().filter(|copy| *copy != slot).collect())
     }
