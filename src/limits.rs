@@ -83,6 +83,18 @@ pub const NOTIFICATION_ID_BYTES_MAX: usize = 255;
 /// Bytes in the name of a hook or topic that a notification goes to: far beyond use, and small beside MQTT's 65,535.
 pub const NOTIFICATION_TARGET_BYTES_MAX: usize = 512;
 
+/// Connections that listen to a bucket's events at once (ListenBucketNotification). Each holds its connection for good.
+pub const LISTENERS_MAX: usize = 32;
+/// Changes that wait for one listener: two full group commits, so that a burst is no reason to end it. Some 500 bytes each.
+pub const LISTENER_CHANGES_MAX: usize = 2 * GROUP_COMMIT_MAX;
+/// Bytes of events that go to a listener in one piece.
+pub const LISTENER_PIECE_BYTES: usize = 64 << 10;
+/// A listener that has heard nothing for this long gets a space: proxies keep the connection, and a peer that is gone is
+/// noticed.
+pub const LISTENER_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Longest interval of pings that a listener may ask for.
+pub const LISTENER_PING_MAX: Duration = Duration::from_secs(3600);
+
 /// Bytes in a request head. S3 clients stay far below; a longer one is answered with 431.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
 /// Header fields in a request: the bound that hyper has of itself. Any other costs two allocations of some KiB a request.

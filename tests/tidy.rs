@@ -1,5 +1,8 @@
 //! The structure holds: imports point one way, every file says what it is, nothing in the tree speaks of one machine.
 
+#[path = "tidy/operations.rs"]
+mod operations;
+
 use std::path::{Path, PathBuf};
 
 /// Each module and what it may import. A leaf may be imported by all.

@@ -7,6 +7,7 @@
 mod bucket;
 mod change;
 mod checkpoint;
+mod feed;
 mod files;
 mod known;
 mod list;
@@ -27,6 +28,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use feed::{ChangeTap, Wants};
 pub use model::*;
 pub use object::check_condition;
 pub use outbox::*;
@@ -102,6 +104,7 @@ pub type OnCopyFailed = Arc<dyn Fn(usize) + Send + Sync>;
 pub struct Meta {
     writer: writer::WriterHandle,
     database: Arc<open::Database>,
+    feed: Arc<feed::Feed>,
     /// Only its clock is used: to stamp what callers give no time for.
     world: World,
 }
@@ -120,8 +123,9 @@ impl Meta {
         schema::check(&connection, pool_id)?;
         schema::upgrade(&connection)?;
         let checkpointer = checkpoint::Checkpointer::start(open::connect(&database)?, database.clone())?;
-        let writer = writer::WriterHandle::start(connection, checkpointer, database.clone())?;
-        Ok(Meta { writer, database, world })
+        let feed = Arc::new(feed::Feed::default());
+        let writer = writer::WriterHandle::start(connection, checkpointer, database.clone(), feed.clone())?;
+        Ok(Meta { writer, database, feed, world })
     }
 
     /// Slots whose copies are complete: what the labels are to say. After `open` these are all copies that could be
@@ -133,6 +137,12 @@ impl Meta {
     /// `listener` is called on the writer's thread after each group commit that wrote to the outbox; it must not block.
     pub fn listen(&self, listener: Arc<dyn Fn() + Send + Sync>) {
         self.writer.listen(listener);
+    }
+
+    /// The changes that are committed from now on and that `wants` picks, of any bucket: watched or not, after they are
+    /// durable. `Busy` when `LISTENERS_MAX` listen already.
+    pub fn tap(&self, wants: Wants) -> Result<ChangeTap, MetaError> {
+        self.feed.tap(wants)
     }
 
     /// A small named value that belongs to the whole pool (keys, cursors); `None` removes it.
@@ -164,6 +174,7 @@ impl Meta {
     /// and `Reader` are gone.
     pub fn close(&self) {
         self.writer.stop();
+        self.feed.close();
     }
 }
 

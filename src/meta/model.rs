@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::acl::Acl;
 pub use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 pub use crate::notification::EventName;
+use crate::notification::EventRecord;
 use crate::pool::Extent;
 
 /// Row number of a bucket.
@@ -194,6 +195,30 @@ pub struct Change {
     pub size: u64,
     pub etag: String,
     pub requester: Requester,
+}
+
+impl Change {
+    /// As S3 tells it. `rule` is the id of the configuration's entry that matched, `host` the appliance's name.
+    pub fn event_record(&self, rule: &str, region: &str, host: &str) -> EventRecord {
+        let there = self.version.is_some();
+        EventRecord {
+            event: self.event,
+            region: region.to_owned(),
+            time_ms: self.time_ms,
+            principal: self.requester.principal.clone(),
+            source_ip: self.requester.source_ip.clone(),
+            request_id: self.requester.request_id.clone(),
+            host_id: host.to_owned(),
+            configuration_id: rule.to_owned(),
+            bucket: self.bucket_name.clone(),
+            owner: host.to_owned(),
+            key: self.key.clone(),
+            size: there.then_some(self.size),
+            etag: there.then(|| self.etag.clone()),
+            version_id: self.version_id.clone(),
+            sequencer: self.sequence.0,
+        }
+    }
 }
 
 /// A new version to commit.

@@ -10,8 +10,8 @@ mod event;
 mod record;
 
 pub use configuration::{Configuration, NotificationError, Rule};
-pub use event::{EventName, event_matches};
-pub use record::{EventRecord, records_json};
+pub use event::{EventName, event_matches, may_listen_to};
+pub use record::{EventRecord, listened_json, records_json, test_event_json};
 
 /// Where a rule sends what matched.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -1,5 +1,6 @@
 //! What an operation gets: the request, authenticated, routed and decoded, and the engine.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub struct Call {
     pub peer: SocketAddr,
     /// The request came over TLS.
     pub secure: bool,
+    /// Set when the service stops: an answer without an end is to find one.
+    pub stopping: Rc<Cell<bool>>,
     pub(super) body: Option<RequestBody>,
     /// Bytes of the body after decoding, where the client said so.
     pub body_length: Option<u64>,

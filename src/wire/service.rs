@@ -31,7 +31,7 @@ use super::ops;
 use super::query::Query;
 use super::request::{Call, Parts};
 use super::response::{self, GuardedBody, Never, Response};
-use super::route::{Operation, route};
+use super::route::route;
 use super::settings::Settings;
 use super::transfers::Transfer;
 use crate::access::Principal;
@@ -53,7 +53,7 @@ pub struct Service {
     host_id: HeaderValue,
     /// Request ids are a counter from a random start, mixed.
     next_request: Cell<u64>,
-    stopping: Cell<bool>,
+    stopping: Rc<Cell<bool>>,
     /// Tasks of the open connections, to be woken at shutdown.
     connections: RefCell<HashMap<u64, Option<Waker>>>,
     next_connection: Cell<u64>,
@@ -61,11 +61,11 @@ pub struct Service {
 
 impl Service {
     pub fn new(engine: Rc<Engine>, settings: Arc<Settings>, admin: Rc<dyn Admin>) -> Rc<Service> {
-        let mut random = [0u8; 16];
+        let mut random = [0u8; 8];
         engine.world().entropy.fill(&mut random);
-        let (start, host) = random.split_at(8);
-        let start = u64::from_le_bytes(start.try_into().expect("half of sixteen bytes"));
-        let host_id = HeaderValue::from_str(&crate::hash::hex_encode(host)).expect("hex is a header value");
+        let start = u64::from_le_bytes(random);
+        let escaped = percent_encoding::utf8_percent_encode(&settings.host_id, percent_encoding::CONTROLS).to_string();
+        let host_id = HeaderValue::from_str(&escaped).expect("percent-encoded controls leave visible ASCII");
         let server = HeaderValue::from_str(&settings.server).unwrap_or(HeaderValue::from_static("Aerie"));
         Rc::new(Service {
             engine,
@@ -76,7 +76,7 @@ impl Service {
             server,
             host_id,
             next_request: Cell::new(start),
-            stopping: Cell::new(false),
+            stopping: Rc::default(),
             connections: RefCell::new(HashMap::new()),
             next_connection: Cell::new(0),
         })
@@ -243,12 +243,12 @@ impl Service {
             request_id: parts.request_id,
             peer: parts.peer,
             secure: parts.secure,
+            stopping: self.stopping.clone(),
             body: Some(body),
             body_length: length,
         };
-        // A form carries its signature inside, a preflight has none: these two ask for themselves.
-        if !matches!(operation, Operation::PostObject | Operation::PreflightRequest) {
-            call.authorize(operation.action(), &call.bucket, &call.key)?;
+        if !call.operation.asks_for_itself() {
+            call.authorize_operation()?;
         }
         let transfer = self.settings.transfers.admit(operation).await?;
         Ok((ops::run(&mut call).await?, transfer))

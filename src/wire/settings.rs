@@ -23,6 +23,8 @@ pub struct Settings {
     pub access: Arc<Registry>,
     /// Value of the `Server` header.
     pub server: String,
+    /// The appliance's name: `x-amz-id-2` of answers and of event records.
+    pub host_id: String,
     pub timeouts: Timeouts,
     /// What requests get that come without TLS.
     pub plain_http: PlainHttp,

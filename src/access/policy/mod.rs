@@ -19,6 +19,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use document::{PolicyFault, Use, parse};
+pub use principal::Name;
 use statement::Statement;
 
 use super::Principal;
@@ -92,6 +93,11 @@ impl Policy {
             strength => strength,
         };
         self.statements.iter().map(verdict).max().unwrap_or(Verdict::Nothing)
+    }
+
+    /// Whom a resource's policy names, excepted ones included.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.statements.iter().filter_map(|statement| statement.names.as_ref()).flat_map(|names| &names.names)
     }
 
     /// Whether a resource's policy opens something to everybody, as S3 defines public.

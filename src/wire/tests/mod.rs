@@ -1,8 +1,11 @@
 //! The service on real folders, over loopback, with a client of the tests' own.
 
 mod attacks;
+mod fuzz;
+mod listen;
 mod objects;
 mod protocol;
+mod races;
 mod uploads;
 
 use std::io::{Read as _, Write as _};
@@ -132,7 +135,8 @@ impl Server {
         let host = self.address.to_string();
         let mut all = HeaderMap::new();
         let signed = [("host", host.as_str()), ("x-amz-date", &timestamp), ("x-amz-content-sha256", payload)];
-        for (name, value) in signed.iter().chain(headers) {
+        let given = |name: &str| headers.iter().any(|(given, _)| *given == name);
+        for (name, value) in signed.iter().filter(|(name, _)| !given(name)).chain(headers) {
             all.append(
                 HeaderName::from_bytes(name.as_bytes()).unwrap(),
                 HeaderValue::from_bytes(value.as_bytes()).unwrap(),
@@ -183,12 +187,18 @@ impl Drop for Server {
     }
 }
 
+fn quick_timeouts() -> Timeouts {
+    let soon = Duration::from_millis(150);
+    Timeouts { head: soon, keep_alive: soon, body_stall: soon }
+}
+
 fn settings(timeouts: Timeouts) -> Settings {
     Settings {
         region: REGION.to_owned(),
         domain: Some("s3.test".to_owned()),
-        access: Arc::new(Registry::of_root(ACCESS_KEY, Secret::new(SECRET))),
+        access: Arc::new(Registry::of_root(ACCESS_KEY, Secret::new(SECRET), real::world())),
         server: "Aerie/test".to_owned(),
+        host_id: "node".to_owned(),
         timeouts,
         plain_http: crate::tls::PlainHttp::Serve,
         hook_exists: HookExists::new(|_| false),
