@@ -10,7 +10,8 @@ use super::appliance::{Appliance, BUCKET, Runner, answer, refusal};
 use crate::engine::Engine;
 use crate::hook::{HookFault, HookRunner, Invocation, Outcome};
 use crate::meta::{
-    Attributes, Body, BucketConfig, DeleteCause, DeleteVersion, MetaError, NewVersion, Requester, VersionRef, WriteCondition,
+    Attributes, Body, BucketConfig, DeleteCause, DeleteVersion, MetaError, NewVersion, Requester, VersionRef,
+    WriteCondition,
 };
 use crate::mqtt::tests::until;
 use crate::notification::{Configuration, Filter, Target};
