@@ -56,7 +56,6 @@ fn row(name: &str, operation: Operation, bytes: usize, connections: usize, objec
     let bucket = if name.ends_with("-sealed") { SEALED_BUCKET } else { BUCKET };
     Workload { name: name.to_owned(), bucket, operation, bytes, connections, objects }
 }
-}
 
 /// With `sealed`, some rows once more on objects that the server seals, beside those that they are compared with.
 pub fn workloads(list_keys: usize, sealed: bool) -> Vec<Workload> {
@@ -149,7 +148,12 @@ impl Workload {
             }
             _ => {
                 let last = (self.objects as u64).saturating_sub(1000).max(1);
-                signer.sign("GET", &format!("/{}", self.bucket), &self.list_query(number.wrapping_mul(7919) % last), b"")
+                signer.sign(
+                    "GET",
+                    &format!("/{}", self.bucket),
+                    &self.list_query(number.wrapping_mul(7919) % last),
+                    b"",
+                )
             }
         };
         let started = Instant::now();
