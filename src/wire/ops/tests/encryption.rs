@@ -304,9 +304,8 @@ fn rule(inside: &str) -> String {
 #[test]
 fn a_buckets_rule_holds_for_what_says_nothing_itself() {
     let store = store();
-    let target = "/bucket?encryption";
     let missing = "404 ServerSideEncryptionConfigurationNotFoundError";
-    assert_eq!(ask(&store, "GET", target, &[], b"").outcome(), missing);
+    assert_eq!(ask(&store, "GET", "/bucket?encryption", &[], b"").outcome(), missing);
     let by_default =
         |inside: &str| format!("<ApplyServerSideEncryptionByDefault>{inside}</ApplyServerSideEncryptionByDefault>");
     for (document, outcome) in [
@@ -320,7 +319,7 @@ fn a_buckets_rule_holds_for_what_says_nothing_itself() {
         (rule(&by_default("<SSEAlgorithm>aws:kms:dsse</SSEAlgorithm>")), "400 InvalidArgument"),
         (rule(&by_default("<SSEAlgorithm>AES256</SSEAlgorithm>")), "200"),
     ] {
-        assert_eq!(ask(&store, "PUT", target, &[], document.as_bytes()).outcome(), outcome, "{document}");
+        assert_eq!(ask(&store, "PUT", "/bucket?encryption", &[], document.as_bytes()).outcome(), outcome, "{document}");
     }
     let put = ask(&store, "PUT", "/bucket/a", &[], b"by the rule");
     assert_eq!(
@@ -331,8 +330,8 @@ fn a_buckets_rule_holds_for_what_says_nothing_itself() {
         "{}<BucketKeyEnabled>true</BucketKeyEnabled>",
         by_default("<SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID>k1</KMSMasterKeyID>")
     ));
-    assert_eq!(ask(&store, "PUT", target, &[], document.as_bytes()).outcome(), "200");
-    let got = ask(&store, "GET", target, &[], b"");
+    assert_eq!(ask(&store, "PUT", "/bucket?encryption", &[], document.as_bytes()).outcome(), "200");
+    let got = ask(&store, "GET", "/bucket?encryption", &[], b"");
     let told = ["SSEAlgorithm", "KMSMasterKeyID", "BucketKeyEnabled"].map(|name| got.element(name));
     assert_eq!(told, ["aws:kms", "k1", "true"]);
     let put = ask(&store, "PUT", "/bucket/b", &[], b"by the rule");
@@ -342,10 +341,10 @@ fn a_buckets_rule_holds_for_what_says_nothing_itself() {
     let put = ask(&store, "PUT", "/bucket/c", &method("AES256"), b"by its own word");
     assert_eq!(put.header(PREFIX), "AES256");
     let document = rule("<BlockedEncryptionTypes><EncryptionType>SSE-C</EncryptionType></BlockedEncryptionTypes>");
-    assert_eq!(ask(&store, "PUT", target, &[], document.as_bytes()).outcome(), "200");
+    assert_eq!(ask(&store, "PUT", "/bucket?encryption", &[], document.as_bytes()).outcome(), "200");
     assert_eq!(ask(&store, "PUT", "/bucket/d", &customer(&KEY, PREFIX), b"x").outcome(), "403 AccessDenied");
-    assert_eq!(ask(&store, "DELETE", target, &[], b"").outcome(), "204");
-    assert_eq!(ask(&store, "GET", target, &[], b"").outcome(), missing);
+    assert_eq!(ask(&store, "DELETE", "/bucket?encryption", &[], b"").outcome(), "204");
+    assert_eq!(ask(&store, "GET", "/bucket?encryption", &[], b"").outcome(), missing);
     assert_eq!(ask(&store, "PUT", "/bucket/e", &[], b"x").header(PREFIX), "");
     for key in ["a", "b", "c"] {
         assert_eq!(ask(&store, "GET", &format!("/bucket/{key}"), &[], b"").outcome(), "200", "{key} stays readable");
