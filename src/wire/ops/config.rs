@@ -144,6 +144,11 @@ pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
                 (true, operation) => S3Error::not_implemented(operation.as_str()),
             });
         }
+        Operation::GetBucketAbac => {
+            let mut document = Document::new("AbacStatus");
+            document.text("Status", "Disabled");
+            document
+        }
         Operation::GetBucketLogging => Document::new("BucketLoggingStatus"),
         Operation::GetBucketAccelerateConfiguration => Document::new("AccelerateConfiguration"),
         Operation::GetBucketRequestPayment => {

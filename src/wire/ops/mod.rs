@@ -83,7 +83,8 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Operation::PutPublicAccessBlock => access::put_public_access_block(call).await,
         Operation::DeletePublicAccessBlock => access::delete_public_access_block(call).await,
         Operation::PutObjectLockConfiguration => config::put_object_lock(call).await,
-        Operation::GetBucketPolicy
+        Operation::GetBucketAbac
+        | Operation::GetBucketPolicy
         | Operation::GetBucketPolicyStatus
         | Operation::GetBucketEncryption
         | Operation::GetBucketLifecycleConfiguration

@@ -1,6 +1,6 @@
 //! The service on real folders, over loopback, with a client of the tests' own.
 
-mod fuzz;
+pub(super) mod fuzz;
 mod listen;
 mod objects;
 mod protocol;

@@ -7,6 +7,7 @@ mod lambdas;
 mod listings;
 mod multipart;
 mod posts;
+mod strangers;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
