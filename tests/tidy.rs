@@ -6,11 +6,28 @@ mod operations;
 use std::path::{Path, PathBuf};
 
 /// Each module and what it may import. A leaf may be imported by all.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("cli", &["server", "config", "hook", "inference", "wire", "mqtt", "outbox", "engine"]),
-    ("server", &["config", "wire", "engine", "pool", "meta", "outbox", "hook", "inference", "mqtt", "upkeep", "drive"]),
+    (
+        "server",
+        &[
+            "access",
+            "config",
+            "wire",
+            "engine",
+            "pool",
+            "meta",
+            "outbox",
+            "hook",
+            "inference",
+            "mqtt",
+            "upkeep",
+            "drive",
+        ],
+    ),
     ("config", &["hook", "inference", "mqtt", "outbox", "upkeep", "pool"]),
-    ("wire", &["engine", "meta", "pool"]),
+    ("wire", &["access", "engine", "meta", "pool"]),
+    ("access", &["meta"]),
     ("outbox", &["hook", "mqtt", "engine", "meta"]),
     ("hook", &["engine", "meta", "inference"]),
     ("upkeep", &["engine", "pool", "meta"]),
@@ -24,8 +41,9 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("notification", &["xml"]),
     ("tls", &[]),
     ("xml", &[]),
+    ("acl", &[]),
 ];
-const LEAVES: [&str; 6] = ["limits", "seam", "hash", "notification", "tls", "xml"];
+const LEAVES: [&str; 7] = ["limits", "seam", "hash", "notification", "tls", "xml", "acl"];
 
 fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("the source tree is readable") {

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
@@ -33,6 +34,8 @@ pub(super) struct Group<'a> {
     feed: &'a Feed,
     /// Facts for those who listen, until they are committed.
     told: RefCell<Vec<Change>>,
+    /// Some bucket's row or configuration changed.
+    buckets_changed: Cell<bool>,
 }
 
 impl Group<'_> {
@@ -83,9 +86,10 @@ impl Group<'_> {
         Ok(bucket)
     }
 
-    /// To be called by whatever changes a bucket's row.
+    /// To be called by whatever changes a bucket's row or configuration.
     pub fn forget_buckets(&self) {
         self.buckets.borrow_mut().clear();
+        self.buckets_changed.set(true);
     }
 }
 
@@ -134,6 +138,7 @@ pub type Listener = Arc<dyn Fn() + Send + Sync>;
 pub(super) struct WriterHandle {
     queue: Sender<Request>,
     listeners: Arc<RwLock<Vec<Listener>>>,
+    bucket_changes: Arc<AtomicU64>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -154,10 +159,12 @@ impl WriterHandle {
         let listeners = Arc::new(RwLock::new(Vec::new()));
         let sequence: i64 =
             connection.query_row("SELECT value FROM state WHERE name = 'sequence'", [], |row| row.get(0))?;
+        let bucket_changes = Arc::new(AtomicU64::new(0));
         let mut writer = Writer {
             connection,
             requests,
             listeners: listeners.clone(),
+            bucket_changes: bucket_changes.clone(),
             checkpointer,
             feed,
             sequence: sequence as u64,
@@ -167,7 +174,7 @@ impl WriterHandle {
             .name("meta-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| MetaError::Unavailable(error.to_string()))?;
-        Ok(WriterHandle { queue, listeners, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(WriterHandle { queue, listeners, bucket_changes, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     pub async fn write<T: Send + 'static>(
@@ -182,6 +189,10 @@ impl WriterHandle {
             Err(TrySendError::Disconnected(_)) => return Err(stopped()),
         }
         answer.await.map_err(|_| stopped())?
+    }
+
+    pub fn bucket_changes(&self) -> u64 {
+        self.bucket_changes.load(Ordering::Acquire)
     }
 
     pub fn listen(&self, listener: Listener) {
@@ -217,6 +228,7 @@ struct Writer {
     connection: Connection,
     requests: Receiver<Request>,
     listeners: Arc<RwLock<Vec<Listener>>>,
+    bucket_changes: Arc<AtomicU64>,
     checkpointer: Checkpointer,
     feed: Arc<Feed>,
     sequence: u64,
@@ -277,6 +289,7 @@ impl Writer {
             changed: Cell::new(false),
             feed: &self.feed,
             told: RefCell::default(),
+            buckets_changed: Cell::new(false),
         };
         let mut live: BTreeMap<u32, i64> = BTreeMap::new();
         let mut counts = Counts::default();
@@ -306,6 +319,10 @@ impl Writer {
                 .execute([sequence as i64])?;
         }
         self.run_cached("COMMIT")?;
+        // Before anybody is told: whoever asks after the acknowledgement sees that what it remembers is old.
+        if group.buckets_changed.get() {
+            self.bucket_changes.fetch_add(1, Ordering::Release);
+        }
         self.sequence = sequence;
         Ok(Committed { changed, told })
     }

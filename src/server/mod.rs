@@ -24,6 +24,7 @@ use std::thread::JoinHandle;
 
 use futures_channel::oneshot;
 
+use crate::access::{Registry, Secret};
 use crate::config::{self, Plan, Settings};
 use crate::engine::{Engine, open_meta};
 use crate::hook;
@@ -64,6 +65,7 @@ struct Parts {
     settings: Arc<Settings>,
     pool: Arc<Pool>,
     meta: Meta,
+    access: Arc<Registry>,
     hooks: Arc<hook::Hooks>,
     errands: Arc<Errands>,
     outbox: Arc<Outbox>,
@@ -84,6 +86,8 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let storages: Vec<Arc<dyn Storage>> = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let keys = credentials::root_keys(environment, &settings.credentials, &storages, &world)?;
+    let access = Registry::open(meta.clone(), &keys.access_key, Secret::new(&keys.secret_key), world.clone());
+    let access = Arc::new(access.map_err(|error| error.to_string())?);
 
     let engines = engine_factory(&meta, &pool, &world);
     let (broker, publisher) = start_broker(&settings, &world)?;
@@ -110,12 +114,13 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         settings: Arc::new(settings),
         pool,
         meta,
+        access,
         hooks,
         outbox: Arc::new(outbox),
         upkeep: Arc::new(upkeep),
         plan: Arc::new(plan),
     };
-    let (address, cores) = start_cores(&parts, wire_settings(&parts, &keys, &engines)?, &engines)?;
+    let (address, cores) = start_cores(&parts, wire_settings(&parts, &engines)?, &engines)?;
     let geometry = format!("{}+{}", geometry.data, geometry.parity);
     Ok(Server { address, mqtt, keys, geometry, cores, broker, parts })
 }
@@ -183,23 +188,31 @@ fn start_tls(settings: &Settings, world: &World) -> Result<Option<Arc<tls::Accep
 }
 
 /// What the wire layer is told; one for all cores.
-fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Result<wire::Settings, String> {
+fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Settings, String> {
     let engine = engines().map_err(|error| error.to_string())?;
+    let clock = engine.world().clock.clone();
     let (hooks, engine) = (parts.hooks.clone(), std::sync::Mutex::new(engine));
     let exists = move |name: &str| hooks.exists(&engine.lock().expect("no holder of this lock panics"), name);
+    let clients = &parts.settings.server.clients;
     Ok(wire::Settings {
         region: parts.settings.server.region.clone(),
         domain: parts.settings.server.domain.clone(),
-        keys: Arc::new(wire::RootKeys {
-            access_key: keys.access_key.clone(),
-            secret: wire::Secret::new(keys.secret_key.clone()),
-        }),
+        access: parts.access.clone(),
         server: "Aerie".to_owned(),
         host_id: parts.settings.outbox.device.clone(),
         timeouts: wire::Timeouts::default(),
         plain_http: parts.settings.server.tls.as_ref().map_or(PlainHttp::Serve, |tls| tls.plain_http),
         hook_exists: wire::HookExists::new(exists),
         transforms: transforms::transforms(&parts.hooks, &parts.errands),
+        object_ownership: parts.settings.server.object_ownership,
+        clients: wire::Clients::new(
+            wire::ClientLimits {
+                connections_max: clients.connections_max,
+                requests_per_second: clients.requests_per_second,
+                bytes_per_second: clients.bytes_per_second,
+            },
+            clock,
+        ),
         transfers: parts.transfers.clone(),
     })
 }
@@ -304,7 +317,8 @@ impl Server {
                 tracing::error!("a core panicked");
             }
         }
-        let Parts { pool, meta, hooks, errands, outbox, upkeep, .. } = self.parts;
+        let Parts { pool, meta, access, hooks, errands, outbox, upkeep, .. } = self.parts;
+        access.stop();
         errands.stop();
         upkeep.stop();
         match Arc::try_unwrap(outbox) {

@@ -146,6 +146,20 @@ operations! {
     WriteGetObjectResponse "WriteGetObjectResponse";
 }
 
+impl Operation {
+    /// It is authorised in the operation, not before: a form carries its signature inside, a preflight has none, the tags
+    /// that a policy may ask for are in the body, and each key that is to be deleted is asked for by itself.
+    pub fn asks_for_itself(self) -> bool {
+        matches!(
+            self,
+            Operation::PostObject
+                | Operation::PreflightRequest
+                | Operation::PutObjectTagging
+                | Operation::DeleteObjects
+        )
+    }
+}
+
 /// What a request addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
@@ -319,6 +333,14 @@ impl Operation {
         let address = Address::parse(path, None, None).ok()?;
         route(&method.parse().ok()?, &address, &Query::parse(query).ok()?, &headers).ok()
     }
+}
+
+/// Whether a query parameter takes part in the choice of an operation.
+pub fn is_selector(parameter: &str) -> bool {
+    RULES.iter().any(|(_, _, sign, _)| match sign {
+        Sign::Query(names) | Sign::Copying(names) => names.contains(&parameter),
+        Sign::Nothing => false,
+    })
 }
 
 /// Which operation is asked for.

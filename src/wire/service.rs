@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -21,17 +21,20 @@ use hyper::service::service_fn;
 
 use super::address::Address;
 use super::admin::{Admin, AdminAnswer, AdminRequest};
-use super::auth::{Authenticator, Head, Identity, authorize};
+use super::auth::{Authenticator, Head, Identity};
 use super::body::{self, RawBody, RequestBody};
+use super::clients::{Connected, Meter};
 use super::connection::{BoundedIo, Exchange};
 use super::error::{S3Code, S3Error};
+use super::facts::Facts;
 use super::ops;
 use super::query::Query;
 use super::request::{Call, Parts};
 use super::response::{self, GuardedBody, Never, Response};
-use super::route::{Operation, route};
+use super::route::route;
 use super::settings::Settings;
 use super::transfers::Transfer;
+use crate::access::Principal;
 use crate::engine::Engine;
 use crate::limits;
 use crate::tls::PlainHttp;
@@ -45,6 +48,7 @@ pub struct Service {
     settings: Arc<Settings>,
     admin: Rc<dyn Admin>,
     authenticator: Rc<Authenticator>,
+    facts: Rc<Facts>,
     server: HeaderValue,
     host_id: HeaderValue,
     /// Request ids are a counter from a random start, mixed.
@@ -68,6 +72,7 @@ impl Service {
             settings,
             admin,
             authenticator: Rc::new(Authenticator::default()),
+            facts: Rc::default(),
             server,
             host_id,
             next_request: Cell::new(start),
@@ -83,7 +88,7 @@ impl Service {
     where
         IO: hyper::rt::Read + hyper::rt::Write + Unpin,
     {
-        let exchange = Exchange::new();
+        let exchange = Exchange::new(Meter::new(&self.settings.clients, peer.ip()));
         let io = BoundedIo::new(io, exchange.clone(), self.engine.world().clock.clone(), self.settings.timeouts);
         let answer = |request| self.clone().answer(request, exchange.clone(), peer, secure);
         let connection = http1::Builder::new()
@@ -112,6 +117,11 @@ impl Service {
         if let Err(error) = ended {
             tracing::debug!(%peer, %error, "a connection broke");
         }
+    }
+
+    /// A place for a connection from this address; `None` when its client has as many as it may.
+    pub fn connect(&self, address: IpAddr) -> Option<Connected> {
+        self.settings.clients.connect(address)
     }
 
     /// Tells all connections to finish the request under way and close; `connections` says how many are left.
@@ -197,6 +207,8 @@ impl Service {
         if !parts.secure && self.settings.plain_http != PlainHttp::Serve {
             return self.turn_away(&parts);
         }
+        self.settings.clients.admit(parts.peer.ip())?;
+        refuse_repeated(&parts.head.headers)?;
         let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
         let authenticated = {
             let head = Head {
@@ -217,14 +229,11 @@ impl Service {
         }
         let address = address_of(path, &parts.head.headers, &self.settings)?;
         let operation = route(&parts.head.method, &address, &query, &parts.head.headers)?;
-        // A form carries its signature inside, a preflight has none: these two ask for themselves.
-        if !matches!(operation, Operation::PostObject | Operation::PreflightRequest) {
-            authorize(authenticated.identity, operation.action(), &address.bucket, &address.key)?;
-        }
         let mut call = Call {
             engine: self.engine.clone(),
             settings: self.settings.clone(),
             authenticator: self.authenticator.clone(),
+            facts: self.facts.clone(),
             operation,
             method: parts.head.method,
             bucket: address.bucket,
@@ -239,6 +248,9 @@ impl Service {
             body: Some(body),
             body_length: length,
         };
+        if !call.operation.asks_for_itself() {
+            call.authorize_operation()?;
+        }
         let transfer = self.settings.transfers.admit(operation).await?;
         let mut response = ops::run(&mut call).await?;
         if let Some(transfer) = transfer {
@@ -289,7 +301,7 @@ impl Service {
     ) -> Result<Response, S3Error> {
         let open =
             path == "metrics" && parts.head.method == Method::GET && parts.peer.ip().to_canonical().is_loopback();
-        if identity != Identity::Root && !open {
+        if !identity.principal().is_some_and(Principal::is_store_root) && !open {
             return Err(S3Error::with(S3Code::AccessDenied, "administration needs a request signed by root"));
         }
         let path = percent_encoding::percent_decode_str(&path)
@@ -309,6 +321,16 @@ impl Service {
         let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         format!("{:016X}", n ^ (n >> 31))
     }
+}
+
+/// Headers that decide who asks, and whom: a proxy in front may read another one of them than we do.
+fn refuse_repeated(headers: &HeaderMap) -> Result<(), S3Error> {
+    for name in [header::HOST, header::AUTHORIZATION] {
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            return Err(S3Error::with(S3Code::InvalidRequest, format!("The request has more than one {name} header")));
+        }
+    }
+    Ok(())
 }
 
 fn address_of(path: &str, headers: &HeaderMap, settings: &Settings) -> Result<Address, S3Error> {

@@ -19,6 +19,7 @@
 //! Request id, resource, `Server` and CORS headers are the service's work. Nothing here sets a timer: the connection does.
 
 mod access;
+mod acl;
 mod attributes;
 mod bucket;
 mod complete;
@@ -31,6 +32,8 @@ mod list;
 mod listen;
 mod multipart;
 mod object;
+mod owners;
+mod policy;
 mod post;
 mod tagging;
 #[cfg(test)]
@@ -44,6 +47,10 @@ use super::route::Operation;
 /// Runs the operation that the router chose.
 pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     access::check_expected_owner(call)?;
+    dispatch(call).await.map_err(|error| call.hide_absence(error))
+}
+
+async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
     match call.operation {
         Operation::ListBuckets => bucket::list(call),
         Operation::CreateBucket => bucket::create(call).await,
@@ -74,8 +81,8 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Operation::AbortMultipartUpload => multipart::abort(call).await,
         Operation::PostObject => post::run(call).await,
         Operation::DeleteObjects => delete_objects::run(call).await,
-        Operation::GetBucketAcl | Operation::GetObjectAcl => access::get_acl(call),
-        Operation::PutBucketAcl | Operation::PutObjectAcl => access::put_acl(call).await,
+        Operation::GetBucketAcl | Operation::GetObjectAcl => acl::get(call),
+        Operation::PutBucketAcl | Operation::PutObjectAcl => acl::put(call).await,
         Operation::GetBucketOwnershipControls => access::get_ownership_controls(call),
         Operation::PutBucketOwnershipControls => access::put_ownership_controls(call).await,
         Operation::DeleteBucketOwnershipControls => access::delete_ownership_controls(call).await,
@@ -83,9 +90,11 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Operation::PutPublicAccessBlock => access::put_public_access_block(call).await,
         Operation::DeletePublicAccessBlock => access::delete_public_access_block(call).await,
         Operation::PutObjectLockConfiguration => config::put_object_lock(call).await,
+        Operation::PutBucketPolicy => policy::put(call).await,
+        Operation::GetBucketPolicy => policy::get(call),
+        Operation::DeleteBucketPolicy => policy::delete(call).await,
+        Operation::GetBucketPolicyStatus => policy::status(call),
         Operation::GetBucketAbac
-        | Operation::GetBucketPolicy
-        | Operation::GetBucketPolicyStatus
         | Operation::GetBucketEncryption
         | Operation::GetBucketLifecycleConfiguration
         | Operation::GetBucketWebsite
@@ -106,7 +115,6 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         | Operation::ListBucketIntelligentTieringConfigurations
         | Operation::ListBucketInventoryConfigurations
         | Operation::ListBucketMetricsConfigurations
-        | Operation::DeleteBucketPolicy
         | Operation::DeleteBucketLifecycle
         | Operation::DeleteBucketEncryption
         | Operation::DeleteBucketReplication

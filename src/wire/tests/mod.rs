@@ -1,5 +1,6 @@
 //! The service on real folders, over loopback, with a client of the tests' own.
 
+mod attacks;
 pub(super) mod fuzz;
 mod listen;
 mod objects;
@@ -22,10 +23,8 @@ use monoio_compat::hyper::MonoioIo;
 
 use super::auth::signing::{Scope, derive_key, string_to_sign};
 use super::auth::{Identity, Signed};
-use super::{
-    Admin, AdminAnswer, AdminFuture, AdminRequest, HookExists, RootKeys, S3Code, Secret, Service, Settings, Timeouts,
-    date,
-};
+use super::{Admin, AdminAnswer, AdminFuture, AdminRequest, HookExists, S3Code, Service, Settings, Timeouts, date};
+use crate::access::{Account, Principal, Registry, Secret};
 use crate::engine::Engine;
 use crate::hash::hex_encode;
 use crate::meta::{Copy, Meta};
@@ -197,13 +196,15 @@ fn settings(timeouts: Timeouts) -> Settings {
     Settings {
         region: REGION.to_owned(),
         domain: Some("s3.test".to_owned()),
-        keys: Arc::new(RootKeys { access_key: ACCESS_KEY.to_owned(), secret: Secret::new(SECRET) }),
+        access: Arc::new(Registry::of_root(ACCESS_KEY, Secret::new(SECRET), real::world())),
         server: "Aerie/test".to_owned(),
         host_id: "node".to_owned(),
         timeouts,
         plain_http: crate::tls::PlainHttp::Serve,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
+        object_ownership: crate::acl::ObjectOwnership::default(),
+        clients: super::Clients::unbounded(crate::seam::real::world().clock),
         transfers: super::Transfers::new(16),
     }
 }
@@ -304,5 +305,6 @@ fn bytes(length: usize) -> Vec<u8> {
 
 #[test]
 fn identities_have_names_for_event_records() {
-    assert_eq!((Identity::Root.principal(), Identity::Anonymous.principal()), ("root", "anonymous"));
+    let root = Identity::Signed(Arc::new(Principal::root(Arc::new(Account::store()))));
+    assert_eq!((root.name_in_events().as_str(), Identity::Anonymous.name_in_events().as_str()), ("root", "anonymous"));
 }

@@ -259,7 +259,7 @@ fn what_nobody_can_set_here_is_answered_or_refused_by_name() {
         ("PUT", "/bucket?metadataInventoryTable", "UpdateBucketMetadataInventoryTableConfiguration"),
         ("PUT", "/bucket?metadataJournalTable", "UpdateBucketMetadataJournalTableConfiguration"),
         ("PUT", "/bucket/key?encryption", "UpdateObjectEncryption"),
-        ("POST", "/WriteGetObjectResponse", "WriteGetObjectResponse"),
+        ("POST", "/bucket/WriteGetObjectResponse", "WriteGetObjectResponse"),
     ] {
         let answer = store.ask(method, target, &[], b"x");
         assert_eq!(answer.outcome(), "501 NotImplemented", "{method} {target}");
