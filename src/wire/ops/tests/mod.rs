@@ -4,6 +4,7 @@
 mod buckets;
 mod edges;
 mod lambdas;
+mod listeners;
 mod listings;
 mod multipart;
 mod posts;
