@@ -281,6 +281,10 @@ pub const HOOK_MESSAGES_MAX: usize = 256;
 pub const HOOK_STACK_BYTES: usize = 1 << 20;
 /// Stack in bytes of a thread that runs hooks: the guest's, and below it the host's (picture decoders, SQLite).
 pub const HOOK_THREAD_STACK_BYTES: usize = HOOK_STACK_BYTES + (3 << 20);
+/// Time of hooks' budget that may be spent ahead: a single event does not wait for the share.
+pub const HOOK_BUDGET_BURST: Duration = Duration::from_secs(1);
+/// Time between two looks at the board's temperature, which moves slowly.
+pub const TEMPERATURE_LOOK: Duration = Duration::from_secs(1);
 /// Bytes that a guest may hand over in one host call: the tensors of a run, or a derived object, and their names.
 pub const HOOK_CALL_BYTES_MAX: usize = (16 << 20) + (64 << 10);
 /// Bytes that one `object.read` gives.
@@ -295,6 +299,8 @@ pub const HOOK_DERIVED_DEPTH_MAX: u32 = 8;
 pub const HOOK_INSTANCES: u32 = 16;
 /// Bytes of a hook's module. A Python guest has 18 MB.
 pub const HOOK_MODULE_BYTES_MAX: u64 = 48 << 20;
+/// Bytes of a bundle's header: a line of some 150 bytes for each file.
+pub const HOOK_BUNDLE_HEADER_BYTES_MAX: usize = 64 << 10;
 /// Core instances in one component. A Python guest has some thirty.
 pub const HOOK_CORE_INSTANCES_MAX: u32 = 64;
 /// Memories in one component. A QuickJS guest has 3, others have 1; all count towards the hook's bytes.

@@ -3,6 +3,7 @@
 //! `serve` is the appliance; all others are clients of a running one, over S3 and the admin API, or work offline
 //! (`plan`, `hook new`, `hook test`, `tls init`). Nothing below `cli` prints to standard output.
 
+mod bundle;
 mod client;
 mod hook;
 mod object;

@@ -8,7 +8,7 @@ use http::Method;
 
 use super::client::Client;
 use crate::hash::Md5;
-use crate::notification::{Configuration, Rule, Target};
+use crate::notification::{Configuration, Filter, Rule, Target};
 use crate::xml;
 
 /// Make, list or remove buckets.
@@ -95,12 +95,43 @@ pub(super) struct Notify {
     prefix: String,
     #[argh(option, description = "only keys that end with this", default = "String::new()")]
     suffix: String,
+    #[argh(option, description = "only objects of at least so many bytes")]
+    size_min: Option<String>,
+    #[argh(option, description = "only objects of at most so many bytes")]
+    size_max: Option<String>,
+    #[argh(option, description = "only this content type: image/png, or 'image/*'")]
+    content_type: Option<String>,
+    #[argh(option, description = "KEY=VALUE, repeatable: only objects with this tag; '*' takes any value")]
+    tag: Vec<String>,
+    #[argh(option, description = "KEY=VALUE, repeatable: only objects with this user metadata")]
+    metadata: Vec<String>,
     #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
     endpoint: Option<String>,
 }
 
 impl Notify {
+    fn filter(&self) -> Result<Filter, String> {
+        let single = [("size-min", &self.size_min), ("size-max", &self.size_max), ("content-type", &self.content_type)];
+        let mut wanted: Vec<(String, &str)> = Vec::new();
+        wanted.extend(single.iter().filter_map(|(name, value)| Some(((*name).to_owned(), value.as_deref()?))));
+        for (kind, pairs) in [("tag", &self.tag), ("metadata", &self.metadata)] {
+            for pair in pairs {
+                let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair}: write --{kind} KEY=VALUE"))?;
+                wanted.push((format!("{kind}:{key}"), value));
+            }
+        }
+        let mut filter = Filter::default();
+        for (name, value) in wanted {
+            if !filter.set(&name, value).map_err(|error| error.to_string())? {
+                return Err(format!("{name}: it needs a key, as in --tag KEY=VALUE"));
+            }
+        }
+        filter.check().map_err(|error| error.to_string())?;
+        Ok(filter)
+    }
+
     pub fn run(self) -> Result<(), String> {
+        let filter = self.filter()?;
         let (target, arn) = match (self.hook, self.topic) {
             (Some(hook), None) => (Target::Hook(hook.clone()), format!("arn:aerie:hook:::{hook}")),
             (None, Some(topic)) => (Target::Topic(topic.clone()), format!("arn:aerie:mqtt:::{topic}")),
@@ -111,7 +142,10 @@ impl Notify {
         let present = client.call(Method::GET, &path, "notification=", Vec::new())?;
         let mut configuration = Configuration::parse(&present).map_err(|error| error.to_string())?;
         let events = if self.event.is_empty() { vec!["s3:ObjectCreated:*".to_owned()] } else { self.event };
-        let id = format!("{arn} {} {} {}", events.join(","), self.prefix, self.suffix);
+        let mut id = format!("{arn} {} {} {}", events.join(","), self.prefix, self.suffix);
+        for (name, value) in filter.entries() {
+            id.push_str(&format!(" {name}={value}"));
+        }
         let id = crate::hash::hex_encode(&Md5::of(id.as_bytes()));
         if configuration.rules.iter().any(|rule| rule.id == id) {
             println!("{arn} is notified of {} already", self.bucket);
@@ -124,6 +158,7 @@ impl Notify {
             events,
             prefix: self.prefix,
             suffix: self.suffix,
+            filter,
         });
         client.call(Method::PUT, &path, "notification=", configuration.to_xml().into_bytes())?;
         println!("{arn} is notified of {}", self.bucket);

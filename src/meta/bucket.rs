@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::model::*;
-use super::{Meta, MetaError, upload};
+use super::{Meta, MetaError, change, upload};
 
 const COLUMNS: &str = "SELECT id, name, region, created_ms, versioning, object_lock, watched, owner FROM bucket";
 
@@ -71,6 +71,7 @@ impl Meta {
                     return Err(MetaError::BucketNotEmpty);
                 }
                 upload::abort_all(group, bucket.id, now_ms)?;
+                change::keep_rules(group, &bucket)?;
                 for sql in [
                     "DELETE FROM completed WHERE bucket = ?1",
                     "DELETE FROM bucket_config WHERE bucket = ?1",
@@ -108,7 +109,10 @@ impl Meta {
         self.writer
             .write(move |group| {
                 let connection = group.connection();
-                group.bucket(bucket)?;
+                let row = group.bucket(bucket)?;
+                if kind == BucketConfig::Notification {
+                    change::keep_rules(group, &row)?;
+                }
                 match document {
                     Some(document) => connection
                         .prepare_cached("INSERT OR REPLACE INTO bucket_config VALUES(?1, ?2, ?3)")?

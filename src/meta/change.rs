@@ -1,5 +1,5 @@
-//! The change log: one row for each fact, written in the transaction of the version it speaks of. Those who listen right
-//! now are told as well, after the commit.
+//! The change log: one row for each fact, written in the transaction of the version it speaks of; and the rules that were
+//! in force then, as long as a change waits for them. Those who listen right now are told as well, after the commit.
 
 use rusqlite::params;
 
@@ -7,7 +7,7 @@ use super::model::*;
 use super::outbox::Tally;
 use super::row::json;
 use super::writer::Group;
-use super::{Meta, MetaError, version_id_text};
+use super::{Meta, MetaError, Reader, version_id_text};
 
 /// How S3 names a version of this bucket; `None` in a bucket that was never versioned.
 pub(super) fn version_id(bucket: &Bucket, is_null: bool, sequence: Sequence) -> Option<String> {
@@ -101,4 +101,52 @@ pub(super) fn record(group: &Group<'_>, bucket: &Bucket, fact: Fact<'_>) -> Resu
     group.count(Tally::Changes, 1);
     group.note_change();
     Ok(())
+}
+
+/// Rules of a bucket that have gone since: they count for the changes up to `until`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlierRules {
+    pub until: Sequence,
+    pub region: String,
+    /// The notification configuration.
+    pub document: String,
+}
+
+/// To be called before a bucket's rules change, or the bucket goes: the rules at hand count for every change that was
+/// written under them. Where several were kept for the same changes, the first ones count.
+pub(super) fn keep_rules(group: &Group<'_>, bucket: &Bucket) -> Result<(), MetaError> {
+    group
+        .connection()
+        .prepare_cached(
+            "INSERT OR IGNORE INTO earlier_rules
+             SELECT ?1, last, ?2, document FROM bucket_config, (SELECT max(sequence) AS last FROM change WHERE bucket = ?1)
+             WHERE bucket = ?1 AND kind = 'notification' AND last IS NOT NULL",
+        )?
+        .execute(params![bucket.id.0, bucket.region])?;
+    Ok(())
+}
+
+/// Forgets rules whose changes are all consumed.
+pub(super) fn forget_rules(group: &Group<'_>) -> Result<(), MetaError> {
+    group
+        .connection()
+        .prepare_cached(
+            "DELETE FROM earlier_rules WHERE until < coalesce((SELECT min(sequence) FROM change), 9223372036854775807)",
+        )?
+        .execute([])?;
+    Ok(())
+}
+
+impl Reader {
+    /// Rules of a bucket that have gone while changes under them were not consumed, oldest first.
+    pub fn earlier_rules(&self, bucket: BucketId) -> Result<Vec<EarlierRules>, MetaError> {
+        self.rows(
+            "SELECT until, region, document FROM earlier_rules WHERE bucket = ?1 ORDER BY until",
+            [bucket.0],
+            |row| {
+                let until = Sequence(row.get::<_, i64>(0)? as u64);
+                Ok(EarlierRules { until, region: row.get(1)?, document: row.get(2)? })
+            },
+        )
+    }
 }

@@ -9,6 +9,7 @@ mod change;
 mod checkpoint;
 mod feed;
 mod files;
+mod held;
 mod list;
 mod log;
 mod model;
@@ -27,6 +28,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use change::EarlierRules;
 pub use feed::{ChangeTap, Wants};
 pub use model::*;
 pub use object::check_condition;

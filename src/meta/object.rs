@@ -2,7 +2,7 @@
 //!
 //! A bucket that was never versioned, or whose versioning is suspended, writes null versions: one a key, each replacing
 //! the last. An enabled one adds. Whatever is replaced or deleted gives its inline bytes back in the same transaction
-//! and its extents to reclaim.
+//! and its extents to reclaim, unless a hook is still to see it (`held`).
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::change::{self, Fact};
 use super::model::*;
 use super::row::{find_version, json, rank, sequence};
 use super::writer::Group;
-use super::{Meta, MetaError, space};
+use super::{Meta, MetaError, held, space};
 use crate::pool::{self, Extent};
 
 impl Meta {
@@ -212,15 +212,15 @@ fn insert(group: &Group<'_>, sequence: Sequence, is_null: bool, version: &NewVer
 }
 
 /// What has to be known of a version to remove it.
-struct Held {
+struct Condemned {
     sequence: Sequence,
     is_null: bool,
     marker: bool,
     extents: Option<Vec<Extent>>,
 }
 
-fn held(row: &Row<'_>) -> rusqlite::Result<Held> {
-    Ok(Held {
+fn condemned(row: &Row<'_>) -> rusqlite::Result<Condemned> {
+    Ok(Condemned {
         sequence: sequence(row.get(0)?),
         is_null: row.get(1)?,
         marker: row.get(2)?,
@@ -228,55 +228,64 @@ fn held(row: &Row<'_>) -> rusqlite::Result<Held> {
     })
 }
 
-fn find_held(group: &Group<'_>, bucket: BucketId, key: &str, which: VersionRef) -> Result<Option<Held>, MetaError> {
+fn find_condemned(
+    group: &Group<'_>,
+    bucket: BucketId,
+    key: &str,
+    which: VersionRef,
+) -> Result<Option<Condemned>, MetaError> {
     let connection = group.connection();
     let found = match which {
         VersionRef::Latest => connection
             .prepare_cached(
                 "SELECT rank, is_null, marker, extents FROM version WHERE bucket = ?1 AND key = ?2 ORDER BY rank LIMIT 1",
             )?
-            .query_row(params![bucket.0, key.as_bytes()], held),
+            .query_row(params![bucket.0, key.as_bytes()], condemned),
         VersionRef::Null => connection
             .prepare_cached(
                 "SELECT rank, is_null, marker, extents FROM version
                  WHERE bucket = ?1 AND key = ?2 AND is_null = 1 ORDER BY rank LIMIT 1",
             )?
-            .query_row(params![bucket.0, key.as_bytes()], held),
+            .query_row(params![bucket.0, key.as_bytes()], condemned),
         VersionRef::Exact(sequence) => connection
             .prepare_cached(
                 "SELECT rank, is_null, marker, extents FROM version
                  WHERE bucket = ?1 AND key = ?2 AND rank = ?3 AND is_null = 0",
             )?
-            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], held),
+            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], condemned),
         VersionRef::Numbered(sequence) => connection
             .prepare_cached(
                 "SELECT rank, is_null, marker, extents FROM version WHERE bucket = ?1 AND key = ?2 AND rank = ?3",
             )?
-            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], held),
+            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], condemned),
     };
     Ok(found.optional()?)
 }
 
-fn remove(group: &Group<'_>, bucket: BucketId, key: &str, held: &Held, now_ms: i64) -> Result<(), MetaError> {
+fn remove(group: &Group<'_>, bucket: BucketId, key: &str, gone: &Condemned, now_ms: i64) -> Result<(), MetaError> {
     let connection = group.connection();
+    let is_held = !gone.marker && held::hold(group, bucket, key, gone.sequence)?;
     connection.prepare_cached("DELETE FROM version WHERE bucket = ?1 AND key = ?2 AND rank = ?3")?.execute(params![
         bucket.0,
         key.as_bytes(),
-        rank(held.sequence)
+        rank(gone.sequence)
     ])?;
-    match &held.extents {
+    if is_held {
+        return Ok(());
+    }
+    match &gone.extents {
         Some(extents) => space::bury(group, extents, now_ms),
-        None if held.marker => Ok(()),
+        None if gone.marker => Ok(()),
         None => {
-            connection.prepare_cached("DELETE FROM inline WHERE sequence = ?1")?.execute([held.sequence.0 as i64])?;
+            connection.prepare_cached("DELETE FROM inline WHERE sequence = ?1")?.execute([gone.sequence.0 as i64])?;
             Ok(())
         }
     }
 }
 
 fn remove_null(group: &Group<'_>, bucket: BucketId, key: &str, now_ms: i64) -> Result<(), MetaError> {
-    match find_held(group, bucket, key, VersionRef::Null)? {
-        Some(held) => remove(group, bucket, key, &held, now_ms),
+    match find_condemned(group, bucket, key, VersionRef::Null)? {
+        Some(gone) => remove(group, bucket, key, &gone, now_ms),
         None => Ok(()),
     }
 }
@@ -295,8 +304,8 @@ fn check_delete(group: &Group<'_>, delete: &DeleteVersion) -> Result<(), MetaErr
 }
 
 fn delete_only_version(group: &Group<'_>, bucket: &Bucket, delete: &DeleteVersion) -> Result<Deleted, MetaError> {
-    if let Some(held) = find_held(group, bucket.id, &delete.key, VersionRef::Latest)? {
-        remove(group, bucket.id, &delete.key, &held, delete.time_ms)?;
+    if let Some(gone) = find_condemned(group, bucket.id, &delete.key, VersionRef::Latest)? {
+        remove(group, bucket.id, &delete.key, &gone, delete.time_ms)?;
         record_delete(group, bucket, delete, None)?;
     }
     Ok(Deleted { version_id: None, delete_marker: false })
@@ -307,12 +316,12 @@ fn delete_one(group: &Group<'_>, bucket: &Bucket, delete: &DeleteVersion) -> Res
         VersionRef::Exact(sequence) | VersionRef::Numbered(sequence) => super::version_id_text(sequence),
         VersionRef::Null | VersionRef::Latest => "null".to_owned(),
     };
-    let Some(held) = find_held(group, bucket.id, &delete.key, delete.version)? else {
+    let Some(gone) = find_condemned(group, bucket.id, &delete.key, delete.version)? else {
         return Ok(Deleted { version_id: Some(named), delete_marker: false });
     };
-    remove(group, bucket.id, &delete.key, &held, delete.time_ms)?;
-    record_delete(group, bucket, delete, change::version_id(bucket, held.is_null, held.sequence))?;
-    Ok(Deleted { version_id: Some(named), delete_marker: held.marker })
+    remove(group, bucket.id, &delete.key, &gone, delete.time_ms)?;
+    record_delete(group, bucket, delete, change::version_id(bucket, gone.is_null, gone.sequence))?;
+    Ok(Deleted { version_id: Some(named), delete_marker: gone.marker })
 }
 
 fn record_delete(

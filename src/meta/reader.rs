@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::model::*;
 use super::open::{self, Database};
-use super::{MetaError, bucket, row};
+use super::{MetaError, bucket, held, row};
 
 /// A read connection. One per thread; every call sees all that was committed before it began.
 #[derive(Debug)]
@@ -74,9 +74,14 @@ impl Reader {
         bucket::config(&self.connection, bucket, kind)
     }
 
-    /// The version asked for, delete markers included (as S3, `Latest` may be a marker).
+    /// The version asked for, delete markers included (as S3, `Latest` may be a marker). By number, one that is held for
+    /// hooks is found as well.
     pub fn version(&self, bucket: BucketId, key: &str, version: VersionRef) -> Result<Version, MetaError> {
-        row::find_version(&self.connection, bucket, key, version)?.ok_or(match version {
+        let found = match (row::find_version(&self.connection, bucket, key, version)?, version) {
+            (None, VersionRef::Numbered(sequence)) => held::find(&self.connection, bucket, sequence)?,
+            (found, _) => found,
+        };
+        found.ok_or(match version {
             VersionRef::Latest => MetaError::NoSuchKey,
             _ => MetaError::NoSuchVersion,
         })

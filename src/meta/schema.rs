@@ -9,6 +9,7 @@ use super::MetaError;
 const STEPS: &[&str] = &[
     // Canonical id of the account that owns the bucket; empty: the store's own.
     "ALTER TABLE bucket ADD COLUMN owner TEXT NOT NULL DEFAULT '';",
+    super::held::TABLES,
 ];
 
 /// Layout that this program writes. A database with a later one is refused.

@@ -88,6 +88,12 @@ pub trait Entropy: Send + Sync + Debug {
     fn fill(&self, bytes: &mut [u8]);
 }
 
+/// What the board says of its heat.
+pub trait Thermometer: Send + Sync + Debug {
+    /// Degrees Celsius of the hottest zone; `None` where the board tells nothing.
+    fn celsius(&self) -> Option<f64>;
+}
+
 /// Clock and entropy, handed down together.
 #[derive(Debug, Clone)]
 pub struct World {

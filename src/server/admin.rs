@@ -95,6 +95,7 @@ impl AdminApi {
             (&Method::POST, ["v1", "scrub"]) => self.upkeep(UpkeepRequest::Scrub),
             (&Method::POST, ["v1", "verify"]) => self.verify().await,
             (_, ["v1", "hooks", rest @ ..]) => self.hooks(request.clone(), rest).await,
+            (&Method::PUT, ["v1", "bundles"]) => self.add_bundle(request.clone()).await,
             (_, ["v1", "models", rest @ ..]) => self.models(request.clone(), rest).await,
             (_, ["v1", "outbox", rest @ ..]) => self.outbox(&request, rest),
             (method, _) => Err(Refusal(StatusCode::NOT_FOUND, format!("no such call: {method} /_aerie/{path}"))),
@@ -170,6 +171,15 @@ impl AdminApi {
             (&Method::POST, [name, "replay"]) => self.replay(name, &request),
             _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on hooks".to_owned())),
         }
+    }
+
+    async fn add_bundle(&self, request: AdminRequest) -> Answer {
+        let granted = grants_of(&request)?;
+        let (hooks, bundle) = (self.parts.hooks.clone(), request.body);
+        let add = move |engine: &Rc<Engine>| pollster::block_on(hooks.add_bundle(engine, bundle, &granted));
+        let manifest = self.errand(add).await??;
+        let signer = manifest.signer.map_or_else(|| "no key that is trusted".to_owned(), |key| key);
+        said(format!("hook {} is installed (sha256 {}), signed by {signer}", manifest.name, manifest.digest))
     }
 
     /// Has another thread do what would hold up the core: compiling a Python hook takes seconds.
@@ -253,6 +263,9 @@ impl AdminApi {
     }
 
     async fn models(&self, request: AdminRequest, path: &[&str]) -> Answer {
+        if request.method == Method::PUT {
+            self.parts.hooks.check_unsigned()?;
+        }
         match (&request.method, path) {
             (&Method::GET, []) => {
                 let models = store::models(&self.engine)?;
@@ -290,6 +303,9 @@ impl AdminApi {
             "publications": stored.publications,
             "publication_bytes": stored.publication_bytes,
             "dropped": stored.dropped,
+            "expired": stored.expired,
+            "held": stored.held,
+            "held_bytes": stored.held_bytes,
             "oldest_ms": metrics.oldest_ms,
             "published": metrics.publisher.as_ref().map(|publisher| publisher.published),
             "connected": metrics.publisher.as_ref().map(|publisher| publisher.connected),
@@ -313,6 +329,13 @@ impl AdminApi {
                 let count = ids.len();
                 self.parts.outbox.revive(ids).map_err(failed)?;
                 said(format!("{count} invocations are attempted anew"))
+            }
+            (&Method::POST, ["forget"]) => {
+                let rows = self.parts.outbox.dead(limits::LIST_KEYS_MAX).map_err(failed)?;
+                let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+                let count = ids.len();
+                self.parts.outbox.forget(ids).map_err(failed)?;
+                said(format!("{count} invocations are forgotten"))
             }
             _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on the outbox".to_owned())),
         }

@@ -87,11 +87,33 @@ impl Page {
         self.gauge("aerie_outbox_publications", "Messages that are not acknowledged.", stored.publications as f64);
         self.gauge("aerie_outbox_publication_bytes", "Bytes of those messages.", stored.publication_bytes as f64);
         self.counter("aerie_outbox_dropped_total", "Messages dropped by policy.", stored.dropped as f64);
+        self.counter(
+            "aerie_outbox_invocations_expired_total",
+            "Invocations whose time to live was over.",
+            stored.expired as f64,
+        );
+        self.gauge(
+            "aerie_outbox_held_versions",
+            "Overwritten or deleted versions that wait for hooks.",
+            stored.held as f64,
+        );
+        self.gauge("aerie_outbox_held_bytes", "Bytes of those versions.", stored.held_bytes as f64);
         self.gauge(
             "aerie_outbox_oldest_seconds",
             "Age of the oldest change that is not done.",
             outbox.oldest_ms.unwrap_or(0) as f64 / 1e3,
         );
+        let budget = outbox.budget;
+        self.counter("aerie_hook_busy_seconds_total", "Time that invocations held their threads.", budget.busy_s);
+        self.counter(
+            "aerie_hook_throttled_seconds_total",
+            "Time that hook threads waited for their budget while work was there.",
+            budget.throttled_s,
+        );
+        self.gauge("aerie_hook_hot", "1 while hooks are slowed down by heat.", f64::from(u8::from(budget.hot)));
+        if let Some(celsius) = budget.celsius {
+            self.gauge("aerie_board_celsius", "Temperature of the hottest zone.", celsius);
+        }
         self.counter("aerie_invocations_done_total", "Invocations that ended well.", outbox.invocations_done as f64);
         self.counter("aerie_invocation_attempts_failed_total", "Attempts that failed.", outbox.attempts_failed as f64);
         self.histogram(

@@ -30,9 +30,10 @@ use crate::engine::{Engine, open_meta};
 use crate::hook;
 use crate::meta::Meta;
 use crate::mqtt::{Broker, BrokerSettings, MqttError, PublisherSettings};
-use crate::outbox::{Outbox, OutboxParts};
+use crate::outbox::{BudgetSettings, Outbox, OutboxParts};
 use crate::pool::{Pool, PoolOptions};
 use crate::seam::files::RealStorage;
+use crate::seam::real::ThermalZones;
 use crate::seam::{Storage, World};
 use crate::tls::{self, PlainHttp};
 use crate::upkeep::Upkeep;
@@ -100,6 +101,8 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         runner: hooks.clone(),
         world: world.clone(),
         settings: settings.outbox.clone(),
+        budget: BudgetSettings { cpu_share: settings.hooks.cpu_share, temperature_max: settings.hooks.temperature_max },
+        thermometer: Arc::new(ThermalZones::new()),
         publisher,
     });
     let outbox = outbox.map_err(|error| error.to_string())?;

@@ -2,6 +2,7 @@
 
 mod copies;
 mod feed;
+mod held;
 mod listing;
 mod outbox;
 mod uploads;
