@@ -9,7 +9,8 @@ use crate::wire::error::{S3Code, S3Error};
 use crate::wire::response::Response;
 
 async fn run(store: &Store, identity: &Identity, method: &str, target: &str) -> Result<Response, S3Error> {
-    let mut call = store.call(method, target, &[], b"x").expect("a request of S3's");
+    let body: &[u8] = if target.ends_with("/k") { b"x" } else { b"" };
+    let mut call = store.call(method, target, &[], body).expect("a request of S3's");
     call.identity = identity.clone();
     super::super::run(&mut call).await
 }

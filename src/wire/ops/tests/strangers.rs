@@ -169,6 +169,8 @@ fn every_request_is_answered_as_s3_would() {
         if answer.header("content-type") == "application/xml"
             && !answer.text.is_empty()
             && !target.contains("response-")
+            // A name with NUL cannot be written in XML; S3 writes it all the same, unless it is asked to encode.
+            && !answer.text.contains("&#x0;")
         {
             let root = crate::xml::parse(answer.text.as_bytes());
             assert!(root.is_ok(), "{root:?} {}", answer.text);
