@@ -5,14 +5,17 @@
 //! ```text
 //! cli ─▶ server ─▶ wire ─▶ engine ─▶ pool ─▶ drive          (uploads go down; `config` is data for cli and server)
 //!                            └─────▶ meta                    (the commit: version row + change row)
+//!        server, wire ─▶ access ─▶ meta                       (who asks, and what policies allow)
 //!        server ─▶ outbox ─▶ hook ─▶ engine, inference       (facts come up: a reader of the change log)
 //!                    └─────▶ mqtt                            (publications, until acknowledged)
 //!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild)
-//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · tls · xml · notification · acl
 //! ```
 //!
 //! `tests/tidy.rs` holds the imports of every file against this table.
 
+pub mod access;
+pub mod acl;
 pub mod cli;
 pub mod codec;
 pub mod config;
@@ -29,6 +32,7 @@ pub mod outbox;
 pub mod pool;
 pub mod seam;
 pub mod server;
+pub mod tls;
 pub mod upkeep;
 pub mod wire;
 pub mod xml;

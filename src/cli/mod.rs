@@ -1,7 +1,7 @@
 //! The command line. Each command does one thing and ends with 0, or says what to do and ends with 1 (2 for bad usage).
 //!
 //! `serve` is the appliance; all others are clients of a running one, over S3 and the admin API, or work offline
-//! (`plan`, `hook new`, `hook test`). Nothing below `cli` prints to standard output.
+//! (`plan`, `hook new`, `hook test`, `tls init`). Nothing below `cli` prints to standard output.
 
 mod bundle;
 mod client;
@@ -11,6 +11,7 @@ mod operate;
 mod serve;
 mod subscribe;
 mod template;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,7 @@ enum Command {
     Scrub(operate::Scrub),
     Verify(operate::Verify),
     Outbox(operate::OutboxCommand),
+    Tls(tls::TlsCommand),
     Version(Version),
 }
 
@@ -87,6 +89,7 @@ fn run(command: Command) -> Result<(), String> {
         Command::Scrub(scrub) => scrub.run(),
         Command::Verify(verify) => verify.run(),
         Command::Outbox(outbox) => outbox.run(),
+        Command::Tls(tls) => tls.run(),
         Command::Version(Version {}) => version(),
     }
 }

@@ -5,10 +5,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::model::*;
 use super::{Meta, MetaError, change, upload};
 
-const COLUMNS: &str = "SELECT id, name, region, created_ms, versioning, object_lock, watched FROM bucket";
+const COLUMNS: &str = "SELECT id, name, region, created_ms, versioning, object_lock, watched, owner FROM bucket";
 
 impl Meta {
-    /// Creates a bucket. One with object lock is versioned from the start, as in S3.
+    /// Creates a bucket that is the store's own.
     pub async fn create_bucket(
         &self,
         name: String,
@@ -16,17 +16,42 @@ impl Meta {
         object_lock: bool,
         now_ms: i64,
     ) -> Result<(), MetaError> {
+        self.create_bucket_of(String::new(), name, region, object_lock, now_ms, Vec::new()).await
+    }
+
+    /// Creates a bucket that belongs to an account, with these configuration documents. One with object lock is versioned
+    /// from the start, as in S3.
+    pub async fn create_bucket_of(
+        &self,
+        owner: String,
+        name: String,
+        region: String,
+        object_lock: bool,
+        now_ms: i64,
+        documents: Vec<(BucketConfig, String)>,
+    ) -> Result<(), MetaError> {
         self.writer
             .write(move |group| {
                 let versioning = if object_lock { Versioning::Enabled } else { Versioning::Unversioned };
                 let inserted = group
                     .connection()
                     .prepare_cached(
-                        "INSERT INTO bucket(name, region, created_ms, versioning, object_lock, watched)
-                         VALUES(?1, ?2, ?3, ?4, ?5, 0) ON CONFLICT(name) DO NOTHING",
+                        "INSERT INTO bucket(name, region, created_ms, versioning, object_lock, watched, owner)
+                         VALUES(?1, ?2, ?3, ?4, ?5, 0, ?6) ON CONFLICT(name) DO NOTHING",
                     )?
-                    .execute(params![name, region, now_ms, versioning_code(versioning), object_lock])?;
-                if inserted == 1 { Ok(()) } else { Err(MetaError::BucketExists) }
+                    .execute(params![name, region, now_ms, versioning_code(versioning), object_lock, owner])?;
+                group.forget_buckets();
+                if inserted == 0 {
+                    return Err(MetaError::BucketExists);
+                }
+                let bucket = group.connection().last_insert_rowid();
+                for (kind, document) in &documents {
+                    group
+                        .connection()
+                        .prepare_cached("INSERT INTO bucket_config VALUES(?1, ?2, ?3)")?
+                        .execute(params![bucket, config_name(*kind), document])?;
+                }
+                Ok(())
             })
             .await
     }
@@ -100,8 +125,8 @@ impl Meta {
                     connection
                         .prepare_cached("UPDATE bucket SET watched = ?2 WHERE id = ?1")?
                         .execute(params![bucket.0, watched])?;
-                    group.forget_buckets();
                 }
+                group.forget_buckets();
                 Ok(())
             })
             .await
@@ -150,6 +175,7 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Bucket> {
         versioning,
         object_lock: row.get(5)?,
         watched: row.get(6)?,
+        owner: row.get(7)?,
     })
 }
 

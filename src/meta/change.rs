@@ -1,5 +1,5 @@
 //! The change log: one row for each fact, written in the transaction of the version it speaks of; and the rules that were
-//! in force then, as long as a change waits for them.
+//! in force then, as long as a change waits for them. Those who listen right now are told as well, after the commit.
 
 use rusqlite::params;
 
@@ -7,7 +7,7 @@ use super::model::*;
 use super::outbox::Tally;
 use super::row::json;
 use super::writer::Group;
-use super::{MetaError, Reader, version_id_text};
+use super::{Meta, MetaError, Reader, version_id_text};
 
 /// How S3 names a version of this bucket; `None` in a bucket that was never versioned.
 pub(super) fn version_id(bucket: &Bucket, is_null: bool, sequence: Sequence) -> Option<String> {
@@ -32,8 +32,53 @@ pub(super) struct Fact<'a> {
     pub requester: &'a Requester,
 }
 
+impl Fact<'_> {
+    fn change(&self, bucket: &Bucket) -> Change {
+        Change {
+            sequence: self.sequence,
+            event: self.event,
+            time_ms: self.time_ms,
+            bucket: bucket.id,
+            bucket_name: bucket.name.clone(),
+            key: self.key.to_owned(),
+            version_id: self.version_id.clone(),
+            version: self.version,
+            size: self.size,
+            etag: self.etag.to_owned(),
+            requester: self.requester.clone(),
+        }
+    }
+}
+
+impl Meta {
+    /// Writes that a bucket's notification configuration was put: its topics are to get S3's test event.
+    pub async fn announce_notifications(&self, bucket: BucketId, requester: Requester) -> Result<(), MetaError> {
+        let time_ms = self.world.clock.unix_ms();
+        self.writer
+            .write(move |group| {
+                let bucket = group.bucket(bucket)?;
+                let fact = Fact {
+                    sequence: group.next_sequence(),
+                    event: EventName::TestEvent,
+                    time_ms,
+                    key: "",
+                    version_id: None,
+                    version: None,
+                    size: 0,
+                    etag: "",
+                    requester: &requester,
+                };
+                record(group, &bucket, fact)
+            })
+            .await
+    }
+}
+
 /// Writes a change when somebody reads this bucket's changes.
 pub(super) fn record(group: &Group<'_>, bucket: &Bucket, fact: Fact<'_>) -> Result<(), MetaError> {
+    if group.is_heard() {
+        group.tell(fact.change(bucket));
+    }
     if !bucket.watched {
         return Ok(());
     }

@@ -7,6 +7,7 @@
 mod bucket;
 mod change;
 mod checkpoint;
+mod feed;
 mod files;
 mod held;
 mod list;
@@ -28,6 +29,7 @@ mod writer;
 mod tests;
 
 pub use change::EarlierRules;
+pub use feed::{ChangeTap, Wants};
 pub use model::*;
 pub use object::check_condition;
 pub use outbox::*;
@@ -103,6 +105,7 @@ pub type OnCopyFailed = Arc<dyn Fn(usize) + Send + Sync>;
 pub struct Meta {
     writer: writer::WriterHandle,
     database: Arc<open::Database>,
+    feed: Arc<feed::Feed>,
     /// Only its clock is used: to stamp what callers give no time for.
     world: World,
 }
@@ -121,8 +124,9 @@ impl Meta {
         schema::check(&connection, pool_id)?;
         schema::upgrade(&connection)?;
         let checkpointer = checkpoint::Checkpointer::start(open::connect(&database)?, database.clone())?;
-        let writer = writer::WriterHandle::start(connection, checkpointer, database.clone())?;
-        Ok(Meta { writer, database, world })
+        let feed = Arc::new(feed::Feed::default());
+        let writer = writer::WriterHandle::start(connection, checkpointer, database.clone(), feed.clone())?;
+        Ok(Meta { writer, database, feed, world })
     }
 
     /// Slots whose copies are complete: what the labels are to say. After `open` these are all copies that could be
@@ -136,9 +140,30 @@ impl Meta {
         self.writer.listen(listener);
     }
 
+    /// The changes that are committed from now on and that `wants` picks, of any bucket: watched or not, after they are
+    /// durable. `Busy` when `LISTENERS_MAX` listen already.
+    pub fn tap(&self, wants: Wants) -> Result<ChangeTap, MetaError> {
+        self.feed.tap(wants)
+    }
+
     /// A small named value that belongs to the whole pool (keys, cursors); `None` removes it.
     pub async fn set_property(&self, name: String, value: Option<String>) -> Result<(), MetaError> {
         self.writer.write(move |group| set_property(group.connection(), &name, value.as_deref())).await
+    }
+
+    /// Several of them in one transaction.
+    pub async fn set_properties(&self, values: Vec<(String, Option<String>)>) -> Result<(), MetaError> {
+        self.writer
+            .write(move |group| {
+                values.iter().try_for_each(|(name, value)| set_property(group.connection(), name, value.as_deref()))
+            })
+            .await
+    }
+
+    /// Grows with each commit that changed a bucket's row or configuration, before that commit is acknowledged. What is
+    /// remembered about buckets holds as long as this stays as it was before it was read.
+    pub fn bucket_changes(&self) -> u64 {
+        self.writer.bucket_changes()
     }
 
     /// A read connection for the calling thread.
@@ -150,6 +175,7 @@ impl Meta {
     /// and `Reader` are gone.
     pub fn close(&self) {
         self.writer.stop();
+        self.feed.close();
     }
 }
 

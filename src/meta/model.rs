@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::acl::Acl;
 pub use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 pub use crate::notification::EventName;
+use crate::notification::EventRecord;
 use crate::pool::Extent;
 
 /// Row number of a bucket.
@@ -32,6 +34,8 @@ pub struct Bucket {
     pub object_lock: bool,
     /// Some reader of the change log wants this bucket's changes (set with its notification configuration).
     pub watched: bool,
+    /// Canonical id of the account that owns it; empty: the store's own (`access::owner_id` reads it).
+    pub owner: String,
 }
 
 /// A configuration document of a bucket, kept as the client sent it once it was checked.
@@ -119,6 +123,12 @@ pub struct Attributes {
     /// Empty for an object that was not uploaded in parts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<CompletedPart>,
+    /// Canonical id of the account that owns the object; `None`: the bucket's owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Its access control list; `None`: its owner alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acl: Option<Acl>,
 }
 
 /// One version of one key.
@@ -160,6 +170,9 @@ pub struct WriteCondition {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requester {
     pub principal: String,
+    /// Canonical id of its account; empty for nobody, and for the store itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub account: String,
     pub source_ip: String,
     pub request_id: String,
 }
@@ -182,6 +195,30 @@ pub struct Change {
     pub size: u64,
     pub etag: String,
     pub requester: Requester,
+}
+
+impl Change {
+    /// As S3 tells it. `rule` is the id of the configuration's entry that matched, `host` the appliance's name.
+    pub fn event_record(&self, rule: &str, region: &str, host: &str) -> EventRecord {
+        let there = self.version.is_some();
+        EventRecord {
+            event: self.event,
+            region: region.to_owned(),
+            time_ms: self.time_ms,
+            principal: self.requester.principal.clone(),
+            source_ip: self.requester.source_ip.clone(),
+            request_id: self.requester.request_id.clone(),
+            host_id: host.to_owned(),
+            configuration_id: rule.to_owned(),
+            bucket: self.bucket_name.clone(),
+            owner: host.to_owned(),
+            key: self.key.clone(),
+            size: there.then_some(self.size),
+            etag: there.then(|| self.etag.clone()),
+            version_id: self.version_id.clone(),
+            sequencer: self.sequence.0,
+        }
+    }
 }
 
 /// A new version to commit.

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
@@ -13,9 +14,10 @@ use futures_channel::oneshot;
 use rusqlite::Connection;
 
 use super::checkpoint::Checkpointer;
+use super::feed::Feed;
 use super::open::Database;
 use super::outbox::{Counts, Tally};
-use super::{Bucket, BucketId, MetaError, Sequence};
+use super::{Bucket, BucketId, Change, MetaError, Sequence};
 use crate::limits;
 use crate::pool::Extent;
 
@@ -29,6 +31,11 @@ pub(super) struct Group<'a> {
     /// Rows that this mutation adds to (or takes from) the counted tables.
     counts: Cell<Counts>,
     changed: Cell<bool>,
+    /// Some bucket's row or configuration changed.
+    buckets_changed: Cell<bool>,
+    feed: &'a Feed,
+    /// Facts for those who listen, until they are committed.
+    told: RefCell<Vec<Change>>,
 }
 
 impl Group<'_> {
@@ -59,6 +66,16 @@ impl Group<'_> {
         self.changed.set(true);
     }
 
+    /// Whether somebody listens to the live feed.
+    pub fn is_heard(&self) -> bool {
+        self.feed.is_tapped()
+    }
+
+    /// For the live feed, after the commit.
+    pub fn tell(&self, change: Change) {
+        self.told.borrow_mut().push(change);
+    }
+
     /// The bucket's row, remembered until a bucket changes.
     pub fn bucket(&self, id: BucketId) -> Result<Bucket, MetaError> {
         if let Some(bucket) = self.buckets.borrow().get(&id) {
@@ -69,9 +86,10 @@ impl Group<'_> {
         Ok(bucket)
     }
 
-    /// To be called by whatever changes a bucket's row.
+    /// To be called by whatever changes a bucket's row or configuration.
     pub fn forget_buckets(&self) {
         self.buckets.borrow_mut().clear();
+        self.buckets_changed.set(true);
     }
 }
 
@@ -120,6 +138,7 @@ pub type Listener = Arc<dyn Fn() + Send + Sync>;
 pub(super) struct WriterHandle {
     queue: Sender<Request>,
     listeners: Arc<RwLock<Vec<Listener>>>,
+    bucket_changes: Arc<AtomicU64>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -134,16 +153,20 @@ impl WriterHandle {
         connection: Connection,
         checkpointer: Checkpointer,
         database: Arc<Database>,
+        feed: Arc<Feed>,
     ) -> Result<WriterHandle, MetaError> {
         let (queue, requests) = crossbeam_channel::bounded(limits::META_QUEUE_MAX);
         let listeners = Arc::new(RwLock::new(Vec::new()));
         let sequence: i64 =
             connection.query_row("SELECT value FROM state WHERE name = 'sequence'", [], |row| row.get(0))?;
+        let bucket_changes = Arc::new(AtomicU64::new(0));
         let mut writer = Writer {
             connection,
             requests,
             listeners: listeners.clone(),
+            bucket_changes: bucket_changes.clone(),
             checkpointer,
+            feed,
             sequence: sequence as u64,
             _database: database,
         };
@@ -151,7 +174,7 @@ impl WriterHandle {
             .name("meta-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| MetaError::Unavailable(error.to_string()))?;
-        Ok(WriterHandle { queue, listeners, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(WriterHandle { queue, listeners, bucket_changes, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     pub async fn write<T: Send + 'static>(
@@ -166,6 +189,10 @@ impl WriterHandle {
             Err(TrySendError::Disconnected(_)) => return Err(stopped()),
         }
         answer.await.map_err(|_| stopped())?
+    }
+
+    pub fn bucket_changes(&self) -> u64 {
+        self.bucket_changes.load(Ordering::Acquire)
     }
 
     pub fn listen(&self, listener: Listener) {
@@ -188,11 +215,22 @@ fn stopped() -> MetaError {
     MetaError::Unavailable("the metadata writer has stopped".to_owned())
 }
 
+/// What a group that is durable has done.
+#[derive(Default)]
+struct Committed {
+    /// The outbox was written to.
+    changed: bool,
+    /// For those who listen.
+    told: Vec<Change>,
+}
+
 struct Writer {
     connection: Connection,
     requests: Receiver<Request>,
     listeners: Arc<RwLock<Vec<Listener>>>,
+    bucket_changes: Arc<AtomicU64>,
     checkpointer: Checkpointer,
+    feed: Arc<Feed>,
     sequence: u64,
     /// Outlives the connection: fields are dropped in this order.
     _database: Arc<Database>,
@@ -222,24 +260,25 @@ impl Writer {
     }
 
     fn commit_group(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
-        let (changed, commit) = match self.transaction(jobs) {
-            Ok(changed) => (changed, Ok(())),
+        let (Committed { changed, told }, commit) = match self.transaction(jobs) {
+            Ok(committed) => (committed, Ok(())),
             Err(error) => {
                 tracing::error!(%error, "a group of metadata changes failed");
                 if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
                     tracing::error!("the failed group could not be rolled back");
                 }
-                (false, Err(error))
+                (Committed::default(), Err(error))
             }
         };
         jobs.drain(..).for_each(|job| job.deliver(&commit));
         if changed {
             self.listeners.read().expect("no holder of this lock panics").iter().for_each(|listener| listener());
         }
+        self.feed.tell(told);
     }
 
-    /// Runs all jobs and commits; `true` when the outbox was written to.
-    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<bool, MetaError> {
+    /// Runs all jobs and commits.
+    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Committed, MetaError> {
         self.run_cached("BEGIN IMMEDIATE")?;
         let group = Group {
             connection: &self.connection,
@@ -248,11 +287,15 @@ impl Writer {
             counts: Cell::default(),
             buckets: RefCell::default(),
             changed: Cell::new(false),
+            buckets_changed: Cell::new(false),
+            feed: &self.feed,
+            told: RefCell::default(),
         };
         let mut live: BTreeMap<u32, i64> = BTreeMap::new();
         let mut counts = Counts::default();
         for job in jobs {
             let changed_before = group.changed.get();
+            let told_before = group.told.borrow().len();
             self.run_cached("SAVEPOINT mutation")?;
             if job.run(&group) {
                 group.live.take().into_iter().for_each(|(segment, bytes)| *live.entry(segment).or_default() += bytes);
@@ -263,10 +306,11 @@ impl Writer {
                 group.counts.take();
                 group.forget_buckets();
                 group.changed.set(changed_before);
+                group.told.borrow_mut().truncate(told_before);
             }
             self.run_cached("RELEASE mutation")?;
         }
-        let (sequence, changed) = (group.sequence.get(), group.changed.get());
+        let (sequence, changed, told) = (group.sequence.get(), group.changed.get(), group.told.take());
         super::space::add_live(&self.connection, &live)?;
         counts.store(&self.connection)?;
         if sequence != self.sequence {
@@ -275,8 +319,12 @@ impl Writer {
                 .execute([sequence as i64])?;
         }
         self.run_cached("COMMIT")?;
+        // Before anybody is told: whoever asks after the acknowledgement sees that what it remembers is old.
+        if group.buckets_changed.get() {
+            self.bucket_changes.fetch_add(1, Ordering::Release);
+        }
         self.sequence = sequence;
-        Ok(changed)
+        Ok(Committed { changed, told })
     }
 
     fn run_cached(&self, sql: &str) -> Result<(), MetaError> {

@@ -11,9 +11,9 @@ mod filter;
 mod record;
 
 pub use configuration::{Configuration, NotificationError, Rule};
-pub use event::{EventName, event_matches};
+pub use event::{EventName, event_matches, may_listen_to};
 pub use filter::{Filter, ObjectFacts};
-pub use record::{EventRecord, records_json};
+pub use record::{EventRecord, listened_json, records_json, test_event_json};
 
 /// Where a rule sends what matched.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

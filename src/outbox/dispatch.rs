@@ -14,7 +14,7 @@ use crate::meta::{
     VersionRef,
 };
 use crate::mqtt::{TopicFields, expand};
-use crate::notification::{Configuration, EventRecord, ObjectFacts, Rule, Target, records_json};
+use crate::notification::{Configuration, EventName, ObjectFacts, Rule, Target, records_json, test_event_json};
 
 /// Matches changes; keeps each bucket's parsed configuration as long as its document stays the same.
 #[derive(Debug)]
@@ -55,6 +55,10 @@ impl Dispatch {
                 Entry::Vacant(new) => new.insert(self.rules(reader, &change)?),
             };
             let Some((configuration, region)) = found.of(change.sequence) else { continue };
+            if change.event == EventName::TestEvent {
+                self.greet(configuration, &change, now_ms, update);
+                continue;
+            }
             let matching: Vec<&Rule> = configuration.matches(change.event, &change.key).collect();
             let object = match matching.iter().any(|rule| !rule.filter.is_empty()) {
                 true => object(reader, &change)?,
@@ -85,27 +89,57 @@ impl Dispatch {
                 expires_ms: self.settings.route_of_hook(hook, &rule.id).expires_ms(now_ms),
             }),
             Target::Topic(topic) => {
-                let fields = TopicFields {
-                    device: &self.settings.device,
-                    bucket: &change.bucket_name,
-                    key: &change.key,
-                    hook: "",
-                };
-                let route = self.settings.route_of_topic(topic, &rule.id);
-                match expand(topic, fields) {
-                    Ok(topic) => update.publications.push(NewPublication {
-                        event_id,
-                        topic,
-                        payload: record_json(change, &rule.id, region, &self.settings.device).into_bytes(),
-                        qos: route.qos,
-                        retain: route.retain,
-                        priority: route.priority,
-                        expires_ms: route.expires_ms(now_ms),
-                        properties: Vec::new(),
-                    }),
-                    // The rule was checked when it was set; only a key can make its topic too long.
-                    Err(error) => tracing::error!(event_id, %error, "an event has no topic and is not published"),
-                }
+                let payload = record_json(change, &rule.id, region, &self.settings.device);
+                let place = (change.bucket_name.as_str(), change.key.as_str());
+                update.publications.extend(self.publication(event_id, rule, topic, place, payload, now_ms));
+            }
+        }
+    }
+
+    /// S3's test event for each topic of a configuration that was just put. Hooks get none, as functions get none.
+    fn greet(&self, configuration: &Configuration, change: &Change, now_ms: i64, update: &mut OutboxUpdate) {
+        let mut greeted: Vec<&str> = Vec::new();
+        for rule in &configuration.rules {
+            let Target::Topic(topic) = &rule.target else { continue };
+            if greeted.contains(&topic.as_str()) {
+                continue;
+            }
+            greeted.push(topic);
+            let event_id = format!("{:016x}-{}", change.sequence.0, rule.id);
+            let (bucket, request) = (&change.bucket_name, &change.requester.request_id);
+            let payload = test_event_json(change.time_ms, bucket, request, &self.settings.device);
+            // It is of no key, and a topic made of keys must not be empty.
+            let place = (bucket.as_str(), EventName::TestEvent.as_str());
+            update.publications.extend(self.publication(event_id, rule, topic, place, payload, now_ms));
+        }
+    }
+
+    /// The message of a plain topic; none where a key makes the topic too long (the rule was checked when it was set).
+    fn publication(
+        &self,
+        event_id: String,
+        rule: &Rule,
+        topic: &str,
+        (bucket, key): (&str, &str),
+        payload: String,
+        now_ms: i64,
+    ) -> Option<NewPublication> {
+        let fields = TopicFields { device: &self.settings.device, bucket, key, hook: "" };
+        let route = self.settings.route_of_topic(topic, &rule.id);
+        match expand(topic, fields) {
+            Ok(topic) => Some(NewPublication {
+                event_id,
+                topic,
+                payload: payload.into_bytes(),
+                qos: route.qos,
+                retain: route.retain,
+                priority: route.priority,
+                expires_ms: route.expires_ms(now_ms),
+                properties: Vec::new(),
+            }),
+            Err(error) => {
+                tracing::error!(event_id, %error, "an event has no topic and is not published");
+                None
             }
         }
     }
@@ -192,22 +226,5 @@ pub fn region(reader: &Reader, bucket: &str) -> Result<String, MetaError> {
 
 /// The event record of a change, as S3 writes it.
 pub fn record_json(change: &Change, rule: &str, region: &str, device: &str) -> String {
-    let there = change.version.is_some();
-    records_json(&[EventRecord {
-        event: change.event,
-        region: region.to_owned(),
-        time_ms: change.time_ms,
-        principal: change.requester.principal.clone(),
-        source_ip: change.requester.source_ip.clone(),
-        request_id: change.requester.request_id.clone(),
-        host_id: device.to_owned(),
-        configuration_id: rule.to_owned(),
-        bucket: change.bucket_name.clone(),
-        owner: device.to_owned(),
-        key: change.key.clone(),
-        size: there.then_some(change.size),
-        etag: there.then(|| change.etag.clone()),
-        version_id: change.version_id.clone(),
-        sequencer: change.sequence.0,
-    }])
+    records_json(&[change.event_record(rule, region, device)])
 }

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -21,19 +21,23 @@ use hyper::service::service_fn;
 
 use super::address::Address;
 use super::admin::{Admin, AdminAnswer, AdminRequest};
-use super::auth::{Authenticator, Head, Identity, authorize};
+use super::auth::{Authenticator, Head, Identity};
 use super::body::{self, RawBody, RequestBody};
+use super::clients::{Connected, Meter};
 use super::connection::{BoundedIo, Exchange};
 use super::error::{S3Code, S3Error};
+use super::facts::Facts;
 use super::ops;
 use super::query::Query;
 use super::request::{Call, Parts};
 use super::response::{self, GuardedBody, Never, Response};
-use super::route::{Operation, route};
+use super::route::route;
 use super::settings::Settings;
 use super::transfers::Transfer;
+use crate::access::Principal;
 use crate::engine::Engine;
 use crate::limits;
+use crate::tls::PlainHttp;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
@@ -44,11 +48,12 @@ pub struct Service {
     settings: Arc<Settings>,
     admin: Rc<dyn Admin>,
     authenticator: Rc<Authenticator>,
+    facts: Rc<Facts>,
     server: HeaderValue,
     host_id: HeaderValue,
     /// Request ids are a counter from a random start, mixed.
     next_request: Cell<u64>,
-    stopping: Cell<bool>,
+    stopping: Rc<Cell<bool>>,
     /// Tasks of the open connections, to be woken at shutdown.
     connections: RefCell<HashMap<u64, Option<Waker>>>,
     next_connection: Cell<u64>,
@@ -56,21 +61,22 @@ pub struct Service {
 
 impl Service {
     pub fn new(engine: Rc<Engine>, settings: Arc<Settings>, admin: Rc<dyn Admin>) -> Rc<Service> {
-        let mut random = [0u8; 16];
+        let mut random = [0u8; 8];
         engine.world().entropy.fill(&mut random);
-        let (start, host) = random.split_at(8);
-        let start = u64::from_le_bytes(start.try_into().expect("half of sixteen bytes"));
-        let host_id = HeaderValue::from_str(&crate::hash::hex_encode(host)).expect("hex is a header value");
+        let start = u64::from_le_bytes(random);
+        let escaped = percent_encoding::utf8_percent_encode(&settings.host_id, percent_encoding::CONTROLS).to_string();
+        let host_id = HeaderValue::from_str(&escaped).expect("percent-encoded controls leave visible ASCII");
         let server = HeaderValue::from_str(&settings.server).unwrap_or(HeaderValue::from_static("Aerie"));
         Rc::new(Service {
             engine,
             settings,
             admin,
             authenticator: Rc::new(Authenticator::default()),
+            facts: Rc::default(),
             server,
             host_id,
             next_request: Cell::new(start),
-            stopping: Cell::new(false),
+            stopping: Rc::default(),
             connections: RefCell::new(HashMap::new()),
             next_connection: Cell::new(0),
         })
@@ -82,7 +88,7 @@ impl Service {
     where
         IO: hyper::rt::Read + hyper::rt::Write + Unpin,
     {
-        let exchange = Exchange::new();
+        let exchange = Exchange::new(Meter::new(&self.settings.clients, peer.ip()));
         let io = BoundedIo::new(io, exchange.clone(), self.engine.world().clock.clone(), self.settings.timeouts);
         let answer = |request| self.clone().answer(request, exchange.clone(), peer, secure);
         let connection = http1::Builder::new()
@@ -111,6 +117,11 @@ impl Service {
         if let Err(error) = ended {
             tracing::debug!(%peer, %error, "a connection broke");
         }
+    }
+
+    /// A place for a connection from this address; `None` when its client has as many as it may.
+    pub fn connect(&self, address: IpAddr) -> Option<Connected> {
+        self.settings.clients.connect(address)
     }
 
     /// Tells all connections to finish the request under way and close; `connections` says how many are left.
@@ -193,6 +204,11 @@ impl Service {
         {
             return Ok(response::admin(answer));
         }
+        if !parts.secure && self.settings.plain_http != PlainHttp::Serve {
+            return self.turn_away(&parts);
+        }
+        self.settings.clients.admit(parts.peer.ip())?;
+        refuse_repeated(&parts.head.headers)?;
         let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
         let authenticated = {
             let head = Head {
@@ -213,14 +229,11 @@ impl Service {
         }
         let address = address_of(path, &parts.head.headers, &self.settings)?;
         let operation = route(&parts.head.method, &address, &query, &parts.head.headers)?;
-        // A form carries its signature inside, a preflight has none: these two ask for themselves.
-        if !matches!(operation, Operation::PostObject | Operation::PreflightRequest) {
-            authorize(authenticated.identity, operation.action(), &address.bucket, &address.key)?;
-        }
         let mut call = Call {
             engine: self.engine.clone(),
             settings: self.settings.clone(),
             authenticator: self.authenticator.clone(),
+            facts: self.facts.clone(),
             operation,
             method: parts.head.method,
             bucket: address.bucket,
@@ -231,15 +244,36 @@ impl Service {
             request_id: parts.request_id,
             peer: parts.peer,
             secure: parts.secure,
+            stopping: self.stopping.clone(),
             body: Some(body),
             body_length: length,
         };
+        if !call.operation.asks_for_itself() {
+            call.authorize_operation()?;
+        }
         let transfer = self.settings.transfers.admit(operation).await?;
         let mut response = ops::run(&mut call).await?;
         if let Some(transfer) = transfer {
             // It goes on until the body is out: `answer` hands it over.
             response.extensions_mut().insert(Arc::new(transfer));
         }
+        Ok(response)
+    }
+
+    /// A request without TLS where there is TLS.
+    fn turn_away(&self, parts: &Parts) -> Result<Response, S3Error> {
+        let message = "this address takes TLS only; use https:// in the endpoint";
+        if self.settings.plain_http == PlainHttp::Refuse {
+            return Err(S3Error::with(S3Code::AccessDenied, message));
+        }
+        let host = parts.head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let there = host.map(|host| {
+            let target = parts.head.uri.path_and_query().map_or("/", |target| target.as_str());
+            HeaderValue::from_str(&format!("https://{host}{target}"))
+        });
+        let Some(Ok(location)) = there else { return Err(S3Error::with(S3Code::InvalidRequest, message)) };
+        let mut response = response::empty(StatusCode::PERMANENT_REDIRECT);
+        response.headers_mut().insert(header::LOCATION, location);
         Ok(response)
     }
 
@@ -267,7 +301,7 @@ impl Service {
     ) -> Result<Response, S3Error> {
         let open =
             path == "metrics" && parts.head.method == Method::GET && parts.peer.ip().to_canonical().is_loopback();
-        if identity != Identity::Root && !open {
+        if !identity.principal().is_some_and(Principal::is_store_root) && !open {
             return Err(S3Error::with(S3Code::AccessDenied, "administration needs a request signed by root"));
         }
         let path = percent_encoding::percent_decode_str(&path)
@@ -287,6 +321,16 @@ impl Service {
         let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         format!("{:016X}", n ^ (n >> 31))
     }
+}
+
+/// Headers that decide who asks, and whom: a proxy in front may read another one of them than we do.
+fn refuse_repeated(headers: &HeaderMap) -> Result<(), S3Error> {
+    for name in [header::HOST, header::AUTHORIZATION] {
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            return Err(S3Error::with(S3Code::InvalidRequest, format!("The request has more than one {name} header")));
+        }
+    }
+    Ok(())
 }
 
 fn address_of(path: &str, headers: &HeaderMap, settings: &Settings) -> Result<Address, S3Error> {

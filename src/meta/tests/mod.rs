@@ -1,6 +1,7 @@
 //! Tests of the metadata on real folders.
 
 mod copies;
+mod feed;
 mod held;
 mod listing;
 mod outbox;

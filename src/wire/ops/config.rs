@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use crate::limits;
 use crate::meta::{BucketConfig, Versioning};
-use crate::notification::{Configuration, NotificationError};
+use crate::notification::{Configuration, NotificationError, Target};
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
@@ -48,7 +48,7 @@ pub async fn put_tagging(call: &mut Call) -> Result<Response, S3Error> {
     let tags = parse_tagging(&body, BUCKET_TAGS)?;
     let document = Some(crate::wire::xml::tagging_document(&tags)).filter(|_| !tags.is_empty());
     call.engine.set_bucket_config(&bucket, BucketConfig::Tagging, document).await?;
-    Ok(response::empty(StatusCode::NO_CONTENT))
+    Ok(response::empty(StatusCode::OK))
 }
 
 pub async fn delete_tagging(call: &Call) -> Result<Response, S3Error> {
@@ -76,6 +76,10 @@ pub async fn put_notification(call: &mut Call) -> Result<Response, S3Error> {
     }
     let document = Some(configuration.to_xml()).filter(|_| !configuration.rules.is_empty());
     call.engine.set_bucket_config(&bucket, BucketConfig::Notification, document).await?;
+    // The test event is how S3 validates a topic.
+    if !skip && configuration.rules.iter().any(|rule| matches!(rule.target, Target::Topic(_))) {
+        call.engine.meta().announce_notifications(bucket.id, call.requester()).await?;
+    }
     Ok(response::empty(StatusCode::OK))
 }
 
@@ -110,9 +114,6 @@ impl From<NotificationError> for S3Error {
 pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
     let document = match call.operation {
-        Operation::GetBucketPolicy | Operation::GetBucketPolicyStatus => {
-            return Err(missing(call, S3Code::NoSuchBucketPolicy));
-        }
         Operation::GetBucketEncryption => {
             return Err(missing(call, S3Code::ServerSideEncryptionConfigurationNotFoundError));
         }
@@ -157,8 +158,7 @@ pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
         }
         Operation::ListBucketInventoryConfigurations => no_configurations("ListInventoryConfigurationsResult"),
         Operation::ListBucketMetricsConfigurations => no_configurations("ListMetricsConfigurationsResult"),
-        Operation::DeleteBucketPolicy
-        | Operation::DeleteBucketLifecycle
+        Operation::DeleteBucketLifecycle
         | Operation::DeleteBucketEncryption
         | Operation::DeleteBucketReplication
         | Operation::DeleteBucketWebsite => return Ok(response::empty(StatusCode::NO_CONTENT)),

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use super::acl;
 use crate::engine::{DeleteObject, EngineError, ObjectVersion, PutObject};
 use crate::hash::{ChecksumType, StoredChecksum};
 use crate::limits;
 use crate::meta::{Bucket, EventName, MetaError, VersionRef};
-use crate::wire::auth::Identity;
 use crate::wire::conditions::{OF_READ, Verdict, delete_condition, failed, write_condition};
 use crate::wire::date;
 use crate::wire::error::{S3Code, S3Error};
@@ -24,10 +24,12 @@ const PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 pub async fn put(call: &mut Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
     call.require_length()?;
+    let mut attributes = headers::attributes(call)?;
+    acl::assign(call, &mut attributes)?;
     let put = PutObject {
         bucket,
         key: call.key.clone(),
-        attributes: headers::attributes(call)?,
+        attributes,
         size_hint: call.body_length,
         expected: call.upload_digests()?,
         condition: write_condition(&call.headers)?,
@@ -225,7 +227,7 @@ fn override_headers(call: &Call, response: &mut Response) -> Result<(), S3Error>
         ("response-expires", header::EXPIRES),
     ] {
         let Some(text) = call.query.get(parameter) else { continue };
-        if call.identity == Identity::Anonymous {
+        if call.identity.principal().is_none() {
             let message = "Request specific response headers cannot be used for anonymous GET requests.";
             return Err(S3Error::with(S3Code::InvalidRequest, message));
         }
