@@ -66,7 +66,7 @@ scale = make("Gather", [keep("words.scale", scales), "input_ids"], "word.scale",
 word = make("Mul", [row, scale], "word")
 places = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
 length = make("Shape", ["input_ids"], "length", start=1, end=2)
-place = make("Slice", [keep("places", places), keep("from", np.int64([0])), length], "place")
+place = make("Slice", [keep("places", places), keep("from", np.int64([0])), length, keep("axis", np.int64([0]))], "place")
 x = normal(make("Add", [word, place], "sum"), "embeddings.LayerNorm")
 
 split = keep("split", np.int64([1, -1, HEADS, WIDTH // HEADS]))

@@ -128,8 +128,8 @@ const MEANINGS: [(&str, u64, [f64; 6]); 3] = [
     ("Someone was seen by the water, the UAV reports.", 14, [-0.01672, 0.10233, -0.02841, 0.02347, 0.04241, -0.03922]),
     ("The invoice is due at the end of the month.", 15, [-0.05073, 0.05333, -0.00731, -0.02319, -0.07774, -0.01087]),
 ];
-/// Of a number of a vector, and of the product of two vectors.
-const VECTOR_TOLERANCE: f64 = 0.01;
+/// Of a number of a vector, and of the product of two vectors: a 7-bit number may be rounded the other way.
+const VECTOR_TOLERANCE: f64 = 0.02;
 
 #[test]
 fn a_text_becomes_the_vector_that_onnxruntime_gives() {
