@@ -97,8 +97,8 @@ pub const LISTENER_PING_MAX: Duration = Duration::from_secs(3600);
 
 /// Bytes in a request head. S3 clients stay far below; a longer one is answered with 431.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
-/// Header fields in a request.
-pub const REQUEST_HEADERS_MAX: usize = 128;
+/// Header fields in a request: the bound that hyper has of itself. Any other costs two allocations of some KiB a request.
+pub const REQUEST_HEADERS_MAX: usize = 100;
 /// A request head must be complete within this time.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// A body, or a reader of a response, may stall no longer than this.
@@ -174,6 +174,10 @@ pub const PRESIGN_EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const GROUP_COMMIT_MAX: usize = 512;
 /// Mutations that may wait for the metadata writer; more than this answers SlowDown.
 pub const META_QUEUE_MAX: usize = 8192;
+/// Buckets, and documents of buckets, that a reader keeps in memory: more than an edge box has.
+pub const BUCKETS_KNOWN_MAX: usize = 256;
+/// Bytes of a bucket's document that a reader keeps: policies end at 20 KB, and most are far smaller.
+pub const BUCKET_DOCUMENT_KNOWN_BYTES_MAX: usize = 32 << 10;
 /// Older versions of a key that a listing steps over before it seeks to the next key instead.
 pub const LIST_STEPS_BEFORE_SEEK: usize = 8;
 /// Operations that may wait for one drive; senders wait beyond this.
@@ -186,6 +190,9 @@ pub const DRIVE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const DRIVE_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Segment files that a drive keeps open.
 pub const OPEN_SEGMENTS_MAX: usize = 256;
+/// Bytes of read buffers that each thread keeps for the next reads: a few stripes, so that steady reading allocates
+/// nothing; more would be idle memory on a small board.
+pub const READ_BUFFERS_KEPT_BYTES: usize = 4 << 20;
 /// Stripes of one upload that may be under way at once.
 pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 4;
 /// A transfer waits this long for room before its client is told to slow down.

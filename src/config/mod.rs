@@ -122,6 +122,9 @@ pub struct PoolSettings {
     pub parity: Option<u8>,
     /// Least shards of a stripe that must be durable before a write counts; unset: the data shards.
     pub write_shards_min: Option<u8>,
+    /// Empty folders that may replace drives that were mounted. A word for one start, so that no file can say it.
+    #[serde(skip)]
+    pub replace: Vec<String>,
 }
 
 /// Memory of the whole process.

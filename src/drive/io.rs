@@ -1,7 +1,7 @@
 //! The drive's thread: a bounded queue, drained in groups, one sync per dirty file and group.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
@@ -247,13 +247,14 @@ impl Drive {
         }
     }
 
-    /// Reads what is in memory already; `WouldBlock` when the drive's thread must do it.
-    pub fn read_nowait(&self, segment: u32, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    /// Fills both buffers, one after the other, with what is in memory already; `WouldBlock` when the drive's thread must
+    /// do it.
+    pub fn read_nowait(&self, segment: u32, offset: u64, header: &mut [u8], payload: &mut [u8]) -> io::Result<()> {
         // Opening may block, and is the thread's work, too.
         let file = self.segments.opened(segment).ok_or(io::ErrorKind::WouldBlock)?;
-        let mut buffer = vec![0; length];
-        match file.read_at_nowait(&mut buffer, offset)? {
-            read if read == length => Ok(buffer),
+        let length = header.len() + payload.len();
+        match file.read_at_nowait(&mut [IoSliceMut::new(header), IoSliceMut::new(payload)], offset)? {
+            read if read == length => Ok(()),
             _ => Err(io::ErrorKind::WouldBlock.into()),
         }
     }

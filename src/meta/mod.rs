@@ -11,6 +11,7 @@ mod checkpoint;
 mod feed;
 mod files;
 mod held;
+mod known;
 mod list;
 mod lock;
 mod log;
@@ -222,7 +223,7 @@ impl Meta {
 
     /// A read connection for the calling thread.
     pub fn reader(&self) -> Result<Reader, MetaError> {
-        Reader::open(&self.database)
+        Reader::open(&self.database, self.writer.count_of_bucket_changes())
     }
 
     /// Finishes queued commits, checkpoints and stops the writer thread. The files are released when the last `Meta`

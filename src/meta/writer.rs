@@ -235,6 +235,11 @@ impl WriterHandle {
             }
         }
     }
+
+    /// What `bucket_changes` looks at, for those that look often.
+    pub fn count_of_bucket_changes(&self) -> Arc<AtomicU64> {
+        self.bucket_changes.clone()
+    }
 }
 
 fn stopped() -> MetaError {

@@ -4,6 +4,7 @@
 //! gives exactly those bytes or an error, never others. Knows nothing of keys, versions or SQL.
 
 mod allocate;
+mod buffer;
 #[cfg(test)]
 mod crash;
 mod extent;
@@ -52,6 +53,8 @@ pub struct PoolOptions {
     /// Least shards of a stripe that must be durable before a write counts; k where it is not said. With k, a drone
     /// whose m drives broke goes on recording; more would refuse uploads that k drives could have kept.
     pub write_shards_min: Option<u8>,
+    /// Places that may take the slot of a drive that was mounted though nothing is mounted there: the operator's word.
+    pub replace: Vec<String>,
     pub world: World,
 }
 
@@ -258,6 +261,12 @@ impl Pool {
 
     /// A copy of the metadata missed a commit: the labels say so before the commit is acknowledged.
     pub fn drop_copy(&self, slot: usize) -> Result<(), PoolError> {
+        // One that hangs would hold up its own label, and with it the commit.
+        if let Some(drive) = self.drives[slot].as_ref().filter(|drive| drive.is_healthy())
+            && drive.check().is_none()
+        {
+            drive.fail("it does not answer".to_owned());
+        }
         let copies = self.label.lock().expect("no holder of this lock panics").copies.clone();
         self.set_copies(copies.into_iter().filter(|copy| *copy != slot).collect())
     }

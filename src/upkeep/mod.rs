@@ -10,7 +10,7 @@
 //! Drives: a start without up to m of them is degraded but serves. A drive that fails, or is pulled, is out until the next
 //! start, whatever it says later: what it did with unsynced writes cannot be known. What it missed is in the heal queue, and
 //! if the pool was started without it, its old label gives it away and the whole slot is rebuilt. An empty drive that takes
-//! a missing one's place is rebuilt too. One that was replaced, or is of another pool, is refused by `Pool::open`.
+//! a missing one's place is rebuilt too, unless it is only the folder on which that one was mounted. One that was replaced, or is of another pool, is refused by `Pool::open`.
 //!
 //! Reclaim and walks share the thread: an extent that a walk has just looked up cannot be given back under it.
 //! Absent here: S3, and the decision whether a version may go: the transaction that removes it takes it.

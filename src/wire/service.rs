@@ -94,7 +94,6 @@ impl Service {
         let answer = |request| self.clone().answer(request, exchange.clone(), peer, secure);
         let connection = http1::Builder::new()
             .header_read_timeout(None)
-            .max_headers(limits::REQUEST_HEADERS_MAX)
             .max_header_size(limits::REQUEST_HEAD_BYTES_MAX)
             .serve_connection(io, service_fn(answer));
         let mut connection = pin!(connection);
@@ -160,16 +159,16 @@ impl Service {
             false => AssertUnwindSafe(self.handle(parts, raw.clone(), &audited)).catch_unwind().await,
         };
         let mut code = "";
-        let (mut response, failed) = match handled {
-            Ok(Ok(response)) => (response, false),
+        let ((mut response, transfer), failed) = match handled {
+            Ok(Ok(answered)) => (answered, false),
             Ok(Err(error)) => {
                 code = error.code.as_str();
                 tracing::debug!(%peer, %request_id, code = error.code.as_str(), message = %error.message, "refused");
-                (error.into_response(&resource, &request_id), true)
+                ((error.into_response(&resource, &request_id), None), true)
             }
             Err(_) => {
                 tracing::error!(%peer, %request_id, %resource, "an operation panicked. This is a defect: report it");
-                (S3Error::new(S3Code::InternalError).into_response(&resource, &request_id), true)
+                ((S3Error::new(S3Code::InternalError).into_response(&resource, &request_id), None), true)
             }
         };
         self.audit(audited, &resource, &request_id, peer, &response, code).await;
@@ -189,7 +188,6 @@ impl Service {
         headers.insert(header::SERVER, self.server.clone());
         headers.insert(REQUEST_ID, HeaderValue::from_str(&request_id).expect("hex is a header value"));
         headers.insert(HOST_ID, self.host_id.clone());
-        let transfer = response.extensions_mut().remove::<Arc<Transfer>>();
         Ok(response.map(|body| GuardedBody::new(body, guard, transfer)))
     }
 
@@ -202,15 +200,15 @@ impl Service {
         }
     }
 
-    async fn handle(self: &Rc<Self>, parts: Parts, raw: RawBody, audited: &Audited) -> Result<Response, S3Error> {
+    async fn handle(self: &Rc<Self>, parts: Parts, raw: RawBody, audited: &Audited) -> Result<Answered, S3Error> {
         let path = parts.head.uri.path();
         if matches!(parts.head.method, Method::GET | Method::HEAD)
             && let Some(answer) = self.health(path)
         {
-            return Ok(response::admin(answer));
+            return Ok((response::admin(answer), None));
         }
         if !parts.secure && self.settings.plain_http != PlainHttp::Serve {
-            return self.turn_away(&parts);
+            return Ok((self.turn_away(&parts)?, None));
         }
         self.settings.clients.admit(parts.peer.ip())?;
         refuse_repeated(&parts.head.headers)?;
@@ -233,7 +231,8 @@ impl Service {
         let body = RequestBody::new(raw, authenticated.payload, length, trailer);
         if let Some(path) = path.strip_prefix("/_aerie/") {
             let path = path.to_owned();
-            return self.administer(parts, path, query, authenticated.identity, body, length).await;
+            let answer = self.administer(parts, path, query, authenticated.identity, body, length).await?;
+            return Ok((answer, None));
         }
         let address = address_of(path, &parts.head.headers, &self.settings)?;
         let operation = route(&parts.head.method, &address, &query, &parts.head.headers)?;
@@ -261,12 +260,7 @@ impl Service {
             call.authorize_operation()?;
         }
         let transfer = self.settings.transfers.admit(operation).await?;
-        let mut response = ops::run(&mut call).await?;
-        if let Some(transfer) = transfer {
-            // It goes on until the body is out: `answer` hands it over.
-            response.extensions_mut().insert(Arc::new(transfer));
-        }
-        Ok(response)
+        Ok((ops::run(&mut call).await?, transfer))
     }
 
     /// A request without TLS where there is TLS.
@@ -358,6 +352,9 @@ impl Service {
         format!("{:016X}", n ^ (n >> 31))
     }
 }
+
+/// A response, and the transfer that goes on until its body is out.
+type Answered = (Response, Option<Transfer>);
 
 /// Headers that decide who asks, and whom: a proxy in front may read another one of them than we do.
 fn refuse_repeated(headers: &HeaderMap) -> Result<(), S3Error> {

@@ -52,7 +52,8 @@ pub fn bytes(length: usize, seed: u64) -> Bytes {
 impl Store {
     /// Opens, or creates, the store. The bucket is made where it is missing.
     pub fn open(places: Places, parity: u8, world: &World) -> Result<Store, String> {
-        let options = PoolOptions { parity: Some(parity), write_shards_min: None, world: world.clone() };
+        let options =
+            PoolOptions { parity: Some(parity), write_shards_min: None, replace: vec![], world: world.clone() };
         let pool = Pool::open(places, options).map_err(|error| format!("the pool does not open: {error}"))?;
         let opened =
             engine::open_meta(&pool, world.clone()).map_err(|error| format!("the metadata does not open: {error}"));

@@ -6,6 +6,7 @@ mod governance;
 mod held;
 mod listing;
 mod outbox;
+mod reads;
 mod uploads;
 mod versions;
 

@@ -214,7 +214,7 @@ fn open_engine(folders: &[tempfile::TempDir]) -> (Engine, Meta) {
     let world = real::world();
     let storage = |folder: &tempfile::TempDir| Arc::new(RealStorage::open(folder.path()).unwrap()) as Arc<dyn Storage>;
     let places = folders.iter().map(|folder| (folder.path().display().to_string(), Some(storage(folder)))).collect();
-    let options = PoolOptions { parity: Some(1), write_shards_min: None, world: world.clone() };
+    let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world: world.clone() };
     let pool = Pool::open(places, options).unwrap();
     let copies = folders.iter().take(2).enumerate();
     let copies = copies.map(|(slot, folder)| Copy { slot, storage: storage(folder), current: true }).collect();

@@ -110,7 +110,7 @@ impl Store {
             std::fs::create_dir(&path).expect("a folder");
             (name.to_owned(), Some(Arc::new(RealStorage::open(&path).expect("a drive")) as Arc<dyn Storage>))
         };
-        let options = PoolOptions { parity: Some(1), write_shards_min: None, world: world() };
+        let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world: world() };
         let pool = Pool::open(vec![place("d0"), place("d1")], options).expect("a pool");
         let copies = pool.copies().into_iter().map(|(slot, storage, current)| Copy { slot, storage, current });
         let failed = Arc::new(|slot| panic!("copy {slot} failed"));
