@@ -4,6 +4,7 @@
 //! gives exactly those bytes or an error, never others. Knows nothing of keys, versions or SQL.
 
 mod allocate;
+mod buffer;
 #[cfg(test)]
 mod crash;
 mod extent;
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use allocate::Allocator;
+use buffer::Shelf;
 
 use crate::codec::Codec;
 use crate::drive::{BlockIdentity, Drive, Label};
@@ -86,6 +88,7 @@ pub struct Pool {
     full: AtomicBool,
     seed: u64,
     allocator: Allocator,
+    buffers: Arc<Shelf>,
     pins: Mutex<HashMap<Extent, u32>>,
 }
 
@@ -188,10 +191,11 @@ impl Pool {
     /// Gives back the space of a refused or abandoned upload: no metadata ever referred to it.
     pub fn discard(&self, extents: &[Extent]) {
         for extent in extents {
+            let lead = self.geometry.run_lead_bytes(extent.length);
             let offset = u64::from(extent.offset) * BLOCK_ALIGN_BYTES as u64;
             let length = self.geometry.run_bytes(extent.length);
             for drive in self.drives.iter().flatten() {
-                drive.punch(extent.segment, offset, length);
+                drive.punch(extent.segment, offset.saturating_sub(lead), length);
             }
         }
     }
@@ -294,6 +298,7 @@ impl Pool {
             }
         }
         self.full.store(full, Ordering::Relaxed);
+        self.buffers.trim();
     }
 
     /// Finishes queued work and stops the drive threads.

@@ -93,7 +93,7 @@ impl Drop for StripeReader {
 
 /// The stripes that hold `range` of the concatenated extents.
 pub(super) fn stripes_of(pool: &Pool, extents: &[Extent], range: Range<u64>) -> VecDeque<StripePlace> {
-    let full_block = pool.geometry.block_bytes(STRIPE_BYTES) as u64;
+    let full_block = pool.geometry.full_block_stride() as u64;
     let stripe_bytes = STRIPE_BYTES as u64;
     let mut places = VecDeque::new();
     let mut extent_start = 0u64;
