@@ -341,7 +341,7 @@ impl StorageFile for SimFile {
 
     /// Half of the places are never "in memory", so that both ways of reading are taken.
     fn read_at_nowait(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if (offset / 64).is_multiple_of(2) {
+        if (offset / 64).count_ones().is_multiple_of(2) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.read_at(buffer, offset)
