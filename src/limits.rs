@@ -70,6 +70,8 @@ pub const BUCKET_TAGS_MAX: usize = 50;
 pub const TAG_KEY_CHARS_MAX: usize = 128;
 /// Characters in a tag's value (S3).
 pub const TAG_VALUE_CHARS_MAX: usize = 256;
+/// Grants of an access control list (S3).
+pub const ACL_GRANTS_MAX: usize = 100;
 /// Rules in a bucket's cross-origin configuration (S3).
 pub const CORS_RULES_MAX: usize = 100;
 /// Bytes of a browser form beside its file (S3 takes 20 KB before the file; policies with many conditions need more).
@@ -88,16 +90,32 @@ pub const NOTIFICATION_ID_BYTES_MAX: usize = 255;
 /// Bytes in the name of a hook or topic that a notification goes to: far beyond use, and small beside MQTT's 65,535.
 pub const NOTIFICATION_TARGET_BYTES_MAX: usize = 512;
 
+/// Connections that listen to a bucket's events at once (ListenBucketNotification). Each holds its connection for good.
+pub const LISTENERS_MAX: usize = 32;
+/// Changes that wait for one listener: two full group commits, so that a burst is no reason to end it. Some 500 bytes each.
+pub const LISTENER_CHANGES_MAX: usize = 2 * GROUP_COMMIT_MAX;
+/// Bytes of events that go to a listener in one piece.
+pub const LISTENER_PIECE_BYTES: usize = 64 << 10;
+/// A listener that has heard nothing for this long gets a space: proxies keep the connection, and a peer that is gone is
+/// noticed.
+pub const LISTENER_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Longest interval of pings that a listener may ask for.
+pub const LISTENER_PING_MAX: Duration = Duration::from_secs(3600);
+
 /// Bytes in a request head. S3 clients stay far below; a longer one is answered with 431.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
-/// Header fields in a request.
-pub const REQUEST_HEADERS_MAX: usize = 128;
+/// Header fields in a request: the bound that hyper has of itself. Any other costs two allocations of some KiB a request.
+pub const REQUEST_HEADERS_MAX: usize = 100;
 /// A request head must be complete within this time.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// A body, or a reader of a response, may stall no longer than this.
 pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// An idle keep-alive connection is closed after this time.
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Client addresses that are remembered with what they have taken; those that rest are forgotten beyond.
+pub const CLIENTS_MAX: usize = 16_384;
+/// Bytes that a connection moves before it tells of them: one look at the shared table for each MiB.
+pub const CLIENT_BYTES_UNTOLD_MAX: u64 = 1 << 20;
 /// Bytes in one aws-chunked frame head (size, extension, signature).
 pub const CHUNK_HEAD_BYTES_MAX: usize = 1024;
 /// Bytes of the trailing headers of an aws-chunked body. S3 clients send one checksum and a signature.
@@ -107,6 +125,51 @@ pub const TRAILER_BYTES_MAX: usize = 4096;
 pub const DISCARD_BYTES_MAX: u64 = 4 << 20;
 /// Bytes of an administration request's body: a model or a hook.
 pub const ADMIN_BODY_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a bucket's policy (S3).
+pub const BUCKET_POLICY_BYTES_MAX: usize = 20 << 10;
+/// Characters of a managed or inline policy, white space not counted (IAM: 6,144 of a managed one; inline ones may have
+/// less there, where all of a user's count together).
+pub const MANAGED_POLICY_CHARS_MAX: usize = 6144;
+/// Characters of a role's trust policy, white space not counted (IAM's quota, raised as far as it can be).
+pub const TRUST_POLICY_CHARS_MAX: usize = 4096;
+/// Accounts of a store. Every change of an identity copies the tables of pointers, so that all of them stay small.
+pub const ACCOUNTS_MAX: usize = 256;
+/// Users of an account (IAM).
+pub const ACCOUNT_USERS_MAX: usize = 5000;
+/// Groups of an account (IAM).
+pub const ACCOUNT_GROUPS_MAX: usize = 300;
+/// Roles of an account (IAM).
+pub const ACCOUNT_ROLES_MAX: usize = 1000;
+/// Managed policies of an account (IAM).
+pub const ACCOUNT_POLICIES_MAX: usize = 1500;
+/// Groups that a user is in (IAM).
+pub const GROUPS_OF_USER_MAX: usize = 10;
+/// Access keys of a user, or of root. (IAM has two, for rotation; a fleet rotates in waves.)
+pub const ACCESS_KEYS_MAX: usize = 8;
+/// Keys with a policy of their own, of a user or of root: one for each camera of a site, say.
+pub const SERVICE_ACCOUNTS_MAX: usize = 1000;
+/// Managed policies that are attached to one user, group or role (IAM: up to 20).
+pub const ATTACHED_POLICIES_MAX: usize = 20;
+/// Inline policies of one user, group or role. (IAM bounds their characters together.)
+pub const INLINE_POLICIES_MAX: usize = 20;
+/// Versions of a managed policy (IAM).
+pub const POLICY_VERSIONS_MAX: usize = 5;
+/// Tags of a user or role (IAM).
+pub const IDENTITY_TAGS_MAX: usize = 50;
+/// Life of temporary credentials, in seconds (STS: 15 minutes to 36 hours; a role's session has 12 hours at most).
+pub const SESSION_SECONDS: std::ops::RangeInclusive<u32> = 900..=43_200;
+/// Longest life of GetSessionToken's credentials, in seconds (STS).
+pub const SESSION_TOKEN_SECONDS_MAX: u32 = 129_600;
+/// Opened session tokens that are remembered; each has some KiB with its policies.
+pub const SESSIONS_KNOWN_MAX: usize = 1024;
+/// Bytes of a request to IAM or STS, which is read before its signature can be verified.
+pub const QUERY_BODY_BYTES_MAX: usize = 256 << 10;
+/// Entries in a page of an IAM listing (IAM).
+pub const QUERY_ITEMS_MAX: usize = 1000;
+/// Changes of identities that wait for each other; more are refused for now.
+pub const ACCESS_CHANGES_WAITING_MAX: usize = 256;
+/// Buckets whose owner, policy and lists a core remembers: a board has a handful, each takes some KiB with a long policy.
+pub const BUCKET_FACTS_MAX: usize = 1024;
 /// Derived signing keys that a core remembers: access keys times the days that a presigned URL may live.
 pub const SIGNING_KEYS_MAX: usize = 256;
 /// Clock skew a signature may have (S3: 15 minutes).
@@ -118,6 +181,10 @@ pub const PRESIGN_EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const GROUP_COMMIT_MAX: usize = 512;
 /// Mutations that may wait for the metadata writer; more than this answers SlowDown.
 pub const META_QUEUE_MAX: usize = 8192;
+/// Buckets, and documents of buckets, that a reader keeps in memory: more than an edge box has.
+pub const BUCKETS_KNOWN_MAX: usize = 256;
+/// Bytes of a bucket's document that a reader keeps: policies end at 20 KB, and most are far smaller.
+pub const BUCKET_DOCUMENT_KNOWN_BYTES_MAX: usize = 32 << 10;
 /// Older versions of a key that a listing steps over before it seeks to the next key instead.
 pub const LIST_STEPS_BEFORE_SEEK: usize = 8;
 /// Operations that may wait for one drive; senders wait beyond this.
@@ -130,6 +197,9 @@ pub const DRIVE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const DRIVE_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Segment files that a drive keeps open.
 pub const OPEN_SEGMENTS_MAX: usize = 256;
+/// Bytes of read buffers that each thread keeps for the next reads: a few stripes, so that steady reading allocates
+/// nothing; more would be idle memory on a small board.
+pub const READ_BUFFERS_KEPT_BYTES: usize = 4 << 20;
 /// Stripes of one upload that may be under way at once.
 pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 3;
 /// A transfer waits this long for room before its client is told to slow down.
@@ -138,6 +208,32 @@ pub const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10);
 pub const TRANSFER_POLL: Duration = Duration::from_millis(5);
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
 pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
+
+/// Lines that the audit log keeps: some 30 MB of metadata. Older ones go.
+pub const AUDIT_LINES_MAX: u64 = 100_000;
+/// The audit log is cut once in so many lines.
+pub const AUDIT_CUT: u64 = 1000;
+/// Rules in a bucket's lifecycle configuration (S3).
+pub const LIFECYCLE_RULES_MAX: usize = 1000;
+/// Characters in the id of a lifecycle rule (S3).
+pub const LIFECYCLE_ID_CHARS_MAX: usize = 255;
+/// Most noncurrent versions that a lifecycle rule may keep (S3).
+pub const LIFECYCLE_NEWER_VERSIONS_MAX: u32 = 100;
+/// The retention clock believes no more time than this that it has not seen pass: a week off the bench, or a weekend and
+/// a holiday. What a false clock can gain is bounded by it.
+pub const RETENTION_CREDIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The retention clock is stored this often: a crash costs no more of its proven time.
+pub const RETENTION_SAVE_INTERVAL: Duration = Duration::from_secs(300);
+/// Longest default retention of a bucket, in days (S3: 100 years).
+pub const RETENTION_DAYS_MAX: u32 = 36_500;
+/// Longest default retention of a bucket, in years (S3).
+pub const RETENTION_YEARS_MAX: u32 = 100;
+/// An upload that finds the pool full waits this long for what rolling buckets gave up: reclaim's grace, and its tick.
+pub const ROLLING_WAIT_MAX: Duration = Duration::from_secs(15);
+/// Upkeep lets rolling buckets give way while fewer segments than this fit on the drives, so that uploads find room.
+pub const ROLLING_SEGMENTS_FREE: u64 = 4;
+/// Versions that one mutation looks at to make room in rolling buckets: what is held costs time and gives nothing.
+pub const ROLLING_LOOKS_MAX: usize = 4096;
 
 /// Bytes in an MQTT topic name (its length field has 16 bits).
 pub const MQTT_TOPIC_BYTES_MAX: usize = u16::MAX as usize;
@@ -195,6 +291,13 @@ pub const VERIFY_POLL: Duration = Duration::from_millis(50);
 /// Time between two looks for new lines of a log that is followed.
 pub const LOG_FOLLOW_POLL: Duration = Duration::from_millis(200);
 
+/// A client has this long for its first byte and its TLS handshake. A handshake is two round trips; bad links lose some.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Certificate files are looked at no more often than this: renewals are days apart, handshakes are not.
+pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// Bytes of TLS records that wait to be written on one connection. 64 KiB, rustls' default, make a large GET write four
+/// times as often.
+pub const TLS_WRITE_BUFFER_BYTES: usize = 256 << 10;
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
@@ -218,6 +321,10 @@ pub const HOOK_MESSAGES_MAX: usize = 256;
 pub const HOOK_STACK_BYTES: usize = 1 << 20;
 /// Stack in bytes of a thread that runs hooks: the guest's, and below it the host's (picture decoders, SQLite).
 pub const HOOK_THREAD_STACK_BYTES: usize = HOOK_STACK_BYTES + (3 << 20);
+/// Time of hooks' budget that may be spent ahead: a single event does not wait for the share.
+pub const HOOK_BUDGET_BURST: Duration = Duration::from_secs(1);
+/// Time between two looks at the board's temperature, which moves slowly.
+pub const TEMPERATURE_LOOK: Duration = Duration::from_secs(1);
 /// Bytes that a guest may hand over in one host call: the tensors of a run, or a derived object, and their names.
 pub const HOOK_CALL_BYTES_MAX: usize = (16 << 20) + (64 << 10);
 /// Bytes that one `object.read` gives.
@@ -232,6 +339,8 @@ pub const HOOK_DERIVED_DEPTH_MAX: u32 = 8;
 pub const HOOK_INSTANCES: u32 = 16;
 /// Bytes of a hook's module. A Python guest has 18 MB.
 pub const HOOK_MODULE_BYTES_MAX: u64 = 48 << 20;
+/// Bytes of a bundle's header: a line of some 150 bytes for each file.
+pub const HOOK_BUNDLE_HEADER_BYTES_MAX: usize = 64 << 10;
 /// Core instances in one component. A Python guest has some thirty.
 pub const HOOK_CORE_INSTANCES_MAX: u32 = 64;
 /// Memories in one component. A QuickJS guest has 3, others have 1; all count towards the hook's bytes.

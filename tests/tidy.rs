@@ -1,13 +1,33 @@
 //! The structure holds: imports point one way, every file says what it is, nothing in the tree speaks of one machine.
 
+#[path = "tidy/operations.rs"]
+mod operations;
+
 use std::path::{Path, PathBuf};
 
 /// Each module and what it may import. A leaf may be imported by all.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["server", "config", "hook", "inference", "wire", "mqtt", "outbox", "engine"]),
-    ("server", &["config", "wire", "engine", "pool", "meta", "outbox", "hook", "inference", "mqtt", "upkeep", "drive"]),
+    (
+        "server",
+        &[
+            "access",
+            "config",
+            "wire",
+            "engine",
+            "pool",
+            "meta",
+            "outbox",
+            "hook",
+            "inference",
+            "mqtt",
+            "upkeep",
+            "drive",
+        ],
+    ),
     ("config", &["hook", "inference", "mqtt", "outbox", "upkeep", "pool"]),
-    ("wire", &["engine", "meta", "pool"]),
+    ("wire", &["access", "engine", "meta", "pool"]),
+    ("access", &["meta"]),
     ("outbox", &["hook", "mqtt", "engine", "meta"]),
     ("hook", &["engine", "meta", "inference"]),
     ("upkeep", &["engine", "pool", "meta"]),
@@ -19,9 +39,12 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("drive", &[]),
     ("codec", &[]),
     ("notification", &["xml"]),
+    ("tls", &[]),
+    ("lifecycle", &["xml"]),
     ("xml", &[]),
+    ("acl", &[]),
 ];
-const LEAVES: [&str; 5] = ["limits", "seam", "hash", "notification", "xml"];
+const LEAVES: &[&str] = &["limits", "seam", "hash", "notification", "lifecycle", "tls", "xml", "acl"];
 
 fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("the source tree is readable") {

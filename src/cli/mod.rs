@@ -1,15 +1,19 @@
 //! The command line. Each command does one thing and ends with 0, or says what to do and ends with 1 (2 for bad usage).
 //!
 //! `serve` is the appliance; all others are clients of a running one, over S3 and the admin API, or work offline
-//! (`plan`, `hook new`, `hook test`). Nothing below `cli` prints to standard output.
+//! (`plan`, `hook new`, `hook test`, `tls init`). Nothing below `cli` prints to standard output.
 
+mod audit;
+mod bundle;
 mod client;
+mod govern;
 mod hook;
 mod object;
 mod operate;
 mod serve;
 mod subscribe;
 mod template;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -29,7 +33,9 @@ enum Command {
     Plan(serve::PlanCommand),
     Hook(hook::HookCommand),
     Model(hook::ModelCommand),
+    Audit(audit::Audit),
     Bucket(object::BucketCommand),
+    Clock(govern::Clock),
     Notify(object::Notify),
     Put(object::Put),
     Get(object::Get),
@@ -39,6 +45,7 @@ enum Command {
     Scrub(operate::Scrub),
     Verify(operate::Verify),
     Outbox(operate::OutboxCommand),
+    Tls(tls::TlsCommand),
     Version(Version),
 }
 
@@ -76,7 +83,9 @@ fn run(command: Command) -> Result<(), String> {
         Command::Plan(plan) => plan.run(),
         Command::Hook(hook) => hook.run(),
         Command::Model(model) => model.run(),
+        Command::Audit(audit) => audit.run(),
         Command::Bucket(bucket) => bucket.run(),
+        Command::Clock(clock) => clock.run(),
         Command::Notify(notify) => notify.run(),
         Command::Put(put) => put.run(),
         Command::Get(get) => get.run(),
@@ -86,6 +95,7 @@ fn run(command: Command) -> Result<(), String> {
         Command::Scrub(scrub) => scrub.run(),
         Command::Verify(verify) => verify.run(),
         Command::Outbox(outbox) => outbox.run(),
+        Command::Tls(tls) => tls.run(),
         Command::Version(Version {}) => version(),
     }
 }

@@ -16,11 +16,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::acl::ObjectOwnership;
 use crate::hook::HookSettings;
 use crate::inference::InferenceSettings;
 use crate::mqtt::{BrokerSettings, PublisherSettings};
 use crate::outbox::OutboxSettings;
-use crate::upkeep::UpkeepSettings;
+use crate::tls::TlsSettings;
+use crate::upkeep::{LifecycleSettings, UpkeepSettings};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,6 +38,8 @@ pub struct Settings {
     pub mqtt: PublisherSettings,
     pub broker: BrokerSettings,
     pub upkeep: UpkeepSettings,
+    pub lifecycle: LifecycleSettings,
+    pub audit: AuditSettings,
 }
 
 /// The S3 side.
@@ -51,6 +55,24 @@ pub struct ServerSettings {
     pub cores: usize,
     /// Open connections of the whole process; one more is closed at once.
     pub connections_max: usize,
+    /// TLS on the address; without, requests come and go in clear.
+    pub tls: Option<TlsSettings>,
+    /// Object ownership of new buckets that name none. `BucketOwnerEnforced` is AWS's since April 2023; with
+    /// `ObjectWriter`, its older one, access control lists count.
+    pub object_ownership: ObjectOwnership,
+    pub clients: ClientSettings,
+}
+
+/// What one client address (of IPv6, its /64) may take; 0, as it is made, bounds nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientSettings {
+    /// Open connections; one more is closed at once.
+    pub connections_max: usize,
+    /// Requests in a second; who asks for more is answered 503 SlowDown with Retry-After.
+    pub requests_per_second: u64,
+    /// Bytes in a second, in both directions together, paid before the next request.
+    pub bytes_per_second: u64,
 }
 
 impl Default for ServerSettings {
@@ -61,6 +83,9 @@ impl Default for ServerSettings {
             domain: None,
             cores: 0,
             connections_max: 4096,
+            tls: None,
+            object_ownership: ObjectOwnership::default(),
+            clients: ClientSettings::default(),
         }
     }
 }
@@ -79,6 +104,14 @@ impl std::fmt::Debug for CredentialSettings {
     }
 }
 
+/// What the audit log takes down beside administration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// Every request, durable before it is answered: each costs a commit of the metadata.
+    pub requests: bool,
+}
+
 /// The drives.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -89,6 +122,9 @@ pub struct PoolSettings {
     pub parity: Option<u8>,
     /// Least shards of a stripe that must be durable before a write counts; unset: the data shards.
     pub write_shards_min: Option<u8>,
+    /// Empty folders that may replace drives that were mounted. A word for one start, so that no file can say it.
+    #[serde(skip)]
+    pub replace: Vec<String>,
 }
 
 /// Memory of the whole process.

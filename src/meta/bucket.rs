@@ -3,12 +3,14 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::model::*;
-use super::{Meta, MetaError, upload};
+use super::row::{json, json_column};
+use super::writer::Group;
+use super::{Meta, MetaError, change, upload};
 
-const COLUMNS: &str = "SELECT id, name, region, created_ms, versioning, object_lock, watched FROM bucket";
+const COLUMNS: &str = "SELECT id, name, region, created_ms, versioning, object_lock, watched, owner, rules FROM bucket";
 
 impl Meta {
-    /// Creates a bucket. One with object lock is versioned from the start, as in S3.
+    /// Creates a bucket that is the store's own.
     pub async fn create_bucket(
         &self,
         name: String,
@@ -16,17 +18,44 @@ impl Meta {
         object_lock: bool,
         now_ms: i64,
     ) -> Result<(), MetaError> {
+        self.create_bucket_of(String::new(), name, region, object_lock, now_ms, Vec::new()).await
+    }
+
+    /// Creates a bucket that belongs to an account, with these configuration documents. One with object lock is versioned
+    /// from the start, as in S3.
+    pub async fn create_bucket_of(
+        &self,
+        owner: String,
+        name: String,
+        region: String,
+        object_lock: bool,
+        now_ms: i64,
+        documents: Vec<(BucketConfig, String)>,
+    ) -> Result<(), MetaError> {
         self.writer
             .write(move |group| {
                 let versioning = if object_lock { Versioning::Enabled } else { Versioning::Unversioned };
-                let inserted = group
-                    .connection()
+                let connection = group.connection();
+                let inserted = connection
                     .prepare_cached(
-                        "INSERT INTO bucket(name, region, created_ms, versioning, object_lock, watched)
-                         VALUES(?1, ?2, ?3, ?4, ?5, 0) ON CONFLICT(name) DO NOTHING",
+                        "INSERT INTO bucket(name, region, created_ms, versioning, object_lock, watched, owner)
+                         VALUES(?1, ?2, ?3, ?4, ?5, 0, ?6) ON CONFLICT(name) DO NOTHING",
                     )?
-                    .execute(params![name, region, now_ms, versioning_code(versioning), object_lock])?;
-                if inserted == 1 { Ok(()) } else { Err(MetaError::BucketExists) }
+                    .execute(params![name, region, now_ms, versioning_code(versioning), object_lock, owner])?;
+                group.forget_buckets();
+                if inserted == 0 {
+                    return Err(MetaError::BucketExists);
+                }
+                let bucket = connection.last_insert_rowid();
+                connection.prepare_cached("INSERT INTO usage VALUES(?1, 0, 0)")?.execute([bucket])?;
+                for (kind, document) in &documents {
+                    connection.prepare_cached("INSERT INTO bucket_config VALUES(?1, ?2, ?3)")?.execute(params![
+                        bucket,
+                        config_name(*kind),
+                        document
+                    ])?;
+                }
+                if object_lock { group.guard_retention() } else { Ok(()) }
             })
             .await
     }
@@ -46,9 +75,11 @@ impl Meta {
                     return Err(MetaError::BucketNotEmpty);
                 }
                 upload::abort_all(group, bucket.id, now_ms)?;
+                change::keep_rules(group, &bucket)?;
                 for sql in [
                     "DELETE FROM completed WHERE bucket = ?1",
                     "DELETE FROM bucket_config WHERE bucket = ?1",
+                    "DELETE FROM usage WHERE bucket = ?1",
                     "DELETE FROM bucket WHERE id = ?1",
                 ] {
                     connection.prepare_cached(sql)?.execute([bucket.id.0])?;
@@ -62,6 +93,9 @@ impl Meta {
     pub async fn set_versioning(&self, bucket: BucketId, state: Versioning) -> Result<(), MetaError> {
         self.writer
             .write(move |group| {
+                if group.bucket(bucket)?.object_lock && state != Versioning::Enabled {
+                    return Err(MetaError::LockNeedsVersioning);
+                }
                 let updated = group
                     .connection()
                     .prepare_cached("UPDATE bucket SET versioning = ?2 WHERE id = ?1")?
@@ -83,7 +117,13 @@ impl Meta {
         self.writer
             .write(move |group| {
                 let connection = group.connection();
-                group.bucket(bucket)?;
+                let row = group.bucket(bucket)?;
+                if kind == BucketConfig::Notification {
+                    change::keep_rules(group, &row)?;
+                }
+                if kind == BucketConfig::Lifecycle {
+                    change_rules(group, bucket, |rules| rules.lifecycle = document.is_some())?;
+                }
                 match document {
                     Some(document) => connection
                         .prepare_cached("INSERT OR REPLACE INTO bucket_config VALUES(?1, ?2, ?3)")?
@@ -96,12 +136,28 @@ impl Meta {
                     connection
                         .prepare_cached("UPDATE bucket SET watched = ?2 WHERE id = ?1")?
                         .execute(params![bucket.0, watched])?;
-                    group.forget_buckets();
                 }
+                group.forget_buckets();
                 Ok(())
             })
             .await
     }
+}
+
+/// Changes what writes to the bucket are held against.
+pub(super) fn change_rules(
+    group: &Group<'_>,
+    bucket: BucketId,
+    change: impl FnOnce(&mut BucketRules),
+) -> Result<(), MetaError> {
+    let mut rules = group.bucket(bucket)?.rules;
+    change(&mut rules);
+    group
+        .connection()
+        .prepare_cached("UPDATE bucket SET rules = ?2 WHERE id = ?1")?
+        .execute(params![bucket.0, json(&rules)])?;
+    group.forget_buckets();
+    Ok(())
 }
 
 pub(super) fn by_id(connection: &Connection, id: BucketId) -> Result<Bucket, MetaError> {
@@ -146,6 +202,8 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Bucket> {
         versioning,
         object_lock: row.get(5)?,
         watched: row.get(6)?,
+        owner: row.get(7)?,
+        rules: json_column(row, 8)?,
     })
 }
 

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
@@ -13,9 +14,12 @@ use futures_channel::oneshot;
 use rusqlite::Connection;
 
 use super::checkpoint::Checkpointer;
+use super::feed::Feed;
 use super::open::Database;
 use super::outbox::{Counts, Tally};
-use super::{Bucket, BucketId, MetaError, Sequence};
+use super::retention::RetentionClock;
+use super::usage::{UsageDelta, UsageDeltas};
+use super::{Bucket, BucketId, Change, MetaError, Sequence};
 use crate::limits;
 use crate::pool::Extent;
 
@@ -28,7 +32,14 @@ pub(super) struct Group<'a> {
     buckets: RefCell<HashMap<BucketId, Bucket>>,
     /// Rows that this mutation adds to (or takes from) the counted tables.
     counts: Cell<Counts>,
+    usage: RefCell<UsageDeltas>,
+    retention: &'a RetentionClock,
     changed: Cell<bool>,
+    /// Some bucket's row or configuration changed.
+    buckets_changed: Cell<bool>,
+    feed: &'a Feed,
+    /// Facts for those who listen, until they are committed.
+    told: RefCell<Vec<Change>>,
 }
 
 impl Group<'_> {
@@ -54,9 +65,39 @@ impl Group<'_> {
         self.counts.set(counts);
     }
 
+    /// Notes that a bucket holds more, or less.
+    pub fn count_usage(&self, bucket: BucketId, bytes: i64, objects: i64) {
+        self.usage.borrow_mut().add(bucket, UsageDelta { bytes, objects });
+    }
+
+    /// Looks at what the group changes in the buckets' usage.
+    pub fn usage<T>(&self, look: impl FnOnce(&UsageDeltas) -> T) -> T {
+        look(&self.usage.borrow())
+    }
+
+    /// The time by which retention is judged.
+    pub fn retention_now_ms(&self) -> i64 {
+        self.retention.now_ms()
+    }
+
+    /// From now on versions may be locked: the retention clock no longer follows the wall clock.
+    pub fn guard_retention(&self) -> Result<(), MetaError> {
+        super::save_mark(self.connection, &self.retention.guard())
+    }
+
     /// A row was written to the outbox: its readers are to be woken after the commit.
     pub fn note_change(&self) {
         self.changed.set(true);
+    }
+
+    /// Whether somebody listens to the live feed.
+    pub fn is_heard(&self) -> bool {
+        self.feed.is_tapped()
+    }
+
+    /// For the live feed, after the commit.
+    pub fn tell(&self, change: Change) {
+        self.told.borrow_mut().push(change);
     }
 
     /// The bucket's row, remembered until a bucket changes.
@@ -69,9 +110,10 @@ impl Group<'_> {
         Ok(bucket)
     }
 
-    /// To be called by whatever changes a bucket's row.
+    /// To be called by whatever changes a bucket's row or configuration.
     pub fn forget_buckets(&self) {
         self.buckets.borrow_mut().clear();
+        self.buckets_changed.set(true);
     }
 }
 
@@ -120,6 +162,7 @@ pub type Listener = Arc<dyn Fn() + Send + Sync>;
 pub(super) struct WriterHandle {
     queue: Sender<Request>,
     listeners: Arc<RwLock<Vec<Listener>>>,
+    bucket_changes: Arc<AtomicU64>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -134,24 +177,30 @@ impl WriterHandle {
         connection: Connection,
         checkpointer: Checkpointer,
         database: Arc<Database>,
+        feed: Arc<Feed>,
+        retention: Arc<RetentionClock>,
     ) -> Result<WriterHandle, MetaError> {
         let (queue, requests) = crossbeam_channel::bounded(limits::META_QUEUE_MAX);
         let listeners = Arc::new(RwLock::new(Vec::new()));
         let sequence: i64 =
             connection.query_row("SELECT value FROM state WHERE name = 'sequence'", [], |row| row.get(0))?;
+        let bucket_changes = Arc::new(AtomicU64::new(0));
         let mut writer = Writer {
             connection,
             requests,
             listeners: listeners.clone(),
+            bucket_changes: bucket_changes.clone(),
             checkpointer,
+            feed,
             sequence: sequence as u64,
+            retention,
             _database: database,
         };
         let thread = std::thread::Builder::new()
             .name("meta-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| MetaError::Unavailable(error.to_string()))?;
-        Ok(WriterHandle { queue, listeners, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(WriterHandle { queue, listeners, bucket_changes, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     pub async fn write<T: Send + 'static>(
@@ -168,6 +217,10 @@ impl WriterHandle {
         answer.await.map_err(|_| stopped())?
     }
 
+    pub fn bucket_changes(&self) -> u64 {
+        self.bucket_changes.load(Ordering::Acquire)
+    }
+
     pub fn listen(&self, listener: Listener) {
         self.listeners.write().expect("no holder of this lock panics").push(listener);
     }
@@ -182,18 +235,35 @@ impl WriterHandle {
             }
         }
     }
+
+    /// What `bucket_changes` looks at, for those that look often.
+    pub fn count_of_bucket_changes(&self) -> Arc<AtomicU64> {
+        self.bucket_changes.clone()
+    }
 }
 
 fn stopped() -> MetaError {
     MetaError::Unavailable("the metadata writer has stopped".to_owned())
 }
 
+/// What a group that is durable has done.
+#[derive(Default)]
+struct Committed {
+    /// The outbox was written to.
+    changed: bool,
+    /// For those who listen.
+    told: Vec<Change>,
+}
+
 struct Writer {
     connection: Connection,
     requests: Receiver<Request>,
     listeners: Arc<RwLock<Vec<Listener>>>,
+    bucket_changes: Arc<AtomicU64>,
     checkpointer: Checkpointer,
+    feed: Arc<Feed>,
     sequence: u64,
+    retention: Arc<RetentionClock>,
     /// Outlives the connection: fields are dropped in this order.
     _database: Arc<Database>,
 }
@@ -222,24 +292,25 @@ impl Writer {
     }
 
     fn commit_group(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
-        let (changed, commit) = match self.transaction(jobs) {
-            Ok(changed) => (changed, Ok(())),
+        let (Committed { changed, told }, commit) = match self.transaction(jobs) {
+            Ok(committed) => (committed, Ok(())),
             Err(error) => {
                 tracing::error!(%error, "a group of metadata changes failed");
                 if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
                     tracing::error!("the failed group could not be rolled back");
                 }
-                (false, Err(error))
+                (Committed::default(), Err(error))
             }
         };
         jobs.drain(..).for_each(|job| job.deliver(&commit));
         if changed {
             self.listeners.read().expect("no holder of this lock panics").iter().for_each(|listener| listener());
         }
+        self.feed.tell(told);
     }
 
-    /// Runs all jobs and commits; `true` when the outbox was written to.
-    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<bool, MetaError> {
+    /// Runs all jobs and commits.
+    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Committed, MetaError> {
         self.run_cached("BEGIN IMMEDIATE")?;
         let group = Group {
             connection: &self.connection,
@@ -247,14 +318,22 @@ impl Writer {
             live: RefCell::default(),
             counts: Cell::default(),
             buckets: RefCell::default(),
+            usage: RefCell::default(),
+            retention: &self.retention,
             changed: Cell::new(false),
+            buckets_changed: Cell::new(false),
+            feed: &self.feed,
+            told: RefCell::default(),
         };
         let mut live: BTreeMap<u32, i64> = BTreeMap::new();
         let mut counts = Counts::default();
         for job in jobs {
             let changed_before = group.changed.get();
+            let told_before = group.told.borrow().len();
             self.run_cached("SAVEPOINT mutation")?;
-            if job.run(&group) {
+            let good = job.run(&group);
+            group.usage.borrow_mut().end(good);
+            if good {
                 group.live.take().into_iter().for_each(|(segment, bytes)| *live.entry(segment).or_default() += bytes);
                 counts.merge(group.counts.take());
             } else {
@@ -263,20 +342,26 @@ impl Writer {
                 group.counts.take();
                 group.forget_buckets();
                 group.changed.set(changed_before);
+                group.told.borrow_mut().truncate(told_before);
             }
             self.run_cached("RELEASE mutation")?;
         }
-        let (sequence, changed) = (group.sequence.get(), group.changed.get());
+        let (sequence, changed, told) = (group.sequence.get(), group.changed.get(), group.told.take());
         super::space::add_live(&self.connection, &live)?;
         counts.store(&self.connection)?;
+        group.usage.borrow().store(&self.connection)?;
         if sequence != self.sequence {
             self.connection
                 .prepare_cached("UPDATE state SET value = ?1 WHERE name = 'sequence'")?
                 .execute([sequence as i64])?;
         }
         self.run_cached("COMMIT")?;
+        // Before anybody is told: whoever asks after the acknowledgement sees that what it remembers is old.
+        if group.buckets_changed.get() {
+            self.bucket_changes.fetch_add(1, Ordering::Release);
+        }
         self.sequence = sequence;
-        Ok(changed)
+        Ok(Committed { changed, told })
     }
 
     fn run_cached(&self, sql: &str) -> Result<(), MetaError> {

@@ -1,210 +1,115 @@
-//! The memory of a stripe: headers, data shards and parity shards in one piece, on page boundaries.
+//! Buffers that stripes are read into: taken from the calling thread's shelf, and back on it once nobody reads the bytes.
 //!
-//! Large stripes get theirs from a shelf that lives as long as the pool: fresh memory costs as much to fault in as to
-//! fill, and direct I/O wants pages. Small stripes get just what they need.
+//! An allocator would zero each of them, and for large ones ask the kernel for pages again and again. What a buffer held
+//! before stays in it until it is overwritten: `read_exactly` hands out none of that.
 
-use std::sync::{Arc, Mutex};
+use std::cell::RefCell;
+use std::io;
 
 use bytes::Bytes;
 
-use super::Geometry;
-use crate::limits::{self, BLOCK_HEADER_BYTES, DIRECT_ALIGN_BYTES, STRIPE_BYTES};
+use crate::limits::{READ_BUFFERS_KEPT_BYTES, STRIPE_BYTES};
 
-/// Buffers that wait for their next stripe. Shared by all threads.
-#[derive(Debug, Default)]
-pub(super) struct Shelf {
-    state: Mutex<Waiting>,
+/// Sizes double from the smallest to one that holds a stripe whose shards are padded.
+const SMALLEST_BYTES: usize = 4 << 10;
+const SIZES: usize = (2 * STRIPE_BYTES / SMALLEST_BYTES).ilog2() as usize + 1;
+
+#[derive(Default)]
+struct Shelf {
+    buffers: [Vec<Vec<u8>>; SIZES],
+    bytes: usize,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    buffers: Vec<Vec<u8>>,
-    /// The fewest that waited since the last `trim`: so many were not needed.
-    least: usize,
+thread_local! {
+    static SHELF: RefCell<Shelf> = RefCell::default();
 }
 
-impl Shelf {
-    fn take(&self) -> Option<Vec<u8>> {
-        let mut state = self.state.lock().expect("no holder of this lock panics");
-        let buffer = state.buffers.pop();
-        state.least = state.least.min(state.buffers.len());
-        buffer
-    }
-
-    fn put(&self, buffer: Vec<u8>) {
-        let mut state = self.state.lock().expect("no holder of this lock panics");
-        if state.buffers.len() < limits::STRIPE_BUFFERS_KEPT {
-            state.buffers.push(buffer);
-        }
-    }
-
-    /// Frees the buffers that nobody needed since the last call.
-    pub fn trim(&self) {
-        let mut state = self.state.lock().expect("no holder of this lock panics");
-        let kept = state.buffers.len() - state.least;
-        let freed = state.buffers.split_off(kept);
-        state.least = kept;
-        drop(state);
-        drop(freed);
-    }
+fn size_of(length: usize) -> usize {
+    (length.div_ceil(SMALLEST_BYTES).next_power_of_two().ilog2() as usize).min(SIZES - 1)
 }
 
-/// A stripe that is being filled, and then the blocks that it became.
-#[derive(Debug)]
-pub(super) struct StripeBuffer {
-    memory: Vec<u8>,
-    /// Where the first header's room begins: on a page.
-    start: usize,
-    /// Room for each header, which stands at its end. A large stripe's is a page that is zeros but for the header.
-    header_room: usize,
-    shards: usize,
-    filled: usize,
-    shelf: Option<Arc<Shelf>>,
+/// A buffer on loan.
+struct Loan {
+    buffer: Vec<u8>,
+    length: usize,
 }
 
-impl StripeBuffer {
-    /// For a stripe of as many bytes as `capacity` or fewer.
-    pub fn new(geometry: Geometry, capacity: usize, shelf: &Arc<Shelf>) -> StripeBuffer {
-        let shards = geometry.shards();
-        if !geometry.is_large(capacity) {
-            let memory = vec![0; shards * geometry.block_bytes(capacity)];
-            return StripeBuffer { memory, start: 0, header_room: BLOCK_HEADER_BYTES, shards, filled: 0, shelf: None };
-        }
-        let bytes = shards * geometry.full_block_stride();
-        let memory = shelf.take().unwrap_or_else(|| vec![0; bytes + DIRECT_ALIGN_BYTES]);
-        let start = memory.as_ptr().align_offset(DIRECT_ALIGN_BYTES);
-        let shelf = Some(shelf.clone());
-        StripeBuffer { memory, start, header_room: DIRECT_ALIGN_BYTES, shards, filled: 0, shelf }
-    }
-
-    /// User bytes so far.
-    pub fn len(&self) -> usize {
-        self.filled
-    }
-
-    /// Takes the front of `bytes`, as much as the stripe holds, and gives the rest.
-    pub fn fill<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let (taken, rest) = bytes.split_at(bytes.len().min(STRIPE_BYTES - self.filled));
-        let at = self.data_at() + self.filled;
-        if self.memory.len() < at + taken.len() {
-            // The upload is longer than was announced.
-            self.memory.resize(at + taken.len(), 0);
-        }
-        self.memory[at..at + taken.len()].copy_from_slice(taken);
-        self.filled += taken.len();
-        rest
-    }
-
-    /// Data shards, padded with zeros, and parity shards to be computed.
-    pub fn shards(&mut self, geometry: Geometry) -> (Vec<&[u8]>, Vec<&mut [u8]>) {
-        let shard_bytes = geometry.shard_bytes(self.filled);
-        let (at, data_bytes) = (self.data_at(), shard_bytes * usize::from(geometry.data));
-        let end = at + shard_bytes * self.shards;
-        if self.memory.len() < end {
-            self.memory.resize(end, 0);
-        }
-        self.memory[at + self.filled..at + data_bytes].fill(0);
-        let (data, parity) = self.memory[at..end].split_at_mut(data_bytes);
-        (data.chunks_exact(shard_bytes).collect(), parity.chunks_exact_mut(shard_bytes).collect())
-    }
-
-    /// Shard `shard` of those that `shards` gave, and its header to be written.
-    pub fn header_and_shard(&mut self, shard: usize, shard_bytes: usize) -> (&mut [u8], &[u8]) {
-        let header_at = self.start + (shard + 1) * self.header_room - BLOCK_HEADER_BYTES;
-        let data_at = self.data_at();
-        let (headers, shards) = self.memory.split_at_mut(data_at);
-        (&mut headers[header_at..header_at + BLOCK_HEADER_BYTES], &shards[shard * shard_bytes..][..shard_bytes])
-    }
-
-    /// The stripe's blocks, header and shard each. With `large` the header comes with all of its room.
-    pub fn into_blocks(self, shard_bytes: usize, large: bool) -> Vec<(Bytes, Bytes)> {
-        let (start, data_at) = (self.start, self.data_at());
-        let (shards, room) = (self.shards, self.header_room);
-        let header_bytes = if large { room } else { BLOCK_HEADER_BYTES };
-        let all = Bytes::from_owner(self);
-        let block = |shard: usize| {
-            let header_end = start + (shard + 1) * room;
-            let shard_at = data_at + shard * shard_bytes;
-            (all.slice(header_end - header_bytes..header_end), all.slice(shard_at..shard_at + shard_bytes))
-        };
-        (0..shards).map(block).collect()
-    }
-
-    fn data_at(&self) -> usize {
-        self.start + self.shards * self.header_room
-    }
-}
-
-impl AsRef<[u8]> for StripeBuffer {
+impl AsRef<[u8]> for Loan {
     fn as_ref(&self) -> &[u8] {
-        &self.memory
+        &self.buffer[..self.length]
     }
 }
 
-impl Drop for StripeBuffer {
+impl Drop for Loan {
     fn drop(&mut self) {
-        if let Some(shelf) = self.shelf.take() {
-            shelf.put(std::mem::take(&mut self.memory));
-        }
+        let buffer = std::mem::take(&mut self.buffer);
+        // A thread that ends has no shelf any more.
+        _ = SHELF.try_with(|shelf| {
+            let mut shelf = shelf.borrow_mut();
+            if shelf.bytes + buffer.len() <= READ_BUFFERS_KEPT_BYTES {
+                shelf.bytes += buffer.len();
+                shelf.buffers[size_of(buffer.len())].push(buffer);
+            }
+        });
     }
+}
+
+fn lend(length: usize) -> Loan {
+    assert!(length <= 2 * STRIPE_BYTES, "at most a stripe is read at once");
+    let size = size_of(length);
+    let kept = SHELF.with_borrow_mut(|shelf| {
+        let kept = shelf.buffers[size].pop();
+        shelf.bytes -= kept.as_ref().map_or(0, Vec::len);
+        kept
+    });
+    Loan { buffer: kept.unwrap_or_else(|| vec![0; SMALLEST_BYTES << size]), length }
+}
+
+/// Bytes that `fill` has written. It overwrites all of the slice, or fails.
+pub(super) fn read_exactly(length: usize, fill: impl FnOnce(&mut [u8]) -> io::Result<()>) -> io::Result<Bytes> {
+    let mut loan = lend(length);
+    fill(&mut loan.buffer[..length])?;
+    Ok(Bytes::from_owner(loan))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const GEOMETRY: Geometry = Geometry { data: 3, parity: 1 };
+    fn read(length: usize, byte: u8) -> Bytes {
+        read_exactly(length, |buffer| {
+            buffer.fill(byte);
+            Ok(())
+        })
+        .expect("the closure does not fail")
+    }
 
     #[test]
-    fn large_blocks_lie_on_pages_and_reused_memory_shows_nothing_of_before() {
-        let shelf = Arc::new(Shelf::default());
-        for (round, bytes) in [STRIPE_BYTES, 500_000, 98_303].into_iter().enumerate() {
-            let mut buffer = StripeBuffer::new(GEOMETRY, STRIPE_BYTES, &shelf);
-            let body: Vec<u8> = (0..bytes).map(|at| (at * 31 + at / 251) as u8 | 1).collect();
-            assert!(buffer.fill(&body).is_empty());
-            let shard_bytes = GEOMETRY.shard_bytes(bytes);
-            let (data, mut parity) = buffer.shards(GEOMETRY);
-            assert!(data.concat()[..bytes] == body && data.concat()[bytes..].iter().all(|byte| *byte == 0));
-            parity[0].fill(0xff);
-            for shard in 0..4 {
-                buffer.header_and_shard(shard, shard_bytes).0.fill(0xee);
-            }
-            let large = GEOMETRY.is_large(bytes);
-            for (header, shard) in buffer.into_blocks(shard_bytes, large) {
-                let (zeros, own) = header.split_at(header.len() - BLOCK_HEADER_BYTES);
-                assert!(zeros.iter().all(|byte| *byte == 0) && own == [0xee; BLOCK_HEADER_BYTES]);
-                if large {
-                    assert!(header.as_ptr().addr().is_multiple_of(DIRECT_ALIGN_BYTES) && zeros.len() == 4032);
-                    assert!(shard.as_ptr().addr().is_multiple_of(DIRECT_ALIGN_BYTES));
-                }
-            }
-            let waiting = shelf.state.lock().unwrap().buffers.len();
-            assert_eq!(waiting, 1, "round {round}");
+    fn a_buffer_comes_back_when_the_last_slice_of_it_is_gone() {
+        let first = read(5000, 1);
+        let address = first.as_ptr();
+        let slice = first.slice(10..20);
+        drop(first);
+        assert_ne!(read(5000, 2).as_ptr(), address, "a slice still refers to it");
+        assert_eq!(slice, [1; 10][..]);
+        drop(slice);
+        assert!([read(5000, 3), read(6000, 4)].iter().any(|bytes| bytes.as_ptr() == address));
+    }
+
+    #[test]
+    fn a_failed_read_gives_no_bytes_and_every_size_up_to_a_stripe_has_room() {
+        assert!(read_exactly(100, |_| Err(io::ErrorKind::WouldBlock.into())).is_err());
+        for length in [0, 1, 4096, 4097, STRIPE_BYTES - 1, STRIPE_BYTES, STRIPE_BYTES + 1, 2 * STRIPE_BYTES] {
+            let bytes = read(length, 9);
+            assert_eq!(bytes.len(), length);
+            assert!(bytes.iter().all(|byte| *byte == 9));
         }
     }
 
     #[test]
-    fn an_upload_may_be_longer_than_announced() {
-        let shelf = Arc::new(Shelf::default());
-        let mut buffer = StripeBuffer::new(GEOMETRY, 10, &shelf);
-        let body = vec![7; STRIPE_BYTES + 5];
-        assert_eq!(buffer.fill(&body).len(), 5);
-        let (data, _) = buffer.shards(GEOMETRY);
-        assert!(data.concat()[..STRIPE_BYTES] == body[5..]);
-    }
-
-    #[test]
-    fn what_nobody_needed_is_freed() {
-        let shelf = Arc::new(Shelf::default());
-        let buffers: Vec<_> = (0..3).map(|_| StripeBuffer::new(GEOMETRY, STRIPE_BYTES, &shelf)).collect();
-        drop(buffers);
-        let waiting = || shelf.state.lock().unwrap().buffers.len();
-        shelf.trim();
-        assert_eq!(waiting(), 3, "they were needed since the last look");
-        drop(StripeBuffer::new(GEOMETRY, STRIPE_BYTES, &shelf));
-        shelf.trim();
-        assert_eq!(waiting(), 1);
-        shelf.trim();
-        assert_eq!(waiting(), 0);
+    fn what_the_shelf_keeps_is_bounded() {
+        let all: Vec<Bytes> = (0..2 * READ_BUFFERS_KEPT_BYTES / STRIPE_BYTES).map(|_| read(STRIPE_BYTES, 0)).collect();
+        drop(all);
+        assert!(SHELF.with_borrow(|shelf| shelf.bytes) <= READ_BUFFERS_KEPT_BYTES);
     }
 }

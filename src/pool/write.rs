@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::allocate::{Run, RunClass};
-use super::buffer::StripeBuffer;
+use super::stripe::StripeBuffer;
 use super::{Extent, Pool, PoolError};
 use crate::drive::{Block, Outcome, Ticket, TicketWait};
 use crate::limits::{

@@ -5,6 +5,7 @@
 //! Knows nothing of S3's operations or of SQL; it owns the parts' life times, and no more.
 
 mod admin;
+mod buckets;
 mod core;
 pub mod credentials;
 mod errands;
@@ -12,6 +13,7 @@ mod metrics;
 mod place;
 mod process;
 mod transforms;
+mod transport;
 
 pub use place::expand;
 
@@ -23,15 +25,18 @@ use std::thread::JoinHandle;
 
 use futures_channel::oneshot;
 
+use crate::access::{Registry, Secret};
 use crate::config::{self, Plan, Settings};
 use crate::engine::{Engine, open_meta};
 use crate::hook;
 use crate::meta::Meta;
 use crate::mqtt::{Broker, BrokerSettings, MqttError, PublisherSettings};
-use crate::outbox::{Outbox, OutboxParts};
+use crate::outbox::{BudgetSettings, Outbox, OutboxParts};
 use crate::pool::{Pool, PoolOptions};
 use crate::seam::files::RealStorage;
-use crate::seam::{Storage, World};
+use crate::seam::real::ThermalZones;
+use crate::seam::{self, Storage, World};
+use crate::tls::{self, PlainHttp};
 use crate::upkeep::Upkeep;
 use crate::wire;
 use admin::AdminApi;
@@ -62,11 +67,13 @@ struct Parts {
     settings: Arc<Settings>,
     pool: Arc<Pool>,
     meta: Meta,
+    access: Arc<Registry>,
     hooks: Arc<hook::Hooks>,
     errands: Arc<Errands>,
     outbox: Arc<Outbox>,
     upkeep: Arc<Upkeep>,
     connections: Arc<Connections>,
+    tls: Option<Arc<tls::Acceptor>>,
     transfers: Arc<wire::Transfers>,
     plan: Arc<Plan>,
 }
@@ -81,6 +88,8 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let storages: Vec<Arc<dyn Storage>> = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let keys = credentials::root_keys(environment, &settings.credentials, &storages, &world)?;
+    let access = Registry::open(meta.clone(), &keys.access_key, Secret::new(&keys.secret_key), world.clone());
+    let access = Arc::new(access.map_err(|error| error.to_string())?);
 
     let engines = engine_factory(&meta, &pool, &world);
     let (broker, publisher) = start_broker(&settings, &world)?;
@@ -88,30 +97,38 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let hooks = hook::Hooks::new(settings.hooks.clone(), settings.inference.clone());
     let hooks = Arc::new(hooks.map_err(|error| error.to_string())?);
     let outbox = Outbox::start(OutboxParts {
+        background: true,
         meta: meta.clone(),
         engines: engines.clone(),
         runner: hooks.clone(),
         world: world.clone(),
         settings: settings.outbox.clone(),
+        budget: BudgetSettings { cpu_share: settings.hooks.cpu_share, temperature_max: settings.hooks.temperature_max },
+        thermometer: Arc::new(ThermalZones::new()),
         publisher,
     });
     let outbox = outbox.map_err(|error| error.to_string())?;
-    let upkeep = Upkeep::start(meta.clone(), pool.clone(), settings.upkeep.clone(), world.clone())
-        .map_err(|error| error.to_string())?;
+    let start_upkeep = || {
+        let (settings, lifecycle) = (settings.upkeep.clone(), settings.lifecycle.clone());
+        Upkeep::start_with(meta.clone(), pool.clone(), settings, lifecycle, world.clone())
+    };
+    let upkeep = seam::thread::in_background(start_upkeep).map_err(|error| error.to_string())?;
     let errands = Errands::start(&engines).map_err(|error| format!("no thread for errands: {error}"))?;
     let parts = Parts {
         errands: Arc::new(errands),
         connections: Connections::new(settings.server.connections_max),
+        tls: start_tls(&settings, &world)?,
         transfers: wire::Transfers::new(plan.transfers_max),
         settings: Arc::new(settings),
         pool,
         meta,
+        access,
         hooks,
         outbox: Arc::new(outbox),
         upkeep: Arc::new(upkeep),
         plan: Arc::new(plan),
     };
-    let (address, cores) = start_cores(&parts, wire_settings(&parts, &keys, &engines)?, &engines)?;
+    let (address, cores) = start_cores(&parts, wire_settings(&parts, &engines)?, &engines)?;
     let geometry = format!("{}+{}", geometry.data, geometry.parity);
     Ok(Server { address, mqtt, keys, geometry, cores, broker, parts })
 }
@@ -143,9 +160,21 @@ fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Ar
     let options = PoolOptions {
         parity: settings.pool.parity,
         write_shards_min: settings.pool.write_shards_min,
+        replace: replacements(&settings.pool.replace, places)?,
         world: world.clone(),
     };
     Pool::open(places.iter().map(open).collect(), options).map_err(|error| error.to_string())
+}
+
+/// The places that `--replace` names, as the list of drives writes them.
+fn replacements(named: &[String], places: &[String]) -> Result<Vec<String>, String> {
+    let find = |name: &String| {
+        let place = places.iter().find(|place| Path::new(place) == Path::new(name)).cloned();
+        place.ok_or_else(|| {
+            format!("--replace {name}: no drive is given by that name; write it as in the list of drives")
+        })
+    };
+    named.iter().map(find).collect()
 }
 
 /// The broker of our own, unless it is off or an external one is named; and where results are published.
@@ -173,22 +202,38 @@ fn start_broker(settings: &Settings, world: &World) -> Result<(Option<Broker>, O
     Ok((Some(broker), Some(publisher)))
 }
 
+fn start_tls(settings: &Settings, world: &World) -> Result<Option<Arc<tls::Acceptor>>, String> {
+    let acceptor = settings.server.tls.clone().map(|tls| tls::Acceptor::new(tls, world.clone()));
+    Ok(acceptor.transpose().map_err(|error| format!("server.tls: {error}"))?.map(Arc::new))
+}
+
 /// What the wire layer is told; one for all cores.
-fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Result<wire::Settings, String> {
+fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Settings, String> {
     let engine = engines().map_err(|error| error.to_string())?;
+    let clock = engine.world().clock.clone();
     let (hooks, engine) = (parts.hooks.clone(), std::sync::Mutex::new(engine));
     let exists = move |name: &str| hooks.exists(&engine.lock().expect("no holder of this lock panics"), name);
+    let clients = &parts.settings.server.clients;
     Ok(wire::Settings {
         region: parts.settings.server.region.clone(),
         domain: parts.settings.server.domain.clone(),
-        keys: Arc::new(wire::RootKeys {
-            access_key: keys.access_key.clone(),
-            secret: wire::Secret::new(keys.secret_key.clone()),
-        }),
+        access: parts.access.clone(),
         server: "Aerie".to_owned(),
+        host_id: parts.settings.outbox.device.clone(),
         timeouts: wire::Timeouts::default(),
+        plain_http: parts.settings.server.tls.as_ref().map_or(PlainHttp::Serve, |tls| tls.plain_http),
         hook_exists: wire::HookExists::new(exists),
         transforms: transforms::transforms(&parts.hooks, &parts.errands),
+        object_ownership: parts.settings.server.object_ownership,
+        clients: wire::Clients::new(
+            wire::ClientLimits {
+                connections_max: clients.connections_max,
+                requests_per_second: clients.requests_per_second,
+                bytes_per_second: clients.bytes_per_second,
+            },
+            clock,
+        ),
+        audit_requests: parts.settings.audit.requests,
         transfers: parts.transfers.clone(),
     })
 }
@@ -243,11 +288,11 @@ fn start_core(
             Err(error) => return drop(ready.send(Err(error))),
         };
         let engine = Rc::new(engine);
-        let connections = parts.connections.clone();
+        let door = core::Door { connections: parts.connections.clone(), tls: parts.tls.clone() };
         let admin = Rc::new(AdminApi::new(parts, engine.clone()));
         let service = wire::Service::new(engine, settings, admin);
         _ = ready.send(Ok(()));
-        runtime.block_on(core::serve(listener, service, connections, stopped));
+        runtime.block_on(core::serve(listener, service, door, stopped));
     };
     let thread = std::thread::Builder::new()
         .name(format!("core-{index}"))
@@ -268,7 +313,8 @@ impl Server {
     /// What an operator needs first, on one line.
     pub fn ready_line(&self) -> String {
         let mqtt = self.mqtt.as_deref().unwrap_or("mqtt=off");
-        format!("ready http://{} {mqtt} drives={}", self.address, self.geometry)
+        let scheme = if self.parts.tls.is_some() { "https" } else { "http" };
+        format!("ready {scheme}://{} {mqtt} drives={}", self.address, self.geometry)
     }
 
     /// File of the root keys, where they are of our own making.
@@ -292,7 +338,8 @@ impl Server {
                 tracing::error!("a core panicked");
             }
         }
-        let Parts { pool, meta, hooks, errands, outbox, upkeep, .. } = self.parts;
+        let Parts { pool, meta, access, hooks, errands, outbox, upkeep, .. } = self.parts;
+        access.stop();
         errands.stop();
         upkeep.stop();
         match Arc::try_unwrap(outbox) {

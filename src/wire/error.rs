@@ -46,6 +46,7 @@ codes! {
     ConditionalRequestConflict 409 "A conflicting operation occurred. Try again.";
     EntityTooLarge 400 "Your proposed upload exceeds the maximum allowed object size.";
     EntityTooSmall 400 "Your proposed upload is smaller than the minimum allowed object size.";
+    ExpiredToken 400 "The provided token has expired.";
     IllegalVersioningConfigurationException 400 "The versioning configuration is not valid.";
     IncompleteBody 400 "You did not provide the number of bytes specified by the Content-Length HTTP header.";
     InternalError 500 "We encountered an internal error. Please try again.";
@@ -65,12 +66,14 @@ codes! {
     InvalidPolicyDocument 400 "The content of the form does not meet the conditions specified in the policy document.";
     InvalidRange 416 "The requested range is not satisfiable";
     InvalidRequest 400 "Invalid Request";
+    InvalidRetentionPeriod 400 "The retention period is not valid.";
     InvalidStorageClass 400 "The storage class you specified is not valid.";
     InvalidTag 400 "The tag provided was not a valid tag.";
-    InvalidToken 400 "Security tokens are not supported; sign with an access key.";
+    InvalidToken 400 "The provided token is malformed or otherwise invalid.";
     InvalidURI 400 "The specified URI could not be parsed.";
     KeyTooLongError 400 "Your key is too long.";
     MalformedACLError 400 "The XML you provided was not well-formed or did not validate against our published schema.";
+    MalformedPolicy 400 "Policies must be valid JSON and the first byte must be '{'";
     MalformedPOSTRequest 400 "The body of your POST request is not well-formed multipart/form-data.";
     MalformedTrailerError 400 "The trailer of the body is malformed.";
     MalformedXML 400 "The XML you provided was not well-formed or did not validate against our published schema.";
@@ -97,6 +100,7 @@ codes! {
     OperationAborted 409 "A conflicting operation is in progress against this resource. Try again.";
     OwnershipControlsNotFoundError 404 "The bucket ownership controls were not found";
     PreconditionFailed 412 "At least one of the pre-conditions you specified did not hold";
+    QuotaExceeded 403 "The bucket's quota is used up. Delete objects, or raise the quota.";
     ReplicationConfigurationNotFoundError 404 "The replication configuration was not found";
     RequestTimeTooSkewed 403 "The difference between the request time and the server's time is too large.";
     RequestTimeout 400 "Your socket connection to the server was not read from or written to within the timeout period.";
@@ -106,6 +110,7 @@ codes! {
     SlowDown 503 "Please reduce your request rate.";
     StorageFull 507 "The drives are full; delete objects or add space.";
     TooManyBuckets 400 "You have attempted to create more buckets than allowed.";
+    UnresolvableGrantByEmailAddress 400 "The email address you provided does not match any account on record.";
     UnexpectedContent 400 "This request does not support content";
     XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed.";
 }

@@ -5,15 +5,18 @@
 //! 501 with the operation's name, and no request for encryption or a lock is silently ignored.
 //! Knows nothing of SQL, drives, hooks or MQTT. One `Service` per core, on that core's thread: nothing here is `Send`.
 
+mod acl;
 mod address;
 mod admin;
 mod auth;
 mod body;
+mod clients;
 mod conditions;
 mod connection;
 mod copy_source;
 mod date;
 mod error;
+mod facts;
 mod failure;
 mod framing;
 mod object_headers;
@@ -33,10 +36,11 @@ pub mod xml;
 
 pub use admin::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};
 pub use auth::Identity;
+pub use clients::{ClientLimits, Clients, Connected};
 pub use error::{S3Code, S3Error};
 pub use response::{Response, ResponseBody};
 pub use route::Operation;
 pub use service::Service;
-pub use settings::{HookExists, Keys, RootKeys, Secret, Settings, Timeouts};
+pub use settings::{HookExists, Settings, Timeouts};
 pub use transfers::Transfers;
 pub use transforms::{TransformFault, TransformFuture, TransformRequest, TransformedObject, Transforms};

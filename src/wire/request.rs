@@ -1,20 +1,24 @@
 //! What an operation gets: the request, authenticated, routed and decoded, and the engine.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
-use super::auth::{self, Authenticator, Identity};
+use super::auth::{Authenticator, FormSignature, Identity};
 use super::body::{self, RequestBody};
 use super::error::{S3Code, S3Error};
+use super::facts::{BucketFacts, Facts};
 use super::query::Query;
 use super::route::Operation;
 use super::settings::Settings;
 use crate::engine::{Engine, ExpectedDigests};
 use crate::hash::{self, ChecksumAlgorithm, Checksummer, Md5};
+use crate::limits;
 use crate::meta::{self, Bucket, Requester, VersionRef};
 
 /// A request as it came, without its body.
@@ -32,6 +36,8 @@ pub struct Call {
     pub engine: Rc<Engine>,
     pub settings: Arc<Settings>,
     pub(super) authenticator: Rc<Authenticator>,
+    /// What this core remembers about buckets.
+    pub(super) facts: Rc<Facts>,
     pub operation: Operation,
     pub method: Method,
     /// Empty where the request names none.
@@ -45,6 +51,8 @@ pub struct Call {
     pub peer: SocketAddr,
     /// The request came over TLS.
     pub secure: bool,
+    /// Set when the service stops: an answer without an end is to find one.
+    pub stopping: Rc<Cell<bool>>,
     pub(super) body: Option<RequestBody>,
     /// Bytes of the body after decoding, where the client said so.
     pub body_length: Option<u64>,
@@ -56,20 +64,42 @@ impl Call {
         self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
     }
 
-    /// Asks whether the caller may do `action` on another bucket or key than the request's own (which was asked already).
-    pub fn authorize(&self, action: &str, bucket: &str, key: &str) -> Result<(), S3Error> {
-        auth::authorize(self.identity, action, bucket, key)
-    }
-
     /// The request's bucket. (`S3Error` NoSuchBucket carries its name.)
     pub fn open_bucket(&self) -> Result<Bucket, S3Error> {
         self.engine.bucket(&self.bucket).map_err(|error| S3Error::from(error).field("BucketName", &self.bucket))
     }
 
+    /// What is remembered of the request's bucket. (`S3Error` NoSuchBucket carries its name.)
+    pub fn bucket_facts(&self) -> Result<Rc<BucketFacts>, S3Error> {
+        let facts = self.facts.of(&self.engine, &self.bucket)?;
+        facts.ok_or_else(|| S3Error::new(S3Code::NoSuchBucket).field("BucketName", &self.bucket))
+    }
+
+    /// Name of the account with this canonical id; empty for one that is gone.
+    pub fn account_name(&self, canonical_id: &str) -> String {
+        self.settings.access.account_of(canonical_id).map_or(String::new(), |account| account.name.clone())
+    }
+
+    /// Lets rolling buckets give way where the pool may have no room for so many bytes, before they are taken; waits for
+    /// the space, within a bound. What is still too little then is answered by whoever writes.
+    pub async fn make_room(&self, bytes: Option<u64>) -> Result<(), S3Error> {
+        let bytes = bytes.unwrap_or(0).max(limits::STRIPE_BYTES as u64);
+        if !self.engine.roll_for(bytes).await? {
+            return Ok(());
+        }
+        let mut waited = Duration::ZERO;
+        while self.engine.pool().room_bytes() < bytes && waited < limits::ROLLING_WAIT_MAX {
+            monoio::time::sleep(limits::TRANSFER_POLL).await;
+            waited += limits::TRANSFER_POLL;
+        }
+        Ok(())
+    }
+
     /// For the event record.
     pub fn requester(&self) -> Requester {
         Requester {
-            principal: self.identity.principal().to_owned(),
+            principal: self.identity.name_in_events(),
+            account: self.identity.canonical_id().unwrap_or_default().to_owned(),
             source_ip: self.peer.ip().to_canonical().to_string(),
             request_id: self.request_id.clone(),
         }
@@ -181,8 +211,9 @@ impl Call {
     }
 
     /// Takes the identity that a browser form's signature proves (see `Authenticator::authenticate_form`).
-    pub fn authenticate_form(&mut self, credential: &str, policy: &str, signature: &str) -> Result<(), S3Error> {
-        self.identity = self.authenticator.authenticate_form(&self.settings, credential, policy, signature)?;
+    pub fn authenticate_form(&mut self, fields: FormSignature<'_>) -> Result<(), S3Error> {
+        let now_ms = self.engine.world().clock.unix_ms();
+        self.identity = self.authenticator.authenticate_form(&self.settings, fields, now_ms)?;
         Ok(())
     }
 }

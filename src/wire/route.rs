@@ -136,6 +136,20 @@ operations! {
     WriteGetObjectResponse "WriteGetObjectResponse";
 }
 
+impl Operation {
+    /// It is authorised in the operation, not before: a form carries its signature inside, a preflight has none, the tags
+    /// that a policy may ask for are in the body, and each key that is to be deleted is asked for by itself.
+    pub fn asks_for_itself(self) -> bool {
+        matches!(
+            self,
+            Operation::PostObject
+                | Operation::PreflightRequest
+                | Operation::PutObjectTagging
+                | Operation::DeleteObjects
+        )
+    }
+}
+
 /// What a request addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
@@ -268,6 +282,27 @@ const RULES: &[Rule] = &[
     ("DELETE", Object, Q(&["uploadId"]), Operation::AbortMultipartUpload),
     ("DELETE", Object, Nothing, Operation::DeleteObject),
 ];
+
+/// Whether a query parameter takes part in the choice of an operation.
+pub fn is_selector(parameter: &str) -> bool {
+    RULES.iter().any(|(_, _, sign, _)| match sign {
+        Sign::Query(names) | Sign::Copying(names) => names.contains(&parameter),
+        Sign::Nothing => false,
+    })
+}
+
+impl Operation {
+    /// The operation that a request in path style asks for; `None` where there is none.
+    pub fn of(method: &str, target: &str, copying: bool) -> Option<Operation> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut headers = HeaderMap::new();
+        if copying {
+            headers.insert("x-amz-copy-source", http::HeaderValue::from_static("b/k"));
+        }
+        let address = Address::parse(path, None, None).ok()?;
+        route(&method.parse().ok()?, &address, &Query::parse(query).ok()?, &headers).ok()
+    }
+}
 
 /// Which operation is asked for.
 pub fn route(method: &Method, address: &Address, query: &Query, headers: &HeaderMap) -> Result<Operation, S3Error> {

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -21,19 +21,24 @@ use hyper::service::service_fn;
 
 use super::address::Address;
 use super::admin::{Admin, AdminAnswer, AdminRequest};
-use super::auth::{Authenticator, Head, Identity, authorize};
+use super::auth::{Authenticator, Head, Identity};
 use super::body::{self, RawBody, RequestBody};
+use super::clients::{Connected, Meter};
 use super::connection::{BoundedIo, Exchange};
 use super::error::{S3Code, S3Error};
+use super::facts::Facts;
 use super::ops;
 use super::query::Query;
 use super::request::{Call, Parts};
 use super::response::{self, GuardedBody, Never, Response};
-use super::route::{Operation, route};
+use super::route::route;
 use super::settings::Settings;
 use super::transfers::Transfer;
+use crate::access::Principal;
+use crate::audit::AuditEntry;
 use crate::engine::Engine;
 use crate::limits;
+use crate::tls::PlainHttp;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
@@ -44,11 +49,12 @@ pub struct Service {
     settings: Arc<Settings>,
     admin: Rc<dyn Admin>,
     authenticator: Rc<Authenticator>,
+    facts: Rc<Facts>,
     server: HeaderValue,
     host_id: HeaderValue,
     /// Request ids are a counter from a random start, mixed.
     next_request: Cell<u64>,
-    stopping: Cell<bool>,
+    stopping: Rc<Cell<bool>>,
     /// Tasks of the open connections, to be woken at shutdown.
     connections: RefCell<HashMap<u64, Option<Waker>>>,
     next_connection: Cell<u64>,
@@ -56,21 +62,22 @@ pub struct Service {
 
 impl Service {
     pub fn new(engine: Rc<Engine>, settings: Arc<Settings>, admin: Rc<dyn Admin>) -> Rc<Service> {
-        let mut random = [0u8; 16];
+        let mut random = [0u8; 8];
         engine.world().entropy.fill(&mut random);
-        let (start, host) = random.split_at(8);
-        let start = u64::from_le_bytes(start.try_into().expect("half of sixteen bytes"));
-        let host_id = HeaderValue::from_str(&crate::hash::hex_encode(host)).expect("hex is a header value");
+        let start = u64::from_le_bytes(random);
+        let escaped = percent_encoding::utf8_percent_encode(&settings.host_id, percent_encoding::CONTROLS).to_string();
+        let host_id = HeaderValue::from_str(&escaped).expect("percent-encoded controls leave visible ASCII");
         let server = HeaderValue::from_str(&settings.server).unwrap_or(HeaderValue::from_static("Aerie"));
         Rc::new(Service {
             engine,
             settings,
             admin,
             authenticator: Rc::new(Authenticator::default()),
+            facts: Rc::default(),
             server,
             host_id,
             next_request: Cell::new(start),
-            stopping: Cell::new(false),
+            stopping: Rc::default(),
             connections: RefCell::new(HashMap::new()),
             next_connection: Cell::new(0),
         })
@@ -82,12 +89,11 @@ impl Service {
     where
         IO: hyper::rt::Read + hyper::rt::Write + Unpin,
     {
-        let exchange = Exchange::new();
+        let exchange = Exchange::new(Meter::new(&self.settings.clients, peer.ip()));
         let io = BoundedIo::new(io, exchange.clone(), self.engine.world().clock.clone(), self.settings.timeouts);
         let answer = |request| self.clone().answer(request, exchange.clone(), peer, secure);
         let connection = http1::Builder::new()
             .header_read_timeout(None)
-            .max_headers(limits::REQUEST_HEADERS_MAX)
             .max_header_size(limits::REQUEST_HEAD_BYTES_MAX)
             .serve_connection(io, service_fn(answer));
         let mut connection = pin!(connection);
@@ -111,6 +117,11 @@ impl Service {
         if let Err(error) = ended {
             tracing::debug!(%peer, %error, "a connection broke");
         }
+    }
+
+    /// A place for a connection from this address; `None` when its client has as many as it may.
+    pub fn connect(&self, address: IpAddr) -> Option<Connected> {
+        self.settings.clients.connect(address)
     }
 
     /// Tells all connections to finish the request under way and close; `connections` says how many are left.
@@ -140,23 +151,27 @@ impl Service {
         let resource = head.uri.path().to_owned();
         let shared = head.headers.contains_key(header::ORIGIN).then(|| (head.method.clone(), head.headers.clone()));
         let waits_for_continue = head.headers.contains_key(header::EXPECT);
+        let audited = Audited::of(&head, &self.settings);
         let parts = Parts { head, peer, secure, request_id };
         let request_id = parts.request_id.clone();
         let handled = match contradicts {
             true => Ok(Err(S3Error::with(S3Code::InvalidRequest, "The request says twice how long its body is"))),
-            false => AssertUnwindSafe(self.handle(parts, raw.clone())).catch_unwind().await,
+            false => AssertUnwindSafe(self.handle(parts, raw.clone(), &audited)).catch_unwind().await,
         };
-        let (mut response, failed) = match handled {
-            Ok(Ok(response)) => (response, false),
+        let mut code = "";
+        let ((mut response, transfer), failed) = match handled {
+            Ok(Ok(answered)) => (answered, false),
             Ok(Err(error)) => {
+                code = error.code.as_str();
                 tracing::debug!(%peer, %request_id, code = error.code.as_str(), message = %error.message, "refused");
-                (error.into_response(&resource, &request_id), true)
+                ((error.into_response(&resource, &request_id), None), true)
             }
             Err(_) => {
                 tracing::error!(%peer, %request_id, %resource, "an operation panicked. This is a defect: report it");
-                (S3Error::new(S3Code::InternalError).into_response(&resource, &request_id), true)
+                ((S3Error::new(S3Code::InternalError).into_response(&resource, &request_id), None), true)
             }
         };
+        self.audit(audited, &resource, &request_id, peer, &response, code).await;
         // A client that still sends would not see the answer. One that waits to be told to send must not be told.
         if contradicts {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -173,7 +188,6 @@ impl Service {
         headers.insert(header::SERVER, self.server.clone());
         headers.insert(REQUEST_ID, HeaderValue::from_str(&request_id).expect("hex is a header value"));
         headers.insert(HOST_ID, self.host_id.clone());
-        let transfer = response.extensions_mut().remove::<Arc<Transfer>>();
         Ok(response.map(|body| GuardedBody::new(body, guard, transfer)))
     }
 
@@ -186,13 +200,18 @@ impl Service {
         }
     }
 
-    async fn handle(self: &Rc<Self>, parts: Parts, raw: RawBody) -> Result<Response, S3Error> {
+    async fn handle(self: &Rc<Self>, parts: Parts, raw: RawBody, audited: &Audited) -> Result<Answered, S3Error> {
         let path = parts.head.uri.path();
         if matches!(parts.head.method, Method::GET | Method::HEAD)
             && let Some(answer) = self.health(path)
         {
-            return Ok(response::admin(answer));
+            return Ok((response::admin(answer), None));
         }
+        if !parts.secure && self.settings.plain_http != PlainHttp::Serve {
+            return Ok((self.turn_away(&parts)?, None));
+        }
+        self.settings.clients.admit(parts.peer.ip())?;
+        refuse_repeated(&parts.head.headers)?;
         let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
         let authenticated = {
             let head = Head {
@@ -204,23 +223,27 @@ impl Service {
             };
             self.authenticator.authenticate(head, &self.settings, self.engine.world().clock.unix_ms())?
         };
+        if audited.wanted {
+            audited.identity.replace(authenticated.identity.name_in_events());
+        }
         let length = body::announced_length(&parts.head.headers, &authenticated.payload)?;
         let trailer = body::announced_trailer(&parts.head.headers)?;
         let body = RequestBody::new(raw, authenticated.payload, length, trailer);
         if let Some(path) = path.strip_prefix("/_aerie/") {
             let path = path.to_owned();
-            return self.administer(parts, path, query, authenticated.identity, body, length).await;
+            let answer = self.administer(parts, path, query, authenticated.identity, body, length).await?;
+            return Ok((answer, None));
         }
         let address = address_of(path, &parts.head.headers, &self.settings)?;
         let operation = route(&parts.head.method, &address, &query, &parts.head.headers)?;
-        // A form carries its signature inside, a preflight has none: these two ask for themselves.
-        if !matches!(operation, Operation::PostObject | Operation::PreflightRequest) {
-            authorize(authenticated.identity, operation.action(), &address.bucket, &address.key)?;
+        if audited.wanted {
+            audited.action.replace(operation.as_str().to_owned());
         }
         let mut call = Call {
             engine: self.engine.clone(),
             settings: self.settings.clone(),
             authenticator: self.authenticator.clone(),
+            facts: self.facts.clone(),
             operation,
             method: parts.head.method,
             bucket: address.bucket,
@@ -231,15 +254,31 @@ impl Service {
             request_id: parts.request_id,
             peer: parts.peer,
             secure: parts.secure,
+            stopping: self.stopping.clone(),
             body: Some(body),
             body_length: length,
         };
-        let transfer = self.settings.transfers.admit(operation).await?;
-        let mut response = ops::run(&mut call).await?;
-        if let Some(transfer) = transfer {
-            // It goes on until the body is out: `answer` hands it over.
-            response.extensions_mut().insert(Arc::new(transfer));
+        if !call.operation.asks_for_itself() {
+            call.authorize_operation()?;
         }
+        let transfer = self.settings.transfers.admit(operation).await?;
+        Ok((ops::run(&mut call).await?, transfer))
+    }
+
+    /// A request without TLS where there is TLS.
+    fn turn_away(&self, parts: &Parts) -> Result<Response, S3Error> {
+        let message = "this address takes TLS only; use https:// in the endpoint";
+        if self.settings.plain_http == PlainHttp::Refuse {
+            return Err(S3Error::with(S3Code::AccessDenied, message));
+        }
+        let host = parts.head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let there = host.map(|host| {
+            let target = parts.head.uri.path_and_query().map_or("/", |target| target.as_str());
+            HeaderValue::from_str(&format!("https://{host}{target}"))
+        });
+        let Some(Ok(location)) = there else { return Err(S3Error::with(S3Code::InvalidRequest, message)) };
+        let mut response = response::empty(StatusCode::PERMANENT_REDIRECT);
+        response.headers_mut().insert(header::LOCATION, location);
         Ok(response)
     }
 
@@ -267,7 +306,7 @@ impl Service {
     ) -> Result<Response, S3Error> {
         let open =
             path == "metrics" && parts.head.method == Method::GET && parts.peer.ip().to_canonical().is_loopback();
-        if identity != Identity::Root && !open {
+        if !identity.principal().is_some_and(Principal::is_store_root) && !open {
             return Err(S3Error::with(S3Code::AccessDenied, "administration needs a request signed by root"));
         }
         let path = percent_encoding::percent_decode_str(&path)
@@ -279,6 +318,33 @@ impl Service {
         Ok(response::admin(self.admin.handle(request).await))
     }
 
+    /// Takes the request down before it is answered.
+    async fn audit(
+        &self,
+        audited: Audited,
+        resource: &str,
+        request_id: &str,
+        peer: SocketAddr,
+        response: &Response,
+        code: &str,
+    ) {
+        if !audited.wanted {
+            return;
+        }
+        let entry = AuditEntry {
+            time_ms: self.engine.world().clock.unix_ms(),
+            identity: audited.identity.into_inner(),
+            action: audited.action.into_inner(),
+            resource: resource.to_owned(),
+            outcome: format!("{} {code}", response.status().as_u16()).trim_end().to_owned(),
+            source: peer.ip().to_canonical().to_string(),
+            request_id: request_id.to_owned(),
+        };
+        if let Err(error) = self.engine.meta().audit(entry).await {
+            tracing::error!(%error, %request_id, "a request could not be taken down in the audit log");
+        }
+    }
+
     /// Sixteen hex digits, as S3's.
     fn request_id(&self) -> String {
         let n = self.next_request.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -286,6 +352,39 @@ impl Service {
         let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         format!("{:016X}", n ^ (n >> 31))
+    }
+}
+
+/// A response, and the transfer that goes on until its body is out.
+type Answered = (Response, Option<Transfer>);
+
+/// Headers that decide who asks, and whom: a proxy in front may read another one of them than we do.
+fn refuse_repeated(headers: &HeaderMap) -> Result<(), S3Error> {
+    for name in [header::HOST, header::AUTHORIZATION] {
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            return Err(S3Error::with(S3Code::InvalidRequest, format!("The request has more than one {name} header")));
+        }
+    }
+    Ok(())
+}
+
+/// What the audit log has to know of a request, filled in as it becomes known.
+struct Audited {
+    wanted: bool,
+    identity: RefCell<String>,
+    action: RefCell<String>,
+}
+
+impl Audited {
+    /// Administration that changes something is always taken down, all else where it is wanted. Health never is.
+    fn of(head: &http::request::Parts, settings: &Settings) -> Audited {
+        let path = head.uri.path();
+        let admin = path.starts_with("/_aerie/");
+        let changes = !matches!(head.method, Method::GET | Method::HEAD);
+        let health = path.starts_with("/health/") || path.starts_with("/minio/health/");
+        let action = if admin { format!("{} {path}", head.method) } else { String::new() };
+        let wanted = !health && (settings.audit_requests || admin && changes);
+        Audited { wanted, identity: RefCell::default(), action: RefCell::new(action) }
     }
 }
 

@@ -4,10 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::auth::Identity;
+use super::clients::Clients;
 use super::transfers::Transfers;
 use super::transforms::Transforms;
+use crate::access::Registry;
+use crate::acl::ObjectOwnership;
 use crate::limits;
+use crate::tls::PlainHttp;
 
 /// Settings of the S3 endpoint, shared by all cores.
 #[derive(Debug, Clone)]
@@ -16,14 +19,25 @@ pub struct Settings {
     pub region: String,
     /// Domain below which `BUCKET.DOMAIN` is virtual-host style; path style always works.
     pub domain: Option<String>,
-    pub keys: Arc<dyn Keys>,
+    /// Accounts, users and their keys.
+    pub access: Arc<Registry>,
     /// Value of the `Server` header.
     pub server: String,
+    /// The appliance's name: `x-amz-id-2` of answers and of event records.
+    pub host_id: String,
     pub timeouts: Timeouts,
+    /// What requests get that come without TLS.
+    pub plain_http: PlainHttp,
     /// Whether a hook is installed: asked when a notification configuration names one.
     pub hook_exists: HookExists,
     /// Object lambdas.
     pub transforms: Transforms,
+    /// Object ownership of new buckets that name none.
+    pub object_ownership: ObjectOwnership,
+    /// What each client may take; one for all cores.
+    pub clients: Arc<Clients>,
+    /// Every request goes to the audit log, not only administration.
+    pub audit_requests: bool,
     /// Bounds how many objects move at once; one for all cores.
     pub transfers: Arc<Transfers>,
 }
@@ -66,50 +80,5 @@ impl Default for Timeouts {
             keep_alive: limits::KEEP_ALIVE_TIMEOUT,
             body_stall: limits::BODY_STALL_TIMEOUT,
         }
-    }
-}
-
-/// Where access keys are looked up. Called on every core, must not block.
-pub trait Keys: Send + Sync + fmt::Debug {
-    fn secret(&self, access_key: &str) -> Option<Secret>;
-    /// Who signs with the access key; asked after the signature was good.
-    fn identity(&self, access_key: &str) -> Identity;
-}
-
-/// A secret access key. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(secret: impl Into<String>) -> Secret {
-        Secret(secret.into())
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
-/// The root pair alone.
-#[derive(Debug, Clone)]
-pub struct RootKeys {
-    pub access_key: String,
-    pub secret: Secret,
-}
-
-impl Keys for RootKeys {
-    fn secret(&self, access_key: &str) -> Option<Secret> {
-        (access_key == self.access_key).then(|| self.secret.clone())
-    }
-
-    fn identity(&self, access_key: &str) -> Identity {
-        debug_assert_eq!(access_key, self.access_key);
-        Identity::Root
     }
 }

@@ -66,6 +66,7 @@ impl Bench {
             inference: self.inference.clone(),
             world: self.world.clone(),
             grants: Grants::default(),
+            pins: None,
             bounds: BOUNDS,
             event_id: "event".to_owned(),
         }

@@ -9,13 +9,13 @@ use super::equipment::{MemoryQueue, Subscriber, broker, publisher, until};
 use crate::mqtt::{Broker, BrokerSettings, BrokerTls, MqttError, PublisherSettings};
 
 /// A folder with an authority, and certificates that it signed.
-struct Certificates {
+pub(super) struct Certificates {
     folder: tempfile::TempDir,
     authority: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Certificates {
-    fn new() -> Certificates {
+    pub(super) fn new() -> Certificates {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -25,7 +25,7 @@ impl Certificates {
     }
 
     /// Signs for a name; gives the files of certificate and key.
-    fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
+    pub(super) fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.authority).unwrap();
@@ -40,7 +40,7 @@ impl Certificates {
         path
     }
 
-    fn authority_file(&self) -> PathBuf {
+    pub(super) fn authority_file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
@@ -57,7 +57,7 @@ impl Certificates {
         })
     }
 
-    fn settings(&self, address: SocketAddr) -> PublisherSettings {
+    pub(super) fn settings(&self, address: SocketAddr) -> PublisherSettings {
         PublisherSettings {
             url: format!("mqtts://localhost:{}", address.port()),
             ca_file: Some(self.authority_file()),

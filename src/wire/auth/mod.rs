@@ -1,15 +1,18 @@
 //! Who asks, and whether they may.
 //!
 //! `Authenticator::authenticate` verifies a request's signature (Signature Version 4, in the header or the query) and
-//! says how its body is to be checked. `authorize` is the one place that decides what an identity may do; every
-//! operation passes it, for every bucket and key that it touches. Absent: Signature Version 2 in headers, security tokens.
+//! says how its body is to be checked. What the signer may do is decided in `gate`. Absent: Signature Version 2 in headers.
 
 mod canonical;
+mod circumstances;
 mod claim;
+mod gate;
 pub(super) mod signing;
 #[cfg(test)]
 mod tests;
 mod version2;
+
+use std::sync::Arc;
 
 use http::HeaderMap;
 
@@ -20,39 +23,34 @@ use self::signing::SigningKeys;
 use super::error::{S3Code, S3Error};
 use super::query::Query;
 use super::settings::Settings;
+use crate::access::{Credential, KeyFault, Principal};
 use crate::limits;
 
 /// Who signed a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Identity {
-    /// The owner of the store.
-    Root,
     /// No signature at all.
     Anonymous,
+    Signed(Arc<Principal>),
 }
 
 impl Identity {
-    /// As event records name it.
-    pub fn principal(self) -> &'static str {
+    /// Who signed; `None` for nobody.
+    pub fn principal(&self) -> Option<&Principal> {
         match self {
-            Identity::Root => "root",
-            Identity::Anonymous => "anonymous",
+            Identity::Anonymous => None,
+            Identity::Signed(principal) => Some(principal),
         }
     }
-}
 
-/// Whether `identity` may do `action` (S3's permission, without `s3:`) on the bucket or the key in it; both are empty
-/// for the service itself. Names that begin with a dot are the store's own and closed to all clients.
-pub fn authorize(identity: Identity, action: &str, bucket: &str, _key: &str) -> Result<(), S3Error> {
-    match identity {
-        _ if bucket.starts_with('.') => {
-            Err(S3Error::with(S3Code::AccessDenied, "the bucket belongs to the store itself"))
-        }
-        Identity::Root => Ok(()),
-        Identity::Anonymous => Err(S3Error::with(
-            S3Code::AccessDenied,
-            format!("Anonymous users cannot perform s3:{action}; sign the request"),
-        )),
+    /// Canonical id of the caller's account.
+    pub fn canonical_id(&self) -> Option<&str> {
+        self.principal().map(Principal::canonical_id)
+    }
+
+    /// As event records name it.
+    pub fn name_in_events(&self) -> String {
+        self.principal().map_or("anonymous".to_owned(), Principal::name_in_events)
     }
 }
 
@@ -88,6 +86,18 @@ pub struct Authenticated {
     pub payload: Payload,
 }
 
+/// The fields of a browser form that prove who made its policy.
+#[derive(Debug, Clone, Copy)]
+pub struct FormSignature<'a> {
+    /// `ACCESS_KEY/DATE/REGION/s3/aws4_request`.
+    pub credential: &'a str,
+    /// In base64: what is signed.
+    pub policy: &'a str,
+    /// Hex.
+    pub signature: &'a str,
+    pub token: Option<&'a str>,
+}
+
 /// Verifies signatures on one core.
 #[derive(Debug, Default)]
 pub struct Authenticator {
@@ -96,11 +106,6 @@ pub struct Authenticator {
 
 impl Authenticator {
     pub fn authenticate(&self, head: Head<'_>, settings: &Settings, now_ms: i64) -> Result<Authenticated, S3Error> {
-        if head.headers.get("x-amz-security-token").is_some_and(|token| !token.is_empty())
-            || head.query.get_filled("X-Amz-Security-Token").is_some()
-        {
-            return Err(S3Error::new(S3Code::InvalidToken));
-        }
         match claim::read(head.headers, head.query)? {
             Some(claim) => self.verify(head, &claim, settings, now_ms),
             None if version2::is_presigned(head.query) => version2::verify(head, settings, now_ms),
@@ -116,22 +121,22 @@ impl Authenticator {
     pub fn authenticate_form(
         &self,
         settings: &Settings,
-        credential: &str,
-        policy: &str,
-        signature: &str,
+        fields: FormSignature<'_>,
+        now_ms: i64,
     ) -> Result<Identity, S3Error> {
+        let FormSignature { credential, policy, signature, token } = fields;
         let (access_key, scope) = claim::split_credential(credential)
             .map_err(|reason| S3Error::argument("X-Amz-Credential", credential, reason))?;
         check_scope(&scope, settings, S3Code::AuthorizationHeaderMalformed)?;
-        let secret = settings.keys.secret(&access_key).ok_or_else(|| unknown_key(&access_key))?;
-        let key = self.keys.key(&access_key, &secret, &scope);
+        let found = find_key(settings, &access_key, token, now_ms)?;
+        let key = self.keys.key(&access_key, &found.secret, &scope);
         if !signing::verify(&key, policy.as_bytes(), signature) {
             return Err(S3Error::new(S3Code::SignatureDoesNotMatch)
                 .field("AWSAccessKeyId", access_key)
                 .field("StringToSign", policy)
                 .field("SignatureProvided", signature));
         }
-        Ok(settings.keys.identity(&access_key))
+        Ok(Identity::Signed(found.principal))
     }
 
     fn verify(
@@ -147,7 +152,7 @@ impl Authenticator {
             false => S3Code::AuthorizationHeaderMalformed,
         };
         check_scope(&claim.scope, settings, malformed)?;
-        let secret = settings.keys.secret(&claim.access_key).ok_or_else(|| unknown_key(&claim.access_key))?;
+        let found = find_key(settings, &claim.access_key, token(head), now_ms)?;
         check_time(claim, now_ms)?;
         let digest = payload_digest(head, presigned)?;
         check_signed_headers(head.headers, &claim.signed_headers)?;
@@ -161,7 +166,7 @@ impl Authenticator {
         };
         let canonical = signed.canonical();
         let scope = claim.scope.text();
-        let key = self.keys.key(&claim.access_key, &secret, &claim.scope);
+        let key = self.keys.key(&claim.access_key, &found.secret, &claim.scope);
         let string = signing::string_to_sign(&claim.timestamp, &scope, &canonical);
         if !signing::verify(&key, string.as_bytes(), &claim.signature) {
             return Err(S3Error::new(S3Code::SignatureDoesNotMatch)
@@ -181,12 +186,27 @@ impl Authenticator {
             "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Payload::SignedChunks { signer: signer(), trailer: true },
             hex => Payload::Sha256(parse_sha256(hex)?),
         };
-        Ok(Authenticated { identity: settings.keys.identity(&claim.access_key), payload })
+        Ok(Authenticated { identity: Identity::Signed(found.principal), payload })
     }
 }
 
-fn unknown_key(access_key: &str) -> S3Error {
-    S3Error::new(S3Code::InvalidAccessKeyId).field("AWSAccessKeyId", access_key)
+/// The token that came with temporary credentials.
+fn token(head: Head<'_>) -> Option<&str> {
+    let in_header = head.headers.get("x-amz-security-token").and_then(|value| value.to_str().ok());
+    in_header.or_else(|| head.query.get("X-Amz-Security-Token")).filter(|token| !token.is_empty())
+}
+
+pub(super) fn find_key(
+    settings: &Settings,
+    access_key: &str,
+    token: Option<&str>,
+    now_ms: i64,
+) -> Result<Credential, S3Error> {
+    settings.access.credential(access_key, token, now_ms).map_err(|fault| match fault {
+        KeyFault::Unknown => S3Error::new(S3Code::InvalidAccessKeyId).field("AWSAccessKeyId", access_key),
+        KeyFault::InvalidToken => S3Error::new(S3Code::InvalidToken),
+        KeyFault::ExpiredToken => S3Error::new(S3Code::ExpiredToken),
+    })
 }
 
 fn check_scope(scope: &signing::Scope, settings: &Settings, code: S3Code) -> Result<(), S3Error> {

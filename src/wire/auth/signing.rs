@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use ring::{digest, hmac};
 
+use crate::access::Secret;
 use crate::hash::hex_encode;
 use crate::limits;
-use crate::wire::settings::Secret;
 
 /// SHA-256 of no bytes, in hex.
 pub const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

@@ -19,6 +19,7 @@
 //! Request id, resource, `Server` and CORS headers are the service's work. Nothing here sets a timer: the connection does.
 
 mod access;
+mod acl;
 mod attributes;
 mod bucket;
 mod complete;
@@ -27,9 +28,14 @@ mod copy;
 pub(super) mod cors;
 mod delete_objects;
 mod lambda;
+mod lifecycle;
 mod list;
+mod listen;
 mod multipart;
 mod object;
+pub(super) mod object_lock;
+mod owners;
+mod policy;
 mod post;
 mod tagging;
 #[cfg(test)]
@@ -43,6 +49,10 @@ use super::route::Operation;
 /// Runs the operation that the router chose.
 pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     access::check_expected_owner(call)?;
+    dispatch(call).await.map_err(|error| call.hide_absence(error))
+}
+
+async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
     match call.operation {
         Operation::ListBuckets => bucket::list(call),
         Operation::CreateBucket => bucket::create(call).await,
@@ -63,6 +73,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Operation::ListObjects => list::objects(call),
         Operation::ListObjectsV2 => list::objects_v2(call),
         Operation::ListObjectVersions => list::versions(call),
+        Operation::ListenBucketNotification => listen::run(call),
         Operation::CreateMultipartUpload => multipart::create(call).await,
         Operation::UploadPart => multipart::upload_part(call).await,
         Operation::UploadPartCopy => multipart::upload_part_copy(call).await,
@@ -72,26 +83,30 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Operation::AbortMultipartUpload => multipart::abort(call).await,
         Operation::PostObject => post::run(call).await,
         Operation::DeleteObjects => delete_objects::run(call).await,
-        Operation::GetBucketAcl | Operation::GetObjectAcl => access::get_acl(call),
-        Operation::PutBucketAcl | Operation::PutObjectAcl => access::put_acl(call).await,
+        Operation::GetBucketAcl | Operation::GetObjectAcl => acl::get(call),
+        Operation::PutBucketAcl | Operation::PutObjectAcl => acl::put(call).await,
         Operation::GetBucketOwnershipControls => access::get_ownership_controls(call),
         Operation::PutBucketOwnershipControls => access::put_ownership_controls(call).await,
         Operation::DeleteBucketOwnershipControls => access::delete_ownership_controls(call).await,
         Operation::GetPublicAccessBlock => access::get_public_access_block(call),
         Operation::PutPublicAccessBlock => access::put_public_access_block(call).await,
         Operation::DeletePublicAccessBlock => access::delete_public_access_block(call).await,
-        Operation::PutObjectLockConfiguration => config::put_object_lock(call).await,
-        Operation::GetBucketPolicy
-        | Operation::GetBucketPolicyStatus
-        | Operation::GetBucketEncryption
-        | Operation::GetBucketLifecycleConfiguration
+        Operation::PutObjectLockConfiguration => object_lock::put_configuration(call).await,
+        Operation::GetObjectLockConfiguration => object_lock::get_configuration(call),
+        Operation::PutObjectRetention => object_lock::put_retention(call).await,
+        Operation::GetObjectRetention => object_lock::get_retention(call),
+        Operation::PutObjectLegalHold => object_lock::put_legal_hold(call).await,
+        Operation::GetObjectLegalHold => object_lock::get_legal_hold(call),
+        Operation::PutBucketLifecycleConfiguration => lifecycle::put(call).await,
+        Operation::GetBucketLifecycleConfiguration => lifecycle::get(call),
+        Operation::DeleteBucketLifecycle => lifecycle::delete(call).await,
+        Operation::PutBucketPolicy => policy::put(call).await,
+        Operation::GetBucketPolicy => policy::get(call),
+        Operation::DeleteBucketPolicy => policy::delete(call).await,
+        Operation::GetBucketPolicyStatus => policy::status(call),
+        Operation::GetBucketEncryption
         | Operation::GetBucketWebsite
         | Operation::GetBucketReplication
-        | Operation::GetObjectLockConfiguration
-        | Operation::GetObjectLegalHold
-        | Operation::GetObjectRetention
-        | Operation::PutObjectLegalHold
-        | Operation::PutObjectRetention
         | Operation::GetBucketLogging
         | Operation::GetBucketAccelerateConfiguration
         | Operation::GetBucketRequestPayment
@@ -103,8 +118,6 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         | Operation::ListBucketIntelligentTieringConfigurations
         | Operation::ListBucketInventoryConfigurations
         | Operation::ListBucketMetricsConfigurations
-        | Operation::DeleteBucketPolicy
-        | Operation::DeleteBucketLifecycle
         | Operation::DeleteBucketEncryption
         | Operation::DeleteBucketReplication
         | Operation::DeleteBucketWebsite => config::not_configured(call),

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use super::{acl, lifecycle, object_lock};
 use crate::engine::{DeleteObject, EngineError, ObjectVersion, PutObject};
 use crate::hash::{ChecksumType, StoredChecksum};
 use crate::limits;
 use crate::meta::{Bucket, EventName, MetaError, VersionRef};
-use crate::wire::auth::Identity;
 use crate::wire::conditions::{OF_READ, Verdict, delete_condition, failed, write_condition};
 use crate::wire::date;
 use crate::wire::error::{S3Code, S3Error};
@@ -24,10 +24,14 @@ const PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 pub async fn put(call: &mut Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
     call.require_length()?;
+    let mut attributes = headers::attributes(call)?;
+    acl::assign(call, &mut attributes)?;
+    let expected = lifecycle::expected(call, &bucket, &attributes)?;
+    call.make_room(call.body_length).await?;
     let put = PutObject {
         bucket,
         key: call.key.clone(),
-        attributes: headers::attributes(call)?,
+        attributes,
         size_hint: call.body_length,
         expected: call.upload_digests()?,
         condition: write_condition(&call.headers)?,
@@ -38,6 +42,7 @@ pub async fn put(call: &mut Call) -> Result<Response, S3Error> {
     let done = call.engine.put_object(put, &mut body).await?;
     let mut response = response::empty(StatusCode::OK);
     response::put_done(&done, response.headers_mut());
+    lifecycle::insert_of_write(expected.as_ref(), &call.key, &done, response.headers_mut());
     Ok(response)
 }
 
@@ -89,6 +94,8 @@ fn select(call: &Call) -> Result<Selection, S3Error> {
     let mut response = response::empty(if is_part { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
     let all = response.headers_mut();
     headers::insert_object(all, &object);
+    object_lock::insert_headers(call, &object.version.attributes, all);
+    lifecycle::insert_of_read(call, &bucket, &object, all)?;
     let size = object.version.size;
     if is_part && part.start < part.end {
         let range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
@@ -225,7 +232,7 @@ fn override_headers(call: &Call, response: &mut Response) -> Result<(), S3Error>
         ("response-expires", header::EXPIRES),
     ] {
         let Some(text) = call.query.get(parameter) else { continue };
-        if call.identity == Identity::Anonymous {
+        if call.identity.principal().is_none() {
             let message = "Request specific response headers cannot be used for anonymous GET requests.";
             return Err(S3Error::with(S3Code::InvalidRequest, message));
         }
@@ -241,7 +248,8 @@ pub async fn delete(call: &mut Call) -> Result<Response, S3Error> {
     let version = call.version()?;
     let condition = delete_condition(&call.headers)?;
     let conditional = condition != Default::default();
-    let delete = DeleteObject { key: call.key.clone(), version, condition, requester: call.requester() };
+    let cause = object_lock::delete_cause(call, &call.key);
+    let delete = DeleteObject { key: call.key.clone(), version, condition, requester: call.requester(), cause };
     let deleted = match call.engine.delete_object(&bucket, delete).await {
         Ok(deleted) => Some(deleted),
         // A version that is gone already is as deleted as the client wants it.

@@ -1,7 +1,11 @@
 //! The service on real folders, over loopback, with a client of the tests' own.
 
+mod attacks;
+mod fuzz;
+mod listen;
 mod objects;
 mod protocol;
+mod races;
 mod uploads;
 
 use std::io::{Read as _, Write as _};
@@ -19,10 +23,8 @@ use monoio_compat::hyper::MonoioIo;
 
 use super::auth::signing::{Scope, derive_key, string_to_sign};
 use super::auth::{Identity, Signed};
-use super::{
-    Admin, AdminAnswer, AdminFuture, AdminRequest, HookExists, RootKeys, S3Code, Secret, Service, Settings, Timeouts,
-    date,
-};
+use super::{Admin, AdminAnswer, AdminFuture, AdminRequest, HookExists, S3Code, Service, Settings, Timeouts, date};
+use crate::access::{Account, Principal, Registry, Secret};
 use crate::engine::Engine;
 use crate::hash::hex_encode;
 use crate::meta::{Copy, Meta};
@@ -133,7 +135,8 @@ impl Server {
         let host = self.address.to_string();
         let mut all = HeaderMap::new();
         let signed = [("host", host.as_str()), ("x-amz-date", &timestamp), ("x-amz-content-sha256", payload)];
-        for (name, value) in signed.iter().chain(headers) {
+        let given = |name: &str| headers.iter().any(|(given, _)| *given == name);
+        for (name, value) in signed.iter().filter(|(name, _)| !given(name)).chain(headers) {
             all.append(
                 HeaderName::from_bytes(name.as_bytes()).unwrap(),
                 HeaderValue::from_bytes(value.as_bytes()).unwrap(),
@@ -184,15 +187,25 @@ impl Drop for Server {
     }
 }
 
+fn quick_timeouts() -> Timeouts {
+    let soon = Duration::from_millis(150);
+    Timeouts { head: soon, keep_alive: soon, body_stall: soon }
+}
+
 fn settings(timeouts: Timeouts) -> Settings {
     Settings {
         region: REGION.to_owned(),
         domain: Some("s3.test".to_owned()),
-        keys: Arc::new(RootKeys { access_key: ACCESS_KEY.to_owned(), secret: Secret::new(SECRET) }),
+        access: Arc::new(Registry::of_root(ACCESS_KEY, Secret::new(SECRET), real::world())),
         server: "Aerie/test".to_owned(),
+        host_id: "node".to_owned(),
         timeouts,
+        plain_http: crate::tls::PlainHttp::Serve,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
+        object_ownership: crate::acl::ObjectOwnership::default(),
+        clients: super::Clients::unbounded(crate::seam::real::world().clock),
+        audit_requests: false,
         transfers: super::Transfers::new(16),
     }
 }
@@ -201,7 +214,7 @@ fn open_engine(folders: &[tempfile::TempDir]) -> (Engine, Meta) {
     let world = real::world();
     let storage = |folder: &tempfile::TempDir| Arc::new(RealStorage::open(folder.path()).unwrap()) as Arc<dyn Storage>;
     let places = folders.iter().map(|folder| (folder.path().display().to_string(), Some(storage(folder)))).collect();
-    let options = PoolOptions { parity: Some(1), write_shards_min: None, world: world.clone() };
+    let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world: world.clone() };
     let pool = Pool::open(places, options).unwrap();
     let copies = folders.iter().take(2).enumerate();
     let copies = copies.map(|(slot, folder)| Copy { slot, storage: storage(folder), current: true }).collect();
@@ -293,5 +306,6 @@ fn bytes(length: usize) -> Vec<u8> {
 
 #[test]
 fn identities_have_names_for_event_records() {
-    assert_eq!((Identity::Root.principal(), Identity::Anonymous.principal()), ("root", "anonymous"));
+    let root = Identity::Signed(Arc::new(Principal::root(Arc::new(Account::store()))));
+    assert_eq!((root.name_in_events().as_str(), Identity::Anonymous.name_in_events().as_str()), ("root", "anonymous"));
 }

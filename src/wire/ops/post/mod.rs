@@ -11,11 +11,12 @@ use ring::hmac;
 
 use self::form::{Form, FormReader};
 use self::policy::Policy;
+use super::acl;
 use super::multipart::object_url;
 use crate::engine::{BodyError, BodyFuture, BodySource, EngineError, PutDone, PutObject};
 use crate::hash;
 use crate::meta::{EventName, WriteCondition};
-use crate::wire::auth::Identity;
+use crate::wire::auth::{FormSignature, Identity, find_key};
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::object_headers;
 use crate::wire::request::Call;
@@ -42,13 +43,20 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     form.expand_filename();
     let key = form.get("key").filter(|key| !key.is_empty()).ok_or_else(missing_key)?.to_owned();
     let range = authenticate(call, &form)?;
-    call.authorize("PutObject", &call.bucket, &key)?;
-    let bucket = call.open_bucket()?;
+    call.key.clone_from(&key);
     take_headers(call, &form)?;
-    let mut attributes = object_headers::attributes(call)?;
-    if let Some(document) = form.get("tagging") {
-        attributes.tags = parse_tagging(document.as_bytes(), OBJECT_TAGS)?;
+    call.authorize_operation()?;
+    let tags = match form.get("tagging") {
+        None => None,
+        Some(document) => Some(parse_tagging(document.as_bytes(), OBJECT_TAGS)?),
+    };
+    if tags.is_some() {
+        call.authorize("PutObjectTagging", &call.bucket, &key)?;
     }
+    let bucket = call.open_bucket()?;
+    let mut attributes = object_headers::attributes(call)?;
+    attributes.tags = tags.unwrap_or(attributes.tags);
+    acl::assign(call, &mut attributes)?;
     let put = PutObject {
         bucket,
         key: key.clone(),
@@ -60,6 +68,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         requester: call.requester(),
     };
     let mut file = RangedFile { form: reader, size: 0, range };
+    call.make_room(call.body_length).await?;
     let put = call.engine.put_object(put, &mut file).await;
     let (size, (least, most)) = (file.size, range);
     match put {
@@ -93,13 +102,14 @@ fn authenticate(call: &mut Call, form: &Form) -> Result<(u64, u64), S3Error> {
         form.get(name).ok_or_else(|| S3Error::argument(name, "", message))
     };
     if form.get("awsaccesskeyid").is_some() || form.get("signature").is_some() {
-        verify_version_2(call, field("awsaccesskeyid")?, policy, field("signature")?)?;
+        verify_version_2(call, form, field("awsaccesskeyid")?, policy, field("signature")?)?;
     } else {
         let algorithm = field("x-amz-algorithm")?;
         if algorithm != "AWS4-HMAC-SHA256" {
             return Err(S3Error::argument("x-amz-algorithm", algorithm, "The algorithm must be AWS4-HMAC-SHA256"));
         }
-        call.authenticate_form(field("x-amz-credential")?, policy, field("x-amz-signature")?)?;
+        let (credential, signature) = (field("x-amz-credential")?, field("x-amz-signature")?);
+        call.authenticate_form(FormSignature { credential, policy, signature, token: token(form) })?;
     }
     let policy = Policy::parse(policy)?;
     policy.check(form, &call.bucket, call.engine.world().clock.unix_ms())?;
@@ -107,14 +117,24 @@ fn authenticate(call: &mut Call, form: &Form) -> Result<(u64, u64), S3Error> {
 }
 
 /// Older tools sign forms (and nothing else here) with HMAC-SHA1, which S3 still takes.
-fn verify_version_2(call: &mut Call, access_key: &str, policy: &str, signature: &str) -> Result<(), S3Error> {
-    let unknown = || S3Error::new(S3Code::InvalidAccessKeyId).field("AWSAccessKeyId", access_key);
-    let secret = call.settings.keys.secret(access_key).ok_or_else(unknown)?;
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_str().as_bytes());
+fn verify_version_2(
+    call: &mut Call,
+    form: &Form,
+    access_key: &str,
+    policy: &str,
+    signature: &str,
+) -> Result<(), S3Error> {
+    let now_ms = call.engine.world().clock.unix_ms();
+    let found = find_key(&call.settings, access_key, token(form), now_ms)?;
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, found.secret.as_str().as_bytes());
     let bytes = hash::base64_decode(signature).unwrap_or_default();
     hmac::verify(&key, policy.as_bytes(), &bytes).map_err(|_| S3Error::new(S3Code::SignatureDoesNotMatch))?;
-    call.identity = call.settings.keys.identity(access_key);
+    call.identity = Identity::Signed(found.principal);
     Ok(())
+}
+
+fn token(form: &Form) -> Option<&str> {
+    form.get("x-amz-security-token").filter(|token| !token.is_empty())
 }
 
 /// Replaces the request's headers by those that the form's fields stand for, so that the object is described as by a PUT.

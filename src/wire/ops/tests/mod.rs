@@ -2,10 +2,13 @@
 //! and limits of time are the service's, and tested there.
 
 mod buckets;
+mod edges;
+mod governance;
 mod lambdas;
 mod listings;
 mod multipart;
 mod posts;
+mod rights;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,6 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body_util::BodyExt;
 use pollster::block_on;
 
+use crate::access::{Account, Principal, Registry, Secret};
 use crate::engine::Engine;
 use crate::meta::{Copy, Meta};
 use crate::pool::{Pool, PoolOptions};
@@ -31,7 +35,7 @@ use crate::wire::query::Query;
 use crate::wire::request::Call;
 use crate::wire::response::Response;
 use crate::wire::route::route;
-use crate::wire::settings::{HookExists, RootKeys, Secret, Settings, Timeouts};
+use crate::wire::settings::{HookExists, Settings, Timeouts};
 use crate::wire::transforms::Transforms;
 
 pub const ACCESS_KEY: &str = "AKIAEXAMPLE";
@@ -89,6 +93,7 @@ fn collect(element: &crate::xml::Element<'_>, name: &str, found: &mut Vec<String
 impl Drop for Store {
     fn drop(&mut self) {
         // The metadata's threads are at their end before the folder goes.
+        self.settings.access.stop();
         self.engine.meta().close();
     }
 }
@@ -105,20 +110,25 @@ impl Store {
             std::fs::create_dir(&path).expect("a folder");
             (name.to_owned(), Some(Arc::new(RealStorage::open(&path).expect("a drive")) as Arc<dyn Storage>))
         };
-        let options = PoolOptions { parity: Some(1), write_shards_min: None, world: world() };
+        let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world: world() };
         let pool = Pool::open(vec![place("d0"), place("d1")], options).expect("a pool");
         let copies = pool.copies().into_iter().map(|(slot, storage, current)| Copy { slot, storage, current });
         let failed = Arc::new(|slot| panic!("copy {slot} failed"));
         let meta = Meta::open(copies.collect(), &pool.id(), failed, world()).expect("metadata");
-        let keys = RootKeys { access_key: ACCESS_KEY.to_owned(), secret: Secret::new(SECRET) };
+        let access = Registry::open(meta.clone(), ACCESS_KEY, Secret::new(SECRET), world()).expect("identities");
         let settings = Settings {
             region: region.to_owned(),
             domain: None,
-            keys: Arc::new(keys),
+            access: Arc::new(access),
             server: "test".to_owned(),
+            host_id: "node".to_owned(),
             timeouts: Timeouts::default(),
+            plain_http: crate::tls::PlainHttp::Serve,
             hook_exists: HookExists::new(|hook| hook == "detect"),
             transforms: Transforms::new(lambdas::transform),
+            object_ownership: crate::acl::ObjectOwnership::default(),
+            clients: crate::wire::Clients::unbounded(crate::seam::real::world().clock),
+            audit_requests: false,
             transfers: crate::wire::Transfers::new(16),
         };
         let engine = Engine::new(meta, pool, world()).expect("an engine");
@@ -142,6 +152,15 @@ impl Store {
     }
 
     fn run(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, S3Error> {
+        let mut call = self.call(method, target, headers, body)?;
+        if !call.operation.asks_for_itself() {
+            call.authorize_operation()?;
+        }
+        block_on(super::run(&mut call))
+    }
+
+    /// A call of the store's root.
+    pub fn call(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Call, S3Error> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut map = HeaderMap::from_iter([(http::header::HOST, HeaderValue::from_static("localhost:9000"))]);
         for (name, value) in headers {
@@ -154,24 +173,25 @@ impl Store {
         let operation = route(&method, &address, &query, &map)?;
         let length = Some(body.len() as u64);
         let pieces = body.chunks(1000).map(Bytes::copy_from_slice).collect::<VecDeque<_>>();
-        let mut call = Call {
+        Ok(Call {
             engine: self.engine.clone(),
             settings: self.settings.clone(),
             authenticator: Rc::new(Authenticator::default()),
+            facts: Rc::default(),
             operation,
             method,
             bucket: address.bucket,
             key: address.key,
             query,
             headers: map,
-            identity: Identity::Root,
+            identity: Identity::Signed(Arc::new(Principal::root(Arc::new(Account::store())))),
             request_id: "ID".to_owned(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             secure: false,
+            stopping: Rc::default(),
             body: Some(RequestBody::new(RawBody::Given(pieces), Payload::Unsigned, length, None)),
             body_length: length,
-        };
-        block_on(super::run(&mut call))
+        })
     }
 
     /// Stores an object without the help of HTTP.
