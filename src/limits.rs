@@ -97,8 +97,8 @@ pub const LISTENER_PING_MAX: Duration = Duration::from_secs(3600);
 
 /// Bytes in a request head. S3 clients stay far below; a longer one is answered with 431.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
-/// Header fields in a request.
-pub const REQUEST_HEADERS_MAX: usize = 128;
+/// Header fields in a request: the bound that hyper has of itself. Any other costs two allocations of some KiB a request.
+pub const REQUEST_HEADERS_MAX: usize = 100;
 /// A request head must be complete within this time.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// A body, or a reader of a response, may stall no longer than this.
@@ -174,6 +174,10 @@ pub const PRESIGN_EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const GROUP_COMMIT_MAX: usize = 512;
 /// Mutations that may wait for the metadata writer; more than this answers SlowDown.
 pub const META_QUEUE_MAX: usize = 8192;
+/// Buckets, and documents of buckets, that a reader keeps in memory: more than an edge box has.
+pub const BUCKETS_KNOWN_MAX: usize = 256;
+/// Bytes of a bucket's document that a reader keeps: policies end at 20 KB, and most are far smaller.
+pub const BUCKET_DOCUMENT_KNOWN_BYTES_MAX: usize = 32 << 10;
 /// Older versions of a key that a listing steps over before it seeks to the next key instead.
 pub const LIST_STEPS_BEFORE_SEEK: usize = 8;
 /// Operations that may wait for one drive; senders wait beyond this.
@@ -186,6 +190,9 @@ pub const DRIVE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const DRIVE_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Segment files that a drive keeps open.
 pub const OPEN_SEGMENTS_MAX: usize = 256;
+/// Bytes of read buffers that each thread keeps for the next reads: a few stripes, so that steady reading allocates
+/// nothing; more would be idle memory on a small board.
+pub const READ_BUFFERS_KEPT_BYTES: usize = 4 << 20;
 /// Stripes of one upload that may be under way at once.
 pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 4;
 /// A transfer waits this long for room before its client is told to slow down.
@@ -194,6 +201,32 @@ pub const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10);
 pub const TRANSFER_POLL: Duration = Duration::from_millis(5);
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
 pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
+
+/// Lines that the audit log keeps: some 30 MB of metadata. Older ones go.
+pub const AUDIT_LINES_MAX: u64 = 100_000;
+/// The audit log is cut once in so many lines.
+pub const AUDIT_CUT: u64 = 1000;
+/// Rules in a bucket's lifecycle configuration (S3).
+pub const LIFECYCLE_RULES_MAX: usize = 1000;
+/// Characters in the id of a lifecycle rule (S3).
+pub const LIFECYCLE_ID_CHARS_MAX: usize = 255;
+/// Most noncurrent versions that a lifecycle rule may keep (S3).
+pub const LIFECYCLE_NEWER_VERSIONS_MAX: u32 = 100;
+/// The retention clock believes no more time than this that it has not seen pass: a week off the bench, or a weekend and
+/// a holiday. What a false clock can gain is bounded by it.
+pub const RETENTION_CREDIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The retention clock is stored this often: a crash costs no more of its proven time.
+pub const RETENTION_SAVE_INTERVAL: Duration = Duration::from_secs(300);
+/// Longest default retention of a bucket, in days (S3: 100 years).
+pub const RETENTION_DAYS_MAX: u32 = 36_500;
+/// Longest default retention of a bucket, in years (S3).
+pub const RETENTION_YEARS_MAX: u32 = 100;
+/// An upload that finds the pool full waits this long for what rolling buckets gave up: reclaim's grace, and its tick.
+pub const ROLLING_WAIT_MAX: Duration = Duration::from_secs(15);
+/// Upkeep lets rolling buckets give way while fewer segments than this fit on the drives, so that uploads find room.
+pub const ROLLING_SEGMENTS_FREE: u64 = 4;
+/// Versions that one mutation looks at to make room in rolling buckets: what is held costs time and gives nothing.
+pub const ROLLING_LOOKS_MAX: usize = 4096;
 
 /// Bytes in an MQTT topic name (its length field has 16 bits).
 pub const MQTT_TOPIC_BYTES_MAX: usize = u16::MAX as usize;

@@ -90,7 +90,7 @@ fn the_objects_come_back_with_any_one_drive_gone() {
             let storage = RealStorage::open(&root.path().join(slot.to_string())).expect("it was copied");
             (slot.to_string(), Some(Arc::new(storage) as Arc<dyn Storage>).filter(|_| gone != Some(slot)))
         };
-        let options = PoolOptions { parity: None, write_shards_min: None, world: real::world() };
+        let options = PoolOptions { parity: None, write_shards_min: None, replace: vec![], world: real::world() };
         let pool = Pool::open((0..SLOTS).map(place).collect(), options).expect("two of three drives are enough");
         assert_eq!(pool.rebuilding(), 0b100);
         for (extent, salt) in OBJECTS {

@@ -7,11 +7,11 @@ use argh::FromArgs;
 use http::Method;
 
 use super::client::Client;
+use super::govern::{BucketQuota, BucketRolling};
 use crate::hash::Md5;
 use crate::notification::{Configuration, Filter, Rule, Target};
-use crate::xml;
 
-/// Make, list or remove buckets.
+/// Make, list or remove buckets; rule what they may hold.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "bucket")]
 pub(super) struct BucketCommand {
@@ -25,6 +25,8 @@ enum BucketAction {
     Create(BucketCreate),
     List(BucketList),
     Remove(BucketRemove),
+    Quota(BucketQuota),
+    Rolling(BucketRolling),
 }
 
 /// Make a bucket.
@@ -37,7 +39,7 @@ struct BucketCreate {
     endpoint: Option<String>,
 }
 
-/// List the buckets.
+/// List the buckets: name, objects, bytes, and the rules that hold for it.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "list")]
 struct BucketList {
@@ -63,13 +65,13 @@ impl BucketCommand {
                 println!("bucket {name} made");
             }
             BucketAction::List(BucketList { endpoint }) => {
-                let answer = Client::find(endpoint)?.call(Method::GET, "/", "", Vec::new())?;
-                let document = xml::parse(&answer).map_err(|error| error.to_string())?;
-                let buckets = document.child("Buckets").into_iter().flat_map(|list| list.children_named("Bucket"));
-                for name in buckets.filter_map(|bucket| bucket.text_of("Name")) {
-                    println!("{name}");
-                }
+                let answer = Client::find(endpoint)?.call(Method::GET, "/_aerie/v1/buckets", "", Vec::new())?;
+                let buckets: Vec<serde_json::Value> =
+                    serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
+                buckets.iter().for_each(|bucket| println!("{}", bucket_line(bucket)));
             }
+            BucketAction::Quota(quota) => quota.run()?,
+            BucketAction::Rolling(rolling) => rolling.run()?,
             BucketAction::Remove(BucketRemove { name, endpoint }) => {
                 Client::find(endpoint)?.call(Method::DELETE, &format!("/{name}"), "", Vec::new())?;
                 println!("bucket {name} removed");
@@ -77,6 +79,24 @@ impl BucketCommand {
         }
         Ok(())
     }
+}
+
+/// `NAME OBJECTS BYTES`, and what is ruled, separated by tabs.
+fn bucket_line(bucket: &serde_json::Value) -> String {
+    let mut columns = vec![bucket["name"].as_str().unwrap_or_default().to_owned()];
+    columns.push(bucket["objects"].to_string());
+    columns.push(bucket["bytes"].to_string());
+    for flag in ["versioned", "object_lock", "lifecycle"] {
+        columns.extend((bucket[flag] == true).then(|| flag.to_owned()));
+    }
+    for quota in ["quota_bytes", "quota_objects"] {
+        columns.extend(bucket[quota].as_u64().map(|most| format!("{quota}={most}")));
+    }
+    if let Some(rolling) = bucket["rolling"].as_object() {
+        let bytes = rolling.get("bytes").and_then(serde_json::Value::as_u64);
+        columns.push(bytes.map_or("rolling".to_owned(), |bytes| format!("rolling={bytes}")));
+    }
+    columns.join("\t")
 }
 
 /// Send a bucket's events to a hook or an MQTT topic (adds to the rules that are there).

@@ -1,7 +1,7 @@
 //! The drive's thread: a bounded queue, drained in groups, one sync per dirty file and group.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
@@ -69,6 +69,8 @@ pub struct Check {
     pub label: Result<Option<Label>, LabelError>,
     /// So little is left that even small writes to the metadata must be deletes.
     pub full: bool,
+    /// Bytes that segments may still take.
+    pub room: u64,
 }
 
 /// What the thread has in hand, within reach of whoever finds that it hangs in a system call.
@@ -245,13 +247,14 @@ impl Drive {
         }
     }
 
-    /// Reads what is in memory already; `WouldBlock` when the drive's thread must do it.
-    pub fn read_nowait(&self, segment: u32, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    /// Fills both buffers, one after the other, with what is in memory already; `WouldBlock` when the drive's thread must
+    /// do it.
+    pub fn read_nowait(&self, segment: u32, offset: u64, header: &mut [u8], payload: &mut [u8]) -> io::Result<()> {
         // Opening may block, and is the thread's work, too.
         let file = self.segments.opened(segment).ok_or(io::ErrorKind::WouldBlock)?;
-        let mut buffer = vec![0; length];
-        match file.read_at_nowait(&mut buffer, offset)? {
-            read if read == length => Ok(buffer),
+        let length = header.len() + payload.len();
+        match file.read_at_nowait(&mut [IoSliceMut::new(header), IoSliceMut::new(payload)], offset)? {
+            read if read == length => Ok(()),
             _ => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
@@ -393,8 +396,12 @@ impl Worker {
 
     fn check(&self) -> Check {
         let label = Label::read(&*self.storage);
-        let full = self.storage.space().is_ok_and(|space| space.available < segment::reserve(space) / 2);
-        Check { label, full }
+        let space = self.storage.space().ok();
+        let full = space.is_some_and(|space| space.available < segment::reserve(space) / 2);
+        // A segment is made whole or not at all, and two are filled side by side.
+        let kept = |space| segment::reserve(space) + 2 * self.segments.segment_bytes();
+        let room = space.map_or(u64::MAX, |space| space.available.saturating_sub(kept(space)));
+        Check { label, full, room }
     }
 
     fn write(&mut self, block: &Block) -> io::Result<()> {

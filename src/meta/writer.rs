@@ -17,6 +17,8 @@ use super::checkpoint::Checkpointer;
 use super::feed::Feed;
 use super::open::Database;
 use super::outbox::{Counts, Tally};
+use super::retention::RetentionClock;
+use super::usage::{UsageDelta, UsageDeltas};
 use super::{Bucket, BucketId, Change, MetaError, Sequence};
 use crate::limits;
 use crate::pool::Extent;
@@ -30,12 +32,14 @@ pub(super) struct Group<'a> {
     buckets: RefCell<HashMap<BucketId, Bucket>>,
     /// Rows that this mutation adds to (or takes from) the counted tables.
     counts: Cell<Counts>,
+    usage: RefCell<UsageDeltas>,
+    retention: &'a RetentionClock,
     changed: Cell<bool>,
-    /// Some bucket's row or configuration changed.
-    buckets_changed: Cell<bool>,
     feed: &'a Feed,
     /// Facts for those who listen, until they are committed.
     told: RefCell<Vec<Change>>,
+    /// Some bucket's row or configuration changed.
+    buckets_changed: Cell<bool>,
 }
 
 impl Group<'_> {
@@ -59,6 +63,26 @@ impl Group<'_> {
         let mut counts = self.counts.get();
         counts.add(tally, delta);
         self.counts.set(counts);
+    }
+
+    /// Notes that a bucket holds more, or less.
+    pub fn count_usage(&self, bucket: BucketId, bytes: i64, objects: i64) {
+        self.usage.borrow_mut().add(bucket, UsageDelta { bytes, objects });
+    }
+
+    /// Looks at what the group changes in the buckets' usage.
+    pub fn usage<T>(&self, look: impl FnOnce(&UsageDeltas) -> T) -> T {
+        look(&self.usage.borrow())
+    }
+
+    /// The time by which retention is judged.
+    pub fn retention_now_ms(&self) -> i64 {
+        self.retention.now_ms()
+    }
+
+    /// From now on versions may be locked: the retention clock no longer follows the wall clock.
+    pub fn guard_retention(&self) -> Result<(), MetaError> {
+        super::save_mark(self.connection, &self.retention.guard())
     }
 
     /// A row was written to the outbox: its readers are to be woken after the commit.
@@ -154,6 +178,7 @@ impl WriterHandle {
         checkpointer: Checkpointer,
         database: Arc<Database>,
         feed: Arc<Feed>,
+        retention: Arc<RetentionClock>,
     ) -> Result<WriterHandle, MetaError> {
         let (queue, requests) = crossbeam_channel::bounded(limits::META_QUEUE_MAX);
         let listeners = Arc::new(RwLock::new(Vec::new()));
@@ -168,6 +193,7 @@ impl WriterHandle {
             checkpointer,
             feed,
             sequence: sequence as u64,
+            retention,
             _database: database,
         };
         let thread = std::thread::Builder::new()
@@ -209,6 +235,11 @@ impl WriterHandle {
             }
         }
     }
+
+    /// What `bucket_changes` looks at, for those that look often.
+    pub fn count_of_bucket_changes(&self) -> Arc<AtomicU64> {
+        self.bucket_changes.clone()
+    }
 }
 
 fn stopped() -> MetaError {
@@ -232,6 +263,7 @@ struct Writer {
     checkpointer: Checkpointer,
     feed: Arc<Feed>,
     sequence: u64,
+    retention: Arc<RetentionClock>,
     /// Outlives the connection: fields are dropped in this order.
     _database: Arc<Database>,
 }
@@ -286,10 +318,12 @@ impl Writer {
             live: RefCell::default(),
             counts: Cell::default(),
             buckets: RefCell::default(),
+            usage: RefCell::default(),
+            retention: &self.retention,
             changed: Cell::new(false),
-            buckets_changed: Cell::new(false),
             feed: &self.feed,
             told: RefCell::default(),
+            buckets_changed: Cell::new(false),
         };
         let mut live: BTreeMap<u32, i64> = BTreeMap::new();
         let mut counts = Counts::default();
@@ -297,7 +331,9 @@ impl Writer {
             let changed_before = group.changed.get();
             let told_before = group.told.borrow().len();
             self.run_cached("SAVEPOINT mutation")?;
-            if job.run(&group) {
+            let good = job.run(&group);
+            group.usage.borrow_mut().end(good);
+            if good {
                 group.live.take().into_iter().for_each(|(segment, bytes)| *live.entry(segment).or_default() += bytes);
                 counts.merge(group.counts.take());
             } else {
@@ -313,6 +349,7 @@ impl Writer {
         let (sequence, changed, told) = (group.sequence.get(), group.changed.get(), group.told.take());
         super::space::add_live(&self.connection, &live)?;
         counts.store(&self.connection)?;
+        group.usage.borrow().store(&self.connection)?;
         if sequence != self.sequence {
             self.connection
                 .prepare_cached("UPDATE state SET value = ?1 WHERE name = 'sequence'")?

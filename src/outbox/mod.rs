@@ -36,7 +36,7 @@ use crate::hook::HookRunner;
 use crate::limits;
 use crate::meta::{InvocationState, Meta, MetaError, OutboxStats, Sequence, StoredInvocation};
 use crate::mqtt::{LatencySnapshot, MqttError, Publisher, PublisherSettings, PublisherStats};
-use crate::seam::{Thermometer, World};
+use crate::seam::{self, Thermometer, World};
 
 use budget::Budget;
 use dispatch::Dispatch;
@@ -76,6 +76,8 @@ pub struct OutboxParts {
     pub thermometer: Arc<dyn Thermometer>,
     /// `None`: publications wait.
     pub publisher: Option<PublisherSettings>,
+    /// Hooks, and the inference that they start, run behind the threads that serve requests.
+    pub background: bool,
 }
 
 /// How the outbox stands.
@@ -113,7 +115,7 @@ pub struct Outbox {
 impl Outbox {
     /// Starts all threads; what was pending goes on at once.
     pub fn start(parts: OutboxParts) -> Result<Outbox, OutboxError> {
-        let OutboxParts { meta, engines, runner, world, settings, budget, thermometer, publisher } = parts;
+        let OutboxParts { meta, engines, runner, world, settings, budget, thermometer, publisher, background } = parts;
         settings.check()?;
         budget.check()?;
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -173,7 +175,12 @@ impl Outbox {
                 settings: Arc::clone(&settings),
                 finished: finished_sender.clone(),
             };
-            outbox.spawn(&format!("hook-{number}"), end.clone(), move || worker.run())?;
+            outbox.spawn(&format!("hook-{number}"), end.clone(), move || {
+                if background {
+                    seam::thread::work_in_background();
+                }
+                worker.run();
+            })?;
         }
         drop(finished_sender);
         outbox.spawn("outbox", end, move || pump.run())?;

@@ -63,6 +63,10 @@ impl Allocator {
         state.last = state.last.max(last_used);
     }
 
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
     /// The steady clock.
     pub fn now_ns(&self) -> u64 {
         self.clock.monotonic_ns()

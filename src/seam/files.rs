@@ -5,9 +5,9 @@
 #![expect(clippy::disallowed_methods, reason = "this is the real side of the seam")]
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -99,6 +99,12 @@ impl Storage for RealStorage {
         Ok(Space { total: found.f_blocks * unit, available: found.f_bavail * unit })
     }
 
+    fn is_mounted(&self) -> io::Result<bool> {
+        // The root of the tree has no folder around it, and is always mounted.
+        let Some(around) = self.root.parent() else { return Ok(true) };
+        Ok(fs::metadata(&self.root)?.dev() != fs::metadata(around)?.dev())
+    }
+
     fn describe(&self) -> String {
         self.root.display().to_string()
     }
@@ -123,11 +129,12 @@ impl StorageFile for RealFile {
         Ok(filled)
     }
 
-    fn read_at_nowait(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    fn read_at_nowait(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        let count = libc::c_int::try_from(buffers.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // SAFETY: the one iovec describes `buffer`, which is writable and outlives the call.
-        let read = unsafe { libc::preadv2(self.file.as_raw_fd(), &slice, 1, offset, libc::RWF_NOWAIT) };
+        let slices = buffers.as_mut_ptr().cast::<libc::iovec>();
+        // SAFETY: an IoSliceMut has the layout of an iovec; the slices are writable and outlive the call.
+        let read = unsafe { libc::preadv2(self.file.as_raw_fd(), slices, count, offset, libc::RWF_NOWAIT) };
         match usize::try_from(read) {
             Ok(read) => Ok(read),
             Err(_) => Err(match io::Error::last_os_error() {

@@ -1,4 +1,4 @@
-//! The one seam to the world: clock, entropy and storage.
+//! The one seam to the world: clock, entropy and storage, and the scheduler of threads.
 //!
 //! Everything above takes these as trait objects, so that tests inject faults, stop the clock and cut the power.
 //! `real` and `files` are the operating system; `sim` is a world in memory that records, drops, tears and reorders writes.
@@ -7,10 +7,11 @@
 pub mod files;
 pub mod real;
 pub mod sim;
+pub mod thread;
 
 use std::fmt::Debug;
 use std::io;
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 /// How `Storage::open` treats a file that is there, or is not.
@@ -46,6 +47,8 @@ pub trait Storage: Send + Sync + Debug {
     /// Makes creations, renames and removals in the folder durable.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
     fn space(&self) -> io::Result<Space>;
+    /// The root lies on another device than the folder that it is in: something is mounted there.
+    fn is_mounted(&self) -> io::Result<bool>;
     /// Where this is, for messages.
     fn describe(&self) -> String;
 }
@@ -54,8 +57,9 @@ pub trait Storage: Send + Sync + Debug {
 pub trait StorageFile: Send + Sync + Debug {
     /// Reads up to `buffer.len()` bytes; less only at the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Like `read_at`, but answers `WouldBlock` where the bytes are not in memory.
-    fn read_at_nowait(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Fills `buffers`, one after the other, as `read_at` does, but answers `WouldBlock` where the bytes are not in memory;
+    /// may also give fewer than are there.
+    fn read_at_nowait(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize>;
     /// Writes all of `buffer`.
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()>;
     /// Writes all of `buffers`, one after the other.
@@ -81,6 +85,10 @@ pub trait Clock: Send + Sync + Debug {
     fn unix_ms(&self) -> i64;
     /// Nanoseconds from an arbitrary start; never goes back.
     fn monotonic_ns(&self) -> u64;
+    /// Like `monotonic_ns`, from a start of its own, but the time that the machine sleeps counts as well.
+    fn boot_ns(&self) -> u64 {
+        self.monotonic_ns()
+    }
 }
 
 /// A source of unpredictable bytes.

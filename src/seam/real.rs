@@ -30,6 +30,18 @@ impl Clock for SystemClock {
     fn monotonic_ns(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
+
+    #[allow(unsafe_code)]
+    fn boot_ns(&self) -> u64 {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: clock_gettime fills the structure that it is given, which lives on this stack.
+        let read = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
+        match read {
+            0 => (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64),
+            // Kernels before 2.6.39 have no such clock.
+            _ => self.monotonic_ns(),
+        }
+    }
 }
 
 /// The kernel's random generator, by ring.

@@ -19,14 +19,14 @@ use crate::wire::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};
 
 /// The admin API on one core.
 pub struct AdminApi {
-    parts: Parts,
-    engine: Rc<Engine>,
+    pub(super) parts: Parts,
+    pub(super) engine: Rc<Engine>,
 }
 
 /// A refusal: status and what to do.
-struct Refusal(StatusCode, String);
+pub(super) struct Refusal(pub StatusCode, pub String);
 
-type Answer = Result<AdminAnswer, Refusal>;
+pub(super) type Answer = Result<AdminAnswer, Refusal>;
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
@@ -39,20 +39,20 @@ impl From<StoreError> for Refusal {
     }
 }
 
-fn bad(text: impl Into<String>) -> Refusal {
+pub(super) fn bad(text: impl Into<String>) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, text.into())
 }
 
-fn failed(error: impl std::fmt::Display) -> Refusal {
+pub(super) fn failed(error: impl std::fmt::Display) -> Refusal {
     Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
-fn show(value: &impl Serialize) -> Answer {
+pub(super) fn show(value: &impl Serialize) -> Answer {
     let text = serde_json::to_string_pretty(value).map_err(failed)?;
     Ok(AdminAnswer::json(StatusCode::OK, text + "\n"))
 }
 
-fn said(text: String) -> Answer {
+pub(super) fn said(text: String) -> Answer {
     Ok(AdminAnswer::text(StatusCode::OK, text + "\n"))
 }
 
@@ -87,13 +87,16 @@ impl AdminApi {
             (&Method::GET, ["metrics"]) => Ok(AdminAnswer {
                 status: StatusCode::OK,
                 content_type: "text/plain; version=0.0.4",
-                body: AdminBody::Bytes(metrics::render(&self.parts).into()),
+                body: AdminBody::Bytes(metrics::render(&self.parts, &self.usages()?).into()),
             }),
             (&Method::GET, ["v1", "status"]) => self.status(),
             (&Method::GET, ["v1", "heal"]) => show(&self.parts.upkeep.status()),
             (&Method::POST, ["v1", "heal"]) => self.upkeep(UpkeepRequest::Heal),
             (&Method::POST, ["v1", "scrub"]) => self.upkeep(UpkeepRequest::Scrub),
             (&Method::POST, ["v1", "verify"]) => self.verify().await,
+            (_, ["v1", "buckets", rest @ ..]) => self.buckets(&request, rest).await,
+            (&Method::GET, ["v1", "audit", rest @ ..]) => self.audit(&request, rest),
+            (_, ["v1", "clock", rest @ ..]) => self.clock(&request, rest).await,
             (_, ["v1", "hooks", rest @ ..]) => self.hooks(request.clone(), rest).await,
             (&Method::PUT, ["v1", "bundles"]) => self.add_bundle(request.clone()).await,
             (_, ["v1", "models", rest @ ..]) => self.models(request.clone(), rest).await,
@@ -114,6 +117,8 @@ impl AdminApi {
             "pool": {"id": self.parts.pool.id(), "data": geometry.data, "parity": geometry.parity, "drives": drives},
             "heal": self.parts.upkeep.status(),
             "outbox": self.outbox_json()?,
+            "buckets": self.buckets_json()?,
+            "retention_clock": self.engine.meta().retention_clock(),
             "connections": self.parts.connections.open(),
         }))
     }

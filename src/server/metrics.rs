@@ -3,16 +3,20 @@
 use std::fmt::Write;
 
 use super::Parts;
+use crate::meta::{Bucket, Usage};
 use crate::mqtt::{LATENCY_BOUNDS_MS, LatencySnapshot};
 
 /// All metrics of the process.
-pub fn render(parts: &Parts) -> String {
+pub fn render(parts: &Parts, usages: &[(Bucket, Usage)]) -> String {
     let mut page = Page(String::new());
     page.gauge("aerie_connections_open", "Open S3 connections.", parts.connections.open() as f64);
     page.gauge("aerie_transfers_open", "Objects that move now.", parts.transfers.open() as f64);
     page.drives(parts);
     page.heal(parts);
     page.outbox(parts);
+    page.buckets(usages);
+    let behind = parts.meta.retention_clock().behind_ms as f64 / 1e3;
+    page.gauge("aerie_retention_clock_behind_seconds", "How far the wall clock is not believed.", behind);
     page.hooks(parts);
     if let Some((resident, cpu_seconds)) = super::process::usage() {
         page.gauge("process_resident_memory_bytes", "Resident memory.", resident as f64);
@@ -75,6 +79,24 @@ impl Page {
             );
             self.gauge("aerie_census_shards_out", "Shards on drives that are out.", census.out as f64);
             self.gauge("aerie_census_stripes_lost", "Stripes that cannot be read.", census.lost as f64);
+        }
+    }
+
+    fn buckets(&mut self, usages: &[(Bucket, Usage)]) {
+        type Value = fn(&Bucket, &Usage) -> Option<u64>;
+        let values: [(&str, &str, Value); 4] = [
+            ("aerie_bucket_bytes", "Bytes of all versions and parts.", |_, usage| Some(usage.bytes)),
+            ("aerie_bucket_objects", "Versions without delete markers.", |_, usage| Some(usage.objects)),
+            ("aerie_bucket_quota_bytes", "Most bytes that it may hold.", |bucket, _| bucket.rules.quota_bytes),
+            ("aerie_bucket_quota_objects", "Most versions that it may hold.", |bucket, _| bucket.rules.quota_objects),
+        ];
+        for (name, help, value) in values {
+            self.head(name, "gauge", help);
+            for (bucket, usage) in usages {
+                if let Some(value) = value(bucket, usage) {
+                    self.sample(name, &format!("bucket=\"{}\"", bucket.name), value as f64);
+                }
+            }
         }
     }
 

@@ -36,6 +36,8 @@ pub struct Settings {
     pub object_ownership: ObjectOwnership,
     /// What each client may take; one for all cores.
     pub clients: Arc<Clients>,
+    /// Every request goes to the audit log, not only administration.
+    pub audit_requests: bool,
     /// Bounds how many objects move at once; one for all cores.
     pub transfers: Arc<Transfers>,
 }

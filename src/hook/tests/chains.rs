@@ -34,6 +34,7 @@ fn a_change_names_the_hooks_that_led_to_it() {
 fn outbox(shelf: &Shelf) -> Outbox {
     let (meta, pool) = (shelf.meta.clone(), shelf.pool.clone());
     let parts = OutboxParts {
+        background: false,
         meta: shelf.meta.clone(),
         engines: Arc::new(move || Engine::new(meta.clone(), pool.clone(), world())),
         runner: shelf.hooks.clone(),

@@ -9,7 +9,7 @@ use super::shelf::{BUCKET, Shelf, grants};
 use crate::engine::DeleteObject;
 use crate::hook::store::{self, SYSTEM_BUCKET};
 use crate::hook::{Grants, HookFault, Transformed, digest};
-use crate::meta::{Requester, VersionRef, WriteCondition};
+use crate::meta::{DeleteCause, Requester, VersionRef, WriteCondition};
 
 fn payload(shelf: &Shelf, hook: &str) -> Result<Vec<u8>, HookFault> {
     let object = shelf.put("x", b"object");
@@ -65,6 +65,7 @@ fn a_hook_without_its_module_says_what_to_do() {
         version: VersionRef::Latest,
         condition: WriteCondition::default(),
         requester: Requester::default(),
+        cause: DeleteCause::PLAIN,
     };
     block_on(shelf.engine.delete_object(&bucket, delete)).unwrap();
     std::fs::remove_file(shelf.code(&manifest.digest)).unwrap();

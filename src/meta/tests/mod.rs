@@ -2,9 +2,11 @@
 
 mod copies;
 mod feed;
+mod governance;
 mod held;
 mod listing;
 mod outbox;
+mod reads;
 mod uploads;
 mod versions;
 
@@ -127,6 +129,7 @@ fn deletion(bucket: BucketId, key: &str, version: VersionRef) -> DeleteVersion {
         time_ms: 1_700_000_000_456,
         condition: WriteCondition::default(),
         requester: Requester::default(),
+        cause: DeleteCause::PLAIN,
     }
 }
 

@@ -148,6 +148,7 @@ impl Appliance {
     ) -> Outbox {
         let (meta, pool) = (self.meta.clone(), Arc::clone(&self.pool));
         Outbox::start(OutboxParts {
+            background: false,
             meta: self.meta.clone(),
             engines: Arc::new(move || Engine::new(meta.clone(), Arc::clone(&pool), world())),
             runner,
@@ -206,7 +207,7 @@ fn open(root: PathBuf) -> (Arc<Pool>, Meta) {
         let storage = RealStorage::open(&root.join(name)).unwrap();
         (name.to_owned(), Some(Arc::new(storage) as Arc<dyn Storage>))
     };
-    let options = PoolOptions { parity: Some(1), write_shards_min: None, world: world() };
+    let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world: world() };
     let pool = Pool::open(vec![place("d0"), place("d1")], options).unwrap();
     let copies = pool.copies().into_iter().map(|(slot, storage, current)| Copy { slot, storage, current });
     let meta =

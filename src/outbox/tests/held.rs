@@ -10,7 +10,8 @@ use super::appliance::{Appliance, BUCKET, Runner, answer, refusal};
 use crate::engine::Engine;
 use crate::hook::{HookFault, HookRunner, Invocation, Outcome};
 use crate::meta::{
-    Attributes, Body, BucketConfig, DeleteVersion, MetaError, NewVersion, Requester, VersionRef, WriteCondition,
+    Attributes, Body, BucketConfig, DeleteCause, DeleteVersion, MetaError, NewVersion, Requester, VersionRef,
+    WriteCondition,
 };
 use crate::mqtt::tests::until;
 use crate::notification::{Configuration, Filter, Target};
@@ -52,6 +53,7 @@ fn delete(appliance: &Appliance, key: &str) {
         time_ms: 1,
         condition: WriteCondition::default(),
         requester: Requester::default(),
+        cause: DeleteCause::PLAIN,
     };
     block_on(appliance.meta.delete_version(delete)).unwrap();
 }

@@ -31,6 +31,7 @@ pub fn settings() -> Settings {
         transforms: crate::wire::Transforms::none(),
         object_ownership: crate::acl::ObjectOwnership::default(),
         clients: crate::wire::Clients::unbounded(crate::seam::real::world().clock),
+        audit_requests: false,
         transfers: crate::wire::Transfers::new(16),
     }
 }

@@ -9,7 +9,7 @@ use crate::wire::error::{S3Code, S3Error};
 use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
 use crate::wire::route::Operation;
-use crate::wire::xml::{BUCKET_TAGS, ObjectLock, parse_object_lock, parse_tagging, parse_versioning};
+use crate::wire::xml::{BUCKET_TAGS, parse_tagging, parse_versioning};
 use crate::xml::Document;
 
 pub fn get_versioning(call: &Call) -> Result<Response, S3Error> {
@@ -83,21 +83,6 @@ pub async fn put_notification(call: &mut Call) -> Result<Response, S3Error> {
     Ok(response::empty(StatusCode::OK))
 }
 
-/// Accepts what holds already; locks themselves cannot be set here.
-pub async fn put_object_lock(call: &mut Call) -> Result<Response, S3Error> {
-    let bucket = call.open_bucket()?;
-    let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
-    match parse_object_lock(&body)? {
-        _ if !bucket.object_lock && bucket.versioning != Versioning::Enabled => {
-            let message = "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration";
-            Err(S3Error::with(S3Code::InvalidBucketState, message))
-        }
-        ObjectLock::Enabled if bucket.object_lock => Ok(response::empty(StatusCode::OK)),
-        ObjectLock::Enabled => Err(S3Error::not_implemented("Object Lock on a bucket created without it")),
-        ObjectLock::WithDefaultRetention => Err(S3Error::not_implemented("A default retention")),
-    }
-}
-
 impl From<NotificationError> for S3Error {
     fn from(error: NotificationError) -> S3Error {
         let code = match error.code() {
@@ -112,34 +97,17 @@ impl From<NotificationError> for S3Error {
 /// What tools ask by habit and nobody can set here: the answer of a bucket where it was never configured. Deleting what
 /// is not there succeeds.
 pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
-    let bucket = call.open_bucket()?;
+    call.open_bucket()?;
     let document = match call.operation {
         Operation::GetBucketEncryption => {
             return Err(missing(call, S3Code::ServerSideEncryptionConfigurationNotFoundError));
         }
-        Operation::GetBucketLifecycleConfiguration => return Err(missing(call, S3Code::NoSuchLifecycleConfiguration)),
         Operation::GetBucketWebsite => return Err(missing(call, S3Code::NoSuchWebsiteConfiguration)),
         Operation::GetBucketReplication => return Err(missing(call, S3Code::ReplicationConfigurationNotFoundError)),
-        Operation::GetObjectLockConfiguration if !bucket.object_lock => {
-            return Err(missing(call, S3Code::ObjectLockConfigurationNotFoundError));
-        }
-        Operation::GetObjectLockConfiguration => {
-            let mut document = Document::new("ObjectLockConfiguration");
-            document.text("ObjectLockEnabled", "Enabled");
+        Operation::GetBucketAbac => {
+            let mut document = Document::new("AbacStatus");
+            document.text("Status", "Disabled");
             document
-        }
-        Operation::GetObjectLegalHold
-        | Operation::GetObjectRetention
-        | Operation::PutObjectLegalHold
-        | Operation::PutObjectRetention => {
-            super::object::find(call, &bucket)?;
-            return Err(match (bucket.object_lock, call.operation) {
-                (false, _) => S3Error::with(S3Code::InvalidRequest, "Bucket is missing Object Lock Configuration"),
-                (true, Operation::GetObjectLegalHold | Operation::GetObjectRetention) => {
-                    S3Error::new(S3Code::NoSuchObjectLockConfiguration)
-                }
-                (true, operation) => S3Error::not_implemented(operation.as_str()),
-            });
         }
         Operation::GetBucketLogging => Document::new("BucketLoggingStatus"),
         Operation::GetBucketAccelerateConfiguration => Document::new("AccelerateConfiguration"),
@@ -158,10 +126,9 @@ pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
         }
         Operation::ListBucketInventoryConfigurations => no_configurations("ListInventoryConfigurationsResult"),
         Operation::ListBucketMetricsConfigurations => no_configurations("ListMetricsConfigurationsResult"),
-        Operation::DeleteBucketLifecycle
-        | Operation::DeleteBucketEncryption
-        | Operation::DeleteBucketReplication
-        | Operation::DeleteBucketWebsite => return Ok(response::empty(StatusCode::NO_CONTENT)),
+        Operation::DeleteBucketEncryption | Operation::DeleteBucketReplication | Operation::DeleteBucketWebsite => {
+            return Ok(response::empty(StatusCode::NO_CONTENT));
+        }
         other => return Err(S3Error::not_implemented(other.as_str())),
     };
     Ok(response::xml(document.finish()))

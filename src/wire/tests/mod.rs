@@ -1,7 +1,7 @@
 //! The service on real folders, over loopback, with a client of the tests' own.
 
 mod attacks;
-mod fuzz;
+pub(super) mod fuzz;
 mod listen;
 mod objects;
 mod protocol;
@@ -205,6 +205,7 @@ fn settings(timeouts: Timeouts) -> Settings {
         transforms: crate::wire::Transforms::none(),
         object_ownership: crate::acl::ObjectOwnership::default(),
         clients: super::Clients::unbounded(crate::seam::real::world().clock),
+        audit_requests: false,
         transfers: super::Transfers::new(16),
     }
 }
@@ -213,7 +214,7 @@ fn open_engine(folders: &[tempfile::TempDir]) -> (Engine, Meta) {
     let world = real::world();
     let storage = |folder: &tempfile::TempDir| Arc::new(RealStorage::open(folder.path()).unwrap()) as Arc<dyn Storage>;
     let places = folders.iter().map(|folder| (folder.path().display().to_string(), Some(storage(folder)))).collect();
-    let options = PoolOptions { parity: Some(1), write_shards_min: None, world: world.clone() };
+    let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world: world.clone() };
     let pool = Pool::open(places, options).unwrap();
     let copies = folders.iter().take(2).enumerate();
     let copies = copies.map(|(slot, folder)| Copy { slot, storage: storage(folder), current: true }).collect();
