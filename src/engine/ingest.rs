@@ -89,26 +89,39 @@ impl Engine {
         if let Some(sealer) = sealer {
             self.take(&mut sink, sealer.finish(), size, size_hint, inline).await?;
         }
-        let md5 = md5.map(BatchedMd5::finish);
-        md5.map_or(Ok(()), |md5| compare_md5(expected, md5))?;
+        let md5 = async {
+            match md5 {
+                Some(md5) => Some(md5.finish().await),
+                None => None,
+            }
+        };
+        let (md5, finished) = futures_util::future::join(md5, self.finish_sink(sink, inline)).await;
+        let (stored, missed) = finished?;
         let etag = md5.filter(|_| !opaque_etag).unwrap_or_else(|| {
             let mut random = [0; 16];
             self.world.entropy.fill(&mut random);
             random
         });
+        // From here on an error gives the space back.
+        let pool = self.pool.clone();
+        let mut ingested = Ingested { size, etag, checksum: None, body: Some(stored), missed, pool };
+        md5.map_or(Ok(()), |md5| compare_md5(expected, md5))?;
         let announced = body.trailing_checksum();
-        let checksum = checksummer.map(|c| finish_checksum(c, expected, announced)).transpose()?;
-        let (body, missed) = match sink {
-            Sink::Small(bytes) if inline == Inline::Allowed => (Body::Inline(bytes.freeze()), 0),
-            Sink::Small(bytes) if bytes.is_empty() => (Body::Extents(Vec::new()), 0),
+        ingested.checksum = checksummer.map(|c| finish_checksum(c, expected, announced)).transpose()?;
+        Ok(ingested)
+    }
+
+    async fn finish_sink(&self, sink: Sink, inline: Inline) -> Result<(Body, u64), EngineError> {
+        match sink {
+            Sink::Small(bytes) if inline == Inline::Allowed => Ok((Body::Inline(bytes.freeze()), 0)),
+            Sink::Small(bytes) if bytes.is_empty() => Ok((Body::Extents(Vec::new()), 0)),
             Sink::Small(bytes) => {
                 let mut writer = self.pool.writer(Some(bytes.len() as u64));
                 writer.write(&bytes).await?;
-                finish_writer(writer).await?
+                finish_writer(writer).await
             }
-            Sink::Pool(writer) => finish_writer(*writer).await?,
-        };
-        Ok(Ingested { size, etag, checksum, body: Some(body), missed, pool: self.pool.clone() })
+            Sink::Pool(writer) => finish_writer(*writer).await,
+        }
     }
 
     async fn take(

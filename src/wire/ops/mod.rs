@@ -110,7 +110,8 @@ async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
         Operation::GetBucketPolicy => policy::get(call),
         Operation::DeleteBucketPolicy => policy::delete(call).await,
         Operation::GetBucketPolicyStatus => policy::status(call),
-        Operation::GetBucketWebsite
+        Operation::GetBucketAbac
+        | Operation::GetBucketWebsite
         | Operation::GetBucketReplication
         | Operation::GetBucketLogging
         | Operation::GetBucketAccelerateConfiguration

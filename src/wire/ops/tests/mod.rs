@@ -6,10 +6,12 @@ mod edges;
 mod encryption;
 mod governance;
 mod lambdas;
+mod listeners;
 mod listings;
 mod multipart;
 mod posts;
 mod rights;
+mod strangers;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
