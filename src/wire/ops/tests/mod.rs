@@ -4,6 +4,7 @@
 mod buckets;
 mod lambdas;
 mod listings;
+mod lists;
 mod multipart;
 mod posts;
 mod rights;
