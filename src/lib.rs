@@ -9,7 +9,7 @@
 //!        server ─▶ outbox ─▶ hook ─▶ engine, inference       (facts come up: a reader of the change log)
 //!                    └─────▶ mqtt                            (publications, until acknowledged)
 //!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild)
-//! leaves: limits · seam (clock, entropy, storage) · codec · hash · xml · notification · acl
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · tls · xml · notification · acl
 //! ```
 //!
 //! `tests/tidy.rs` holds the imports of every file against this table.
@@ -32,6 +32,7 @@ pub mod outbox;
 pub mod pool;
 pub mod seam;
 pub mod server;
+pub mod tls;
 pub mod upkeep;
 pub mod wire;
 pub mod xml;

@@ -106,6 +106,49 @@ pub const TRAILER_BYTES_MAX: usize = 4096;
 pub const DISCARD_BYTES_MAX: u64 = 4 << 20;
 /// Bytes of an administration request's body: a model or a hook.
 pub const ADMIN_BODY_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a bucket's policy (S3).
+pub const BUCKET_POLICY_BYTES_MAX: usize = 20 << 10;
+/// Characters of a managed or inline policy, white space not counted (IAM: 6,144 of a managed one; inline ones may have
+/// less there, where all of a user's count together).
+pub const MANAGED_POLICY_CHARS_MAX: usize = 6144;
+/// Characters of a role's trust policy, white space not counted (IAM's quota, raised as far as it can be).
+pub const TRUST_POLICY_CHARS_MAX: usize = 4096;
+/// Accounts of a store. Every change of an identity copies the tables of pointers, so that all of them stay small.
+pub const ACCOUNTS_MAX: usize = 256;
+/// Users of an account (IAM).
+pub const ACCOUNT_USERS_MAX: usize = 5000;
+/// Groups of an account (IAM).
+pub const ACCOUNT_GROUPS_MAX: usize = 300;
+/// Roles of an account (IAM).
+pub const ACCOUNT_ROLES_MAX: usize = 1000;
+/// Managed policies of an account (IAM).
+pub const ACCOUNT_POLICIES_MAX: usize = 1500;
+/// Groups that a user is in (IAM).
+pub const GROUPS_OF_USER_MAX: usize = 10;
+/// Access keys of a user, or of root. (IAM has two, for rotation; a fleet rotates in waves.)
+pub const ACCESS_KEYS_MAX: usize = 8;
+/// Keys with a policy of their own, of a user or of root: one for each camera of a site, say.
+pub const SERVICE_ACCOUNTS_MAX: usize = 1000;
+/// Managed policies that are attached to one user, group or role (IAM: up to 20).
+pub const ATTACHED_POLICIES_MAX: usize = 20;
+/// Inline policies of one user, group or role. (IAM bounds their characters together.)
+pub const INLINE_POLICIES_MAX: usize = 20;
+/// Versions of a managed policy (IAM).
+pub const POLICY_VERSIONS_MAX: usize = 5;
+/// Tags of a user or role (IAM).
+pub const IDENTITY_TAGS_MAX: usize = 50;
+/// Life of temporary credentials, in seconds (STS: 15 minutes to 36 hours; a role's session has 12 hours at most).
+pub const SESSION_SECONDS: std::ops::RangeInclusive<u32> = 900..=43_200;
+/// Longest life of GetSessionToken's credentials, in seconds (STS).
+pub const SESSION_TOKEN_SECONDS_MAX: u32 = 129_600;
+/// Opened session tokens that are remembered; each has some KiB with its policies.
+pub const SESSIONS_KNOWN_MAX: usize = 1024;
+/// Bytes of a request to IAM or STS, which is read before its signature can be verified.
+pub const QUERY_BODY_BYTES_MAX: usize = 256 << 10;
+/// Entries in a page of an IAM listing (IAM).
+pub const QUERY_ITEMS_MAX: usize = 1000;
+/// Changes of identities that wait for each other; more are refused for now.
+pub const ACCESS_CHANGES_WAITING_MAX: usize = 256;
 /// Buckets whose owner, policy and lists a core remembers: a board has a handful, each takes some KiB with a long policy.
 pub const BUCKET_FACTS_MAX: usize = 1024;
 /// Derived signing keys that a core remembers: access keys times the days that a presigned URL may live.
@@ -196,6 +239,13 @@ pub const VERIFY_POLL: Duration = Duration::from_millis(50);
 /// Time between two looks for new lines of a log that is followed.
 pub const LOG_FOLLOW_POLL: Duration = Duration::from_millis(200);
 
+/// A client has this long for its first byte and its TLS handshake. A handshake is two round trips; bad links lose some.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Certificate files are looked at no more often than this: renewals are days apart, handshakes are not.
+pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// Bytes of TLS records that wait to be written on one connection. 64 KiB, rustls' default, make a large GET write four
+/// times as often.
+pub const TLS_WRITE_BUFFER_BYTES: usize = 256 << 10;
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 

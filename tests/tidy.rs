@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Each module and what it may import. A leaf may be imported by all.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("cli", &["server", "config", "hook", "inference", "wire", "mqtt", "outbox", "engine"]),
     (
         "server",
@@ -36,10 +36,11 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("drive", &[]),
     ("codec", &[]),
     ("notification", &["xml"]),
+    ("tls", &[]),
     ("xml", &[]),
     ("acl", &[]),
 ];
-const LEAVES: [&str; 6] = ["limits", "seam", "hash", "notification", "xml", "acl"];
+const LEAVES: [&str; 7] = ["limits", "seam", "hash", "notification", "tls", "xml", "acl"];
 
 fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("the source tree is readable") {

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use super::policy::Policy;
+
 /// Number of the store's first account, which the operator's root key pair belongs to.
 pub const STORE_ACCOUNT: &str = "000000000001";
 /// Its canonical id: 64 hexadecimal digits, as clients expect. It is no secret and means nothing beyond this.
@@ -83,11 +85,18 @@ pub enum Kind {
     },
 }
 
+/// Policies of which one must allow.
+pub(super) type Policies = Arc<[Arc<Policy>]>;
+
 /// One caller. Made by the directory, never by a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Principal {
     pub account: Arc<Account>,
     pub kind: Kind,
+    /// What identity policies grant; `None` for what nothing bounds: root.
+    pub(super) granted: Option<Policies>,
+    /// Each of these must allow, too: the policies of a session or of a service account.
+    pub(super) bounds: Vec<Policies>,
     /// When the credentials were issued and end, in milliseconds, for temporary ones.
     pub issued_ms: Option<i64>,
     pub expires_ms: Option<i64>,
@@ -96,7 +105,7 @@ pub struct Principal {
 impl Principal {
     /// Root of an account.
     pub fn root(account: Arc<Account>) -> Principal {
-        Principal { account, kind: Kind::Root, issued_ms: None, expires_ms: None }
+        Principal { account, kind: Kind::Root, granted: None, bounds: Vec::new(), issued_ms: None, expires_ms: None }
     }
 
     pub fn canonical_id(&self) -> &str {

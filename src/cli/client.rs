@@ -1,9 +1,12 @@
 //! A small S3 and admin client: one signed request a connection, answers streamed or whole.
 //!
 //! Server and keys come from `--endpoint`, AERIE_ENDPOINT, AERIE_ROOT_ACCESS_KEY and AERIE_ROOT_SECRET_KEY, or from the
-//! credentials file that a first start makes (AERIE_CREDENTIALS).
+//! credentials file that a first start makes (AERIE_CREDENTIALS). An https endpoint is trusted by AERIE_CA_FILE;
+//! AERIE_CLIENT_CERTIFICATE_FILE and AERIE_CLIENT_KEY_FILE are shown where the server asks for a certificate.
 
 use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,11 +17,14 @@ use monoio::io::IntoPollIo;
 use monoio_compat::hyper::MonoioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::{digest, hmac};
+use rustls_pki_types::ServerName;
 use time::OffsetDateTime;
 use time::macros::format_description;
+use tokio_rustls::TlsConnector;
 
 use crate::hash::hex_encode;
 use crate::server::credentials;
+use crate::tls;
 use crate::xml;
 
 /// A server must take the connection, and go on answering, within this time.
@@ -32,6 +38,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 struct Connection {
     /// `HOST:PORT`.
     authority: String,
+    tls: Option<Arc<rustls::ClientConfig>>,
     access_key: String,
     secret_key: String,
 }
@@ -41,14 +48,18 @@ impl Connection {
     fn find(endpoint: Option<String>) -> Result<Connection, String> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let endpoint = endpoint.or_else(|| variable("AERIE_ENDPOINT")).unwrap_or("http://127.0.0.1:9000".to_owned());
-        let authority = endpoint
-            .strip_prefix("http://")
+        let (secure, rest) = match endpoint.strip_prefix("https://") {
+            Some(rest) => (true, Some(rest)),
+            None => (false, endpoint.strip_prefix("http://")),
+        };
+        let authority = rest
             .map(|rest| rest.trim_end_matches('/').to_owned())
             .filter(|authority| !authority.is_empty() && !authority.contains('/'))
-            .ok_or_else(|| format!("{endpoint}: write the endpoint as http://HOST:PORT"))?;
+            .ok_or_else(|| format!("{endpoint}: write the endpoint as http://HOST:PORT or https://HOST:PORT"))?;
+        let tls = if secure { Some(tls_config(variable)?) } else { None };
         let pair = (variable("AERIE_ROOT_ACCESS_KEY"), variable("AERIE_ROOT_SECRET_KEY"));
         if let (Some(access_key), Some(secret_key)) = pair {
-            return Ok(Connection { authority, access_key, secret_key });
+            return Ok(Connection { authority, tls, access_key, secret_key });
         }
         let Some(path) = variable("AERIE_CREDENTIALS") else {
             return Err("no keys: set AERIE_ROOT_ACCESS_KEY and AERIE_ROOT_SECRET_KEY, or AERIE_CREDENTIALS to the \
@@ -57,8 +68,24 @@ impl Connection {
         };
         let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
         let keys = credentials::parse(&text).ok_or_else(|| format!("{path}: not a credentials file"))?;
-        Ok(Connection { authority, access_key: keys.access_key, secret_key: keys.secret_key })
+        Ok(Connection { authority, tls, access_key: keys.access_key, secret_key: keys.secret_key })
     }
+}
+
+fn tls_config(variable: impl Fn(&str) -> Option<String>) -> Result<Arc<rustls::ClientConfig>, String> {
+    let file = |name: &str| variable(name).map(PathBuf::from);
+    let Some(ca) = file("AERIE_CA_FILE") else {
+        return Err("no server can be trusted: set AERIE_CA_FILE to the PEM file of the server's certificate (of \
+                    `aerie tls init`) or of who signed it"
+            .to_owned());
+    };
+    let pair = match (file("AERIE_CLIENT_CERTIFICATE_FILE"), file("AERIE_CLIENT_KEY_FILE")) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => return Err("AERIE_CLIENT_CERTIFICATE_FILE and AERIE_CLIENT_KEY_FILE: set both or neither".to_owned()),
+    };
+    let config = tls::client_config(&tls::ClientFiles { ca: Some(ca), pair });
+    config.map(Arc::new).map_err(|error| error.to_string())
 }
 
 /// A path with everything escaped that S3's signature escapes; slashes stay.
@@ -152,25 +179,42 @@ impl Client {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
         let authority = &self.connection.authority;
+        let scheme = if self.connection.tls.is_some() { "https" } else { "http" };
         let unreachable = |error: &dyn std::fmt::Display| {
-            format!("http://{authority} cannot be reached: {error}; is `aerie serve` running there?")
+            format!("{scheme}://{authority} cannot be reached: {error}; is `aerie serve` running there?")
         };
         let stream = monoio::time::timeout(ANSWER_TIMEOUT, monoio::net::TcpStream::connect(authority))
             .await
             .map_err(|_| unreachable(&"no answer"))?
             .and_then(|stream| stream.into_poll_io())
             .map_err(|error| unreachable(&error))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(MonoioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
-        monoio::spawn(async move {
-            // An error reaches the request's own future.
-            _ = connection.await;
-        });
-        monoio::time::timeout(ANSWER_TIMEOUT, sender.send_request(request))
+        let answering = async {
+            let Some(tls) = &self.connection.tls else { return converse(stream, request).await };
+            let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
+            let name =
+                ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|error| error.to_string())?;
+            let secured = TlsConnector::from(tls.clone()).connect(name, stream).await;
+            converse(secured.map_err(|error| error.to_string())?, request).await
+        };
+        monoio::time::timeout(ANSWER_TIMEOUT, answering)
             .await
-            .map_err(|_| format!("http://{authority} gave no answer within {} s", ANSWER_TIMEOUT.as_secs()))?
+            .map_err(|_| format!("{scheme}://{authority} gave no answer within {} s", ANSWER_TIMEOUT.as_secs()))?
             .map_err(|error| unreachable(&error))
     }
+}
+
+/// One request and its answer's head over a stream that is ready for HTTP.
+async fn converse<IO>(stream: IO, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String>
+where
+    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+{
+    let shaken = hyper::client::conn::http1::handshake(MonoioIo::new(stream)).await;
+    let (mut sender, connection) = shaken.map_err(|error| error.to_string())?;
+    monoio::spawn(async move {
+        // An error reaches the request's own future.
+        _ = connection.await;
+    });
+    sender.send_request(request).await.map_err(|error| error.to_string())
 }
 
 /// What an S3 or admin error says, without its markup.

@@ -1,7 +1,7 @@
 //! The command line. Each command does one thing and ends with 0, or says what to do and ends with 1 (2 for bad usage).
 //!
 //! `serve` is the appliance; all others are clients of a running one, over S3 and the admin API, or work offline
-//! (`plan`, `hook new`, `hook test`). Nothing below `cli` prints to standard output.
+//! (`plan`, `hook new`, `hook test`, `tls init`). Nothing below `cli` prints to standard output.
 
 mod client;
 mod hook;
@@ -10,6 +10,7 @@ mod operate;
 mod serve;
 mod subscribe;
 mod template;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ enum Command {
     Scrub(operate::Scrub),
     Verify(operate::Verify),
     Outbox(operate::OutboxCommand),
+    Tls(tls::TlsCommand),
     Version(Version),
 }
 
@@ -86,6 +88,7 @@ fn run(command: Command) -> Result<(), String> {
         Command::Scrub(scrub) => scrub.run(),
         Command::Verify(verify) => verify.run(),
         Command::Outbox(outbox) => outbox.run(),
+        Command::Tls(tls) => tls.run(),
         Command::Version(Version {}) => version(),
     }
 }

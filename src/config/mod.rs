@@ -21,6 +21,7 @@ use crate::hook::HookSettings;
 use crate::inference::InferenceSettings;
 use crate::mqtt::{BrokerSettings, PublisherSettings};
 use crate::outbox::OutboxSettings;
+use crate::tls::TlsSettings;
 use crate::upkeep::UpkeepSettings;
 
 /// Everything that can be set.
@@ -56,6 +57,8 @@ pub struct ServerSettings {
     /// `ObjectWriter`, its older one, access control lists count.
     pub object_ownership: ObjectOwnership,
     pub clients: ClientSettings,
+    /// TLS on the address; without, requests come and go in clear.
+    pub tls: Option<TlsSettings>,
 }
 
 /// What one client address (of IPv6, its /64) may take; 0, as it is made, bounds nothing.
@@ -80,6 +83,7 @@ impl Default for ServerSettings {
             connections_max: 4096,
             object_ownership: ObjectOwnership::default(),
             clients: ClientSettings::default(),
+            tls: None,
         }
     }
 }

@@ -139,6 +139,15 @@ impl Meta {
         self.writer.write(move |group| set_property(group.connection(), &name, value.as_deref())).await
     }
 
+    /// Several of them in one transaction.
+    pub async fn set_properties(&self, values: Vec<(String, Option<String>)>) -> Result<(), MetaError> {
+        self.writer
+            .write(move |group| {
+                values.iter().try_for_each(|(name, value)| set_property(group.connection(), name, value.as_deref()))
+            })
+            .await
+    }
+
     /// Grows with each commit that changed a bucket's row or configuration, before that commit is acknowledged. What is
     /// remembered about buckets holds as long as this stays as it was before it was read.
     pub fn bucket_changes(&self) -> u64 {

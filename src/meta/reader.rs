@@ -53,6 +53,15 @@ impl Reader {
         )
     }
 
+    /// Properties whose names begin with `prefix`, in order.
+    pub fn properties(&self, prefix: &str) -> Result<Vec<(String, String)>, MetaError> {
+        self.rows(
+            "SELECT name, value FROM property WHERE name >= ?1 AND substr(name, 1, length(?1)) = ?1 ORDER BY name",
+            [prefix],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+    }
+
     pub fn bucket(&self, name: &str) -> Result<Bucket, MetaError> {
         bucket::by_name(&self.connection, name)
     }

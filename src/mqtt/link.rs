@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::{NetworkOptions, TlsConfiguration, Transport, v5};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::settings::Endpoint;
 use super::{Message, MqttError, PublisherSettings};
+use crate::tls;
 
 /// What an acknowledgement says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,35 +136,10 @@ impl LinkFactory {
     }
 }
 
-/// Reads the PEM files. The provider is named, so that nothing depends on a process-wide default.
 fn client_config(settings: &PublisherSettings) -> Result<rustls::ClientConfig, MqttError> {
-    let refuse = |key, reason: String| MqttError::Setting { key, reason };
-    let mut roots = rustls::RootCertStore::empty();
-    if let Some(file) = &settings.ca_file {
-        let certificates = CertificateDer::pem_file_iter(file)
-            .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
-            .map_err(|error| refuse("ca_file", format!("{}: {error}", file.display())))?;
-        let (good, _) = roots.add_parsable_certificates(certificates);
-        if good == 0 {
-            return Err(refuse("ca_file", format!("{}: has no certificate", file.display())));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| refuse("url", error.to_string()))?
-        .with_root_certificates(roots);
-    let (Some(chain), Some(key)) = (&settings.client_certificate_file, &settings.client_key_file) else {
-        return Ok(builder.with_no_client_auth());
-    };
-    let certificates = CertificateDer::pem_file_iter(chain)
-        .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
-        .map_err(|error| refuse("client_certificate_file", format!("{}: {error}", chain.display())))?;
-    let key_bytes = PrivateKeyDer::from_pem_file(key)
-        .map_err(|error| refuse("client_key_file", format!("{}: {error}", key.display())))?;
-    builder
-        .with_client_auth_cert(certificates, key_bytes)
-        .map_err(|error| refuse("client_key_file", format!("{}: {error}", key.display())))
+    let pair = settings.client_certificate_file.clone().zip(settings.client_key_file.clone());
+    let files = tls::ClientFiles { ca: settings.ca_file.clone(), pair };
+    tls::client_config(&files).map_err(|error| MqttError::Setting { key: "ca_file", reason: error.to_string() })
 }
 
 impl LinkSender {

@@ -12,7 +12,9 @@ use monoio::io::IntoPollIo;
 use monoio::net::{TcpListener, TcpStream};
 use monoio_compat::hyper::MonoioIo;
 
+use super::transport::{self, Opened};
 use crate::limits;
+use crate::tls;
 use crate::wire::Service;
 
 /// Open connections of all cores, and how many there may be.
@@ -30,6 +32,12 @@ impl Connections {
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
+}
+
+/// What connections pass on their way in.
+pub struct Door {
+    pub connections: Arc<Connections>,
+    pub tls: Option<Arc<tls::Acceptor>>,
 }
 
 /// A listening socket of its own for each core, on one address: the kernel spreads connections over them.
@@ -58,12 +66,7 @@ pub fn pin_to(processor: usize) {
 }
 
 /// Serves connections until `stop` is sent or dropped, then lets open requests finish within `SHUTDOWN_GRACE`.
-pub async fn serve(
-    listener: std::net::TcpListener,
-    service: Rc<Service>,
-    connections: Arc<Connections>,
-    stop: oneshot::Receiver<()>,
-) {
+pub async fn serve(listener: std::net::TcpListener, service: Rc<Service>, door: Door, stop: oneshot::Receiver<()>) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -79,7 +82,7 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => start_connection(stream, peer, &service, &connections, &open),
+            Ok((stream, peer)) => start_connection(stream, peer, &service, &door, &open),
             Err(error) => {
                 // Out of descriptors, most likely: let connections end before the next try.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -100,13 +103,8 @@ pub async fn serve(
     }
 }
 
-fn start_connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    service: &Rc<Service>,
-    connections: &Arc<Connections>,
-    open: &Rc<Cell<usize>>,
-) {
+fn start_connection(stream: TcpStream, peer: SocketAddr, service: &Rc<Service>, door: &Door, open: &Rc<Cell<usize>>) {
+    let connections = &door.connections;
     if connections.open.fetch_add(1, Ordering::Relaxed) >= connections.max {
         connections.open.fetch_sub(1, Ordering::Relaxed);
         tracing::warn!(%peer, max = connections.max, "connection refused: server.connections_max are open");
@@ -118,13 +116,19 @@ fn start_connection(
         tracing::debug!(%peer, "connection refused: server.clients.connections_max are open from its address");
         return;
     };
-    let service = service.clone();
+    let (service, tls) = (service.clone(), door.tls.clone());
     monoio::spawn(async move {
         let _guard = (guard, connected);
         // Delayed acknowledgements would add 40 ms to small answers.
         let ready = stream.set_nodelay(true).and_then(|()| stream.into_poll_io());
-        match ready {
-            Ok(stream) => service.serve(MonoioIo::new(stream), peer, false).await,
+        let opened = match (ready, tls) {
+            (Ok(stream), None) => return service.serve(MonoioIo::new(stream), peer, false).await,
+            (Ok(stream), Some(tls)) => transport::open(stream, &tls).await,
+            (Err(error), _) => Err(error),
+        };
+        match opened {
+            Ok(Opened::Secure(stream)) => service.serve(MonoioIo::new(stream), peer, true).await,
+            Ok(Opened::Plain(stream)) => service.serve(MonoioIo::new(stream), peer, false).await,
             Err(error) => tracing::debug!(%peer, %error, "a connection ended before it began"),
         }
     });

@@ -12,6 +12,7 @@ mod metrics;
 mod place;
 mod process;
 mod transforms;
+mod transport;
 
 pub use place::expand;
 
@@ -33,6 +34,7 @@ use crate::outbox::{Outbox, OutboxParts};
 use crate::pool::{Pool, PoolOptions};
 use crate::seam::files::RealStorage;
 use crate::seam::{Storage, World};
+use crate::tls::{self, PlainHttp};
 use crate::upkeep::Upkeep;
 use crate::wire;
 use admin::AdminApi;
@@ -63,11 +65,13 @@ struct Parts {
     settings: Arc<Settings>,
     pool: Arc<Pool>,
     meta: Meta,
+    access: Arc<Registry>,
     hooks: Arc<hook::Hooks>,
     errands: Arc<Errands>,
     outbox: Arc<Outbox>,
     upkeep: Arc<Upkeep>,
     connections: Arc<Connections>,
+    tls: Option<Arc<tls::Acceptor>>,
     transfers: Arc<wire::Transfers>,
     plan: Arc<Plan>,
 }
@@ -82,6 +86,8 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let storages: Vec<Arc<dyn Storage>> = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let keys = credentials::root_keys(environment, &settings.credentials, &storages, &world)?;
+    let access = Registry::open(meta.clone(), &keys.access_key, Secret::new(&keys.secret_key), world.clone());
+    let access = Arc::new(access.map_err(|error| error.to_string())?);
 
     let engines = engine_factory(&meta, &pool, &world);
     let (broker, publisher) = start_broker(&settings, &world)?;
@@ -103,16 +109,18 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let parts = Parts {
         errands: Arc::new(errands),
         connections: Connections::new(settings.server.connections_max),
+        tls: start_tls(&settings, &world)?,
         transfers: wire::Transfers::new(plan.transfers_max),
         settings: Arc::new(settings),
         pool,
         meta,
+        access,
         hooks,
         outbox: Arc::new(outbox),
         upkeep: Arc::new(upkeep),
         plan: Arc::new(plan),
     };
-    let (address, cores) = start_cores(&parts, wire_settings(&parts, &keys, &engines)?, &engines)?;
+    let (address, cores) = start_cores(&parts, wire_settings(&parts, &engines)?, &engines)?;
     let geometry = format!("{}+{}", geometry.data, geometry.parity);
     Ok(Server { address, mqtt, keys, geometry, cores, broker, parts })
 }
@@ -174,8 +182,13 @@ fn start_broker(settings: &Settings, world: &World) -> Result<(Option<Broker>, O
     Ok((Some(broker), Some(publisher)))
 }
 
+fn start_tls(settings: &Settings, world: &World) -> Result<Option<Arc<tls::Acceptor>>, String> {
+    let acceptor = settings.server.tls.clone().map(|tls| tls::Acceptor::new(tls, world.clone()));
+    Ok(acceptor.transpose().map_err(|error| format!("server.tls: {error}"))?.map(Arc::new))
+}
+
 /// What the wire layer is told; one for all cores.
-fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Result<wire::Settings, String> {
+fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Settings, String> {
     let engine = engines().map_err(|error| error.to_string())?;
     let clock = engine.world().clock.clone();
     let (hooks, engine) = (parts.hooks.clone(), std::sync::Mutex::new(engine));
@@ -184,9 +197,10 @@ fn wire_settings(parts: &Parts, keys: &RootKeys, engines: &EngineFactory) -> Res
     Ok(wire::Settings {
         region: parts.settings.server.region.clone(),
         domain: parts.settings.server.domain.clone(),
-        access: Arc::new(Registry::of_root(&keys.access_key, Secret::new(&keys.secret_key))),
+        access: parts.access.clone(),
         server: "Aerie".to_owned(),
         timeouts: wire::Timeouts::default(),
+        plain_http: parts.settings.server.tls.as_ref().map_or(PlainHttp::Serve, |tls| tls.plain_http),
         hook_exists: wire::HookExists::new(exists),
         transforms: transforms::transforms(&parts.hooks, &parts.errands),
         object_ownership: parts.settings.server.object_ownership,
@@ -252,11 +266,11 @@ fn start_core(
             Err(error) => return drop(ready.send(Err(error))),
         };
         let engine = Rc::new(engine);
-        let connections = parts.connections.clone();
+        let door = core::Door { connections: parts.connections.clone(), tls: parts.tls.clone() };
         let admin = Rc::new(AdminApi::new(parts, engine.clone()));
         let service = wire::Service::new(engine, settings, admin);
         _ = ready.send(Ok(()));
-        runtime.block_on(core::serve(listener, service, connections, stopped));
+        runtime.block_on(core::serve(listener, service, door, stopped));
     };
     let thread = std::thread::Builder::new()
         .name(format!("core-{index}"))
@@ -277,7 +291,8 @@ impl Server {
     /// What an operator needs first, on one line.
     pub fn ready_line(&self) -> String {
         let mqtt = self.mqtt.as_deref().unwrap_or("mqtt=off");
-        format!("ready http://{} {mqtt} drives={}", self.address, self.geometry)
+        let scheme = if self.parts.tls.is_some() { "https" } else { "http" };
+        format!("ready {scheme}://{} {mqtt} drives={}", self.address, self.geometry)
     }
 
     /// File of the root keys, where they are of our own making.
@@ -301,7 +316,8 @@ impl Server {
                 tracing::error!("a core panicked");
             }
         }
-        let Parts { pool, meta, hooks, errands, outbox, upkeep, .. } = self.parts;
+        let Parts { pool, meta, access, hooks, errands, outbox, upkeep, .. } = self.parts;
+        access.stop();
         errands.stop();
         upkeep.stop();
         match Arc::try_unwrap(outbox) {

@@ -60,24 +60,28 @@ impl CopySource {
                 ("GetObjectVersion", version.ok_or_else(bad)?)
             }
         };
-        call.authorize(action, &self.bucket, &self.key)?;
+        call.authorize_version(action, &self.bucket, &self.key, self.version_id.as_deref())?;
         let bucket = call.engine.bucket(&self.bucket);
         let bucket = bucket.map_err(|error| S3Error::from(error).field("BucketName", &self.bucket))?;
-        let object = call.engine.head_object(&bucket, &self.key, version).map_err(|error| self.refused(error))?;
+        let object = call.engine.head_object(&bucket, &self.key, version).map_err(|error| self.refused(call, error))?;
         match OF_COPY_SOURCE.check(&call.headers, &object.version)? {
             Verdict::Holds => Ok(object),
             Verdict::NotModified(header) | Verdict::Failed(header) => Err(failed(header)),
         }
     }
 
-    fn refused(&self, error: EngineError) -> S3Error {
+    fn refused(&self, call: &Call, error: EngineError) -> S3Error {
         match error {
             EngineError::DeleteMarker { latest: false, .. } => S3Error::with(
                 S3Code::InvalidRequest,
                 "The source of a copy request may not specifically refer to a delete marker by version id.",
             ),
+            // Who may not list the bucket does not learn which keys are not in it.
             EngineError::DeleteMarker { .. } | EngineError::Meta(MetaError::NoSuchKey) => {
-                S3Error::new(S3Code::NoSuchKey).field("Key", &self.key)
+                match call.authorize("ListBucket", &self.bucket, "") {
+                    Ok(()) => S3Error::new(S3Code::NoSuchKey).field("Key", &self.key),
+                    Err(denied) => denied,
+                }
             }
             error => error.into(),
         }

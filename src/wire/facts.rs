@@ -10,25 +10,54 @@ use std::rc::Rc;
 use super::acl::Lists;
 use super::error::S3Error;
 use crate::access::owner_id;
+use crate::access::policy::{self, Policy, Use};
 use crate::engine::{Engine, EngineError};
 use crate::limits;
-use crate::meta::{Bucket, MetaError};
+use crate::meta::{Bucket, BucketConfig, MetaError};
 
 /// What decides about access to a bucket.
 #[derive(Debug)]
 pub struct BucketFacts {
     /// Canonical id of the account that owns it.
     pub owner: String,
+    pub policy: Option<BucketPolicy>,
     /// Its ownership controls, access control list and public access block.
     pub lists: Lists,
     pub bucket: Bucket,
 }
 
+/// A bucket's policy, compiled.
+#[derive(Debug)]
+pub struct BucketPolicy {
+    pub compiled: Policy,
+    /// It opens something to everybody.
+    pub public: bool,
+}
+
 impl BucketFacts {
     /// What a document says is read here, once, with `engine.bucket_config`.
     fn read(engine: &Engine, bucket: Bucket) -> Result<BucketFacts, EngineError> {
+        let policy = match engine.bucket_config(&bucket, BucketConfig::Policy)? {
+            None => None,
+            Some(text) => {
+                let compiled = policy::parse(&text, Use::Bucket(&bucket.name)).map_err(|fault| {
+                    MetaError::Damaged(format!("the policy of bucket {} cannot be read: {fault}", bucket.name))
+                })?;
+                Some(BucketPolicy { public: compiled.is_public(), compiled })
+            }
+        };
         let lists = Lists::read(engine, &bucket)?;
-        Ok(BucketFacts { owner: owner_id(&bucket.owner).to_owned(), lists, bucket })
+        Ok(BucketFacts { owner: owner_id(&bucket.owner).to_owned(), policy, lists, bucket })
+    }
+
+    /// A public policy must not be put.
+    pub fn blocks_public_policy(&self) -> bool {
+        self.lists.block.block_public_policy
+    }
+
+    /// A public policy opens nothing to other accounts.
+    pub fn restricts_public_policy(&self) -> bool {
+        self.lists.block.restrict_public_buckets
     }
 }
 

@@ -31,12 +31,13 @@ use super::ops;
 use super::query::Query;
 use super::request::{Call, Parts};
 use super::response::{self, GuardedBody, Never, Response};
-use super::route::{Operation, route};
+use super::route::route;
 use super::settings::Settings;
 use super::transfers::Transfer;
 use crate::access::Principal;
 use crate::engine::Engine;
 use crate::limits;
+use crate::tls::PlainHttp;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
@@ -203,6 +204,9 @@ impl Service {
         {
             return Ok(response::admin(answer));
         }
+        if !parts.secure && self.settings.plain_http != PlainHttp::Serve {
+            return self.turn_away(&parts);
+        }
         self.settings.clients.admit(parts.peer.ip())?;
         refuse_repeated(&parts.head.headers)?;
         let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
@@ -243,9 +247,8 @@ impl Service {
             body: Some(body),
             body_length: length,
         };
-        // A form carries its signature inside, a preflight has none: these two ask for themselves.
-        if !matches!(operation, Operation::PostObject | Operation::PreflightRequest) {
-            call.authorize(operation.action(), &call.bucket, &call.key)?;
+        if !call.operation.asks_for_itself() {
+            call.authorize_operation()?;
         }
         let transfer = self.settings.transfers.admit(operation).await?;
         let mut response = ops::run(&mut call).await?;
@@ -253,6 +256,23 @@ impl Service {
             // It goes on until the body is out: `answer` hands it over.
             response.extensions_mut().insert(Arc::new(transfer));
         }
+        Ok(response)
+    }
+
+    /// A request without TLS where there is TLS.
+    fn turn_away(&self, parts: &Parts) -> Result<Response, S3Error> {
+        let message = "this address takes TLS only; use https:// in the endpoint";
+        if self.settings.plain_http == PlainHttp::Refuse {
+            return Err(S3Error::with(S3Code::AccessDenied, message));
+        }
+        let host = parts.head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let there = host.map(|host| {
+            let target = parts.head.uri.path_and_query().map_or("/", |target| target.as_str());
+            HeaderValue::from_str(&format!("https://{host}{target}"))
+        });
+        let Some(Ok(location)) = there else { return Err(S3Error::with(S3Code::InvalidRequest, message)) };
+        let mut response = response::empty(StatusCode::PERMANENT_REDIRECT);
+        response.headers_mut().insert(header::LOCATION, location);
         Ok(response)
     }
 

@@ -10,6 +10,7 @@ use super::transforms::Transforms;
 use crate::access::Registry;
 use crate::acl::ObjectOwnership;
 use crate::limits;
+use crate::tls::PlainHttp;
 
 /// Settings of the S3 endpoint, shared by all cores.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct Settings {
     /// Value of the `Server` header.
     pub server: String,
     pub timeouts: Timeouts,
+    /// What requests get that come without TLS.
+    pub plain_http: PlainHttp,
     /// Whether a hook is installed: asked when a notification configuration names one.
     pub hook_exists: HookExists,
     /// Object lambdas.

@@ -156,7 +156,7 @@ impl Appliance {
 
     /// `HOST:PORT` of S3.
     pub fn authority(&self) -> &str {
-        self.endpoint.strip_prefix("http://").expect("the ready line names a URL")
+        self.endpoint.split_once("://").expect("the ready line names a URL").1
     }
 
     /// Starts to collect MQTT messages.

@@ -6,3 +6,4 @@ mod flight;
 mod garbage;
 mod harness;
 mod hooks;
+mod tls;

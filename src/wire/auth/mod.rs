@@ -4,6 +4,7 @@
 //! says how its body is to be checked. What the signer may do is decided in `gate`. Absent: Signature Version 2 in headers.
 
 mod canonical;
+mod circumstances;
 mod claim;
 mod gate;
 pub(super) mod signing;

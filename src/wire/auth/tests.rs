@@ -21,9 +21,11 @@ pub fn settings() -> Settings {
         access: Arc::new(Registry::of_root(
             "AKIAIOSFODNN7EXAMPLE",
             Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+            crate::seam::real::world(),
         )),
         server: "test".to_owned(),
         timeouts: Timeouts::default(),
+        plain_http: crate::tls::PlainHttp::Serve,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
         object_ownership: crate::acl::ObjectOwnership::default(),

@@ -110,9 +110,6 @@ impl From<NotificationError> for S3Error {
 pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
     let document = match call.operation {
-        Operation::GetBucketPolicy | Operation::GetBucketPolicyStatus => {
-            return Err(missing(call, S3Code::NoSuchBucketPolicy));
-        }
         Operation::GetBucketEncryption => {
             return Err(missing(call, S3Code::ServerSideEncryptionConfigurationNotFoundError));
         }
@@ -157,8 +154,7 @@ pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
         }
         Operation::ListBucketInventoryConfigurations => no_configurations("ListInventoryConfigurationsResult"),
         Operation::ListBucketMetricsConfigurations => no_configurations("ListMetricsConfigurationsResult"),
-        Operation::DeleteBucketPolicy
-        | Operation::DeleteBucketLifecycle
+        Operation::DeleteBucketLifecycle
         | Operation::DeleteBucketEncryption
         | Operation::DeleteBucketReplication
         | Operation::DeleteBucketWebsite => return Ok(response::empty(StatusCode::NO_CONTENT)),

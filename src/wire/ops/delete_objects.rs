@@ -38,7 +38,9 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
 }
 
 async fn delete(call: &Call, bucket: &Bucket, entry: &DeleteEntry) -> Result<Deleted, S3Error> {
-    call.authorize("DeleteObject", &bucket.name, &entry.key)?;
+    let version_id = entry.version_id.as_deref().filter(|id| !id.is_empty());
+    let action = if version_id.is_some() { "DeleteObjectVersion" } else { "DeleteObject" };
+    call.authorize_version(action, &bucket.name, &entry.key, version_id)?;
     let version = match &entry.version_id {
         None => VersionRef::Latest,
         Some(text) => parse_version_id(text).ok_or_else(|| S3Error::new(S3Code::NoSuchVersion))?,

@@ -32,6 +32,7 @@ mod list;
 mod multipart;
 mod object;
 mod owners;
+mod policy;
 mod post;
 mod tagging;
 #[cfg(test)]
@@ -45,6 +46,10 @@ use super::route::Operation;
 /// Runs the operation that the router chose.
 pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     access::check_expected_owner(call)?;
+    dispatch(call).await.map_err(|error| call.hide_absence(error))
+}
+
+async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
     match call.operation {
         Operation::ListBuckets => bucket::list(call),
         Operation::CreateBucket => bucket::create(call).await,
@@ -83,9 +88,11 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Operation::PutPublicAccessBlock => access::put_public_access_block(call).await,
         Operation::DeletePublicAccessBlock => access::delete_public_access_block(call).await,
         Operation::PutObjectLockConfiguration => config::put_object_lock(call).await,
-        Operation::GetBucketPolicy
-        | Operation::GetBucketPolicyStatus
-        | Operation::GetBucketEncryption
+        Operation::PutBucketPolicy => policy::put(call).await,
+        Operation::GetBucketPolicy => policy::get(call),
+        Operation::DeleteBucketPolicy => policy::delete(call).await,
+        Operation::GetBucketPolicyStatus => policy::status(call),
+        Operation::GetBucketEncryption
         | Operation::GetBucketLifecycleConfiguration
         | Operation::GetBucketWebsite
         | Operation::GetBucketReplication
@@ -105,7 +112,6 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         | Operation::ListBucketIntelligentTieringConfigurations
         | Operation::ListBucketInventoryConfigurations
         | Operation::ListBucketMetricsConfigurations
-        | Operation::DeleteBucketPolicy
         | Operation::DeleteBucketLifecycle
         | Operation::DeleteBucketEncryption
         | Operation::DeleteBucketReplication

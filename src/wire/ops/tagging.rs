@@ -23,6 +23,7 @@ pub fn get(call: &Call) -> Result<Response, S3Error> {
 pub async fn put(call: &mut Call) -> Result<Response, S3Error> {
     let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
     let tags = parse_tagging(&body, OBJECT_TAGS)?;
+    call.authorize_tags(&tags)?;
     set(call, tags, StatusCode::OK).await
 }
 

@@ -187,9 +187,10 @@ fn settings(timeouts: Timeouts) -> Settings {
     Settings {
         region: REGION.to_owned(),
         domain: Some("s3.test".to_owned()),
-        access: Arc::new(Registry::of_root(ACCESS_KEY, Secret::new(SECRET))),
+        access: Arc::new(Registry::of_root(ACCESS_KEY, Secret::new(SECRET), real::world())),
         server: "Aerie/test".to_owned(),
         timeouts,
+        plain_http: crate::tls::PlainHttp::Serve,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
         object_ownership: crate::acl::ObjectOwnership::default(),

@@ -44,13 +44,18 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     let key = form.get("key").filter(|key| !key.is_empty()).ok_or_else(missing_key)?.to_owned();
     let range = authenticate(call, &form)?;
     call.key.clone_from(&key);
-    call.authorize("PutObject", &call.bucket, &key)?;
-    let bucket = call.open_bucket()?;
     take_headers(call, &form)?;
-    let mut attributes = object_headers::attributes(call)?;
-    if let Some(document) = form.get("tagging") {
-        attributes.tags = parse_tagging(document.as_bytes(), OBJECT_TAGS)?;
+    call.authorize_operation()?;
+    let tags = match form.get("tagging") {
+        None => None,
+        Some(document) => Some(parse_tagging(document.as_bytes(), OBJECT_TAGS)?),
+    };
+    if tags.is_some() {
+        call.authorize("PutObjectTagging", &call.bucket, &key)?;
     }
+    let bucket = call.open_bucket()?;
+    let mut attributes = object_headers::attributes(call)?;
+    attributes.tags = tags.unwrap_or(attributes.tags);
     acl::assign(call, &mut attributes)?;
     let put = PutObject {
         bucket,

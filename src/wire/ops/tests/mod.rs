@@ -33,7 +33,7 @@ use crate::wire::error::S3Error;
 use crate::wire::query::Query;
 use crate::wire::request::Call;
 use crate::wire::response::Response;
-use crate::wire::route::{Operation, route};
+use crate::wire::route::route;
 use crate::wire::settings::{HookExists, Settings, Timeouts};
 use crate::wire::transforms::Transforms;
 
@@ -92,6 +92,7 @@ fn collect(element: &crate::xml::Element<'_>, name: &str, found: &mut Vec<String
 impl Drop for Store {
     fn drop(&mut self) {
         // The metadata's threads are at their end before the folder goes.
+        self.settings.access.stop();
         self.engine.meta().close();
     }
 }
@@ -113,12 +114,14 @@ impl Store {
         let copies = pool.copies().into_iter().map(|(slot, storage, current)| Copy { slot, storage, current });
         let failed = Arc::new(|slot| panic!("copy {slot} failed"));
         let meta = Meta::open(copies.collect(), &pool.id(), failed, world()).expect("metadata");
+        let access = Registry::open(meta.clone(), ACCESS_KEY, Secret::new(SECRET), world()).expect("identities");
         let settings = Settings {
             region: region.to_owned(),
             domain: None,
-            access: Arc::new(Registry::of_root(ACCESS_KEY, Secret::new(SECRET))),
+            access: Arc::new(access),
             server: "test".to_owned(),
             timeouts: Timeouts::default(),
+            plain_http: crate::tls::PlainHttp::Serve,
             hook_exists: HookExists::new(|hook| hook == "detect"),
             transforms: Transforms::new(lambdas::transform),
             object_ownership: crate::acl::ObjectOwnership::default(),
@@ -147,8 +150,8 @@ impl Store {
 
     fn run(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, S3Error> {
         let mut call = self.call(method, target, headers, body)?;
-        if !matches!(call.operation, Operation::PostObject | Operation::PreflightRequest) {
-            call.authorize(call.operation.action(), &call.bucket, &call.key)?;
+        if !call.operation.asks_for_itself() {
+            call.authorize_operation()?;
         }
         block_on(super::run(&mut call))
     }

@@ -1,0 +1,206 @@
+//! The facts of a request that conditions of policies ask for: looked up only when a policy asks.
+//!
+//! What costs a look into the metadata (an object's tags) is remembered; where that fails, the decision must not stand, so
+//! that the failure is kept for the gate.
+
+use std::borrow::Cow;
+use std::cell::{OnceCell, RefCell};
+
+use crate::access::policy::{Context, Values};
+use crate::engine::{EngineError, Tags};
+use crate::meta::{MetaError, VersionRef, parse_version_id};
+use crate::wire::date;
+use crate::wire::error::S3Error;
+use crate::wire::facts::BucketFacts;
+use crate::wire::object_headers;
+use crate::wire::request::Call;
+use crate::wire::route::Operation;
+
+/// A request as a policy sees it.
+pub struct Circumstances<'a> {
+    call: &'a Call,
+    /// Of the bucket that is asked for.
+    bucket: Option<&'a BucketFacts>,
+    key: &'a str,
+    version_id: Option<&'a str>,
+    /// Tags that the request sets by its body, where there are such.
+    body_tags: Option<&'a Tags>,
+    existing_tags: OnceCell<Option<Tags>>,
+    header_tags: OnceCell<Option<Tags>>,
+    failure: RefCell<Option<S3Error>>,
+}
+
+fn one<'a>(value: impl Into<Cow<'a, str>>) -> Values<'a> {
+    Some(vec![value.into()])
+}
+
+impl<'a> Circumstances<'a> {
+    pub fn new(
+        call: &'a Call,
+        bucket: Option<&'a BucketFacts>,
+        key: &'a str,
+        version_id: Option<&'a str>,
+        body_tags: Option<&'a Tags>,
+    ) -> Circumstances<'a> {
+        Circumstances {
+            call,
+            bucket,
+            key,
+            version_id,
+            body_tags,
+            existing_tags: OnceCell::new(),
+            header_tags: OnceCell::new(),
+            failure: RefCell::default(),
+        }
+    }
+
+    /// What could not be looked up.
+    pub fn failure(&self) -> Option<S3Error> {
+        self.failure.borrow_mut().take()
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.call.engine.world().clock.unix_ms()
+    }
+
+    fn header(&self, name: &str) -> Values<'_> {
+        self.call.header(name).map(|value| vec![Cow::Borrowed(value)])
+    }
+
+    fn query(&self, name: &str) -> Values<'_> {
+        self.call.query.get(name).map(|value| vec![Cow::Borrowed(value)])
+    }
+
+    fn global(&self, name: &str) -> Values<'_> {
+        let caller = self.call.identity.principal();
+        match name {
+            "sourceip" => one(self.call.peer.ip().to_canonical().to_string()),
+            "securetransport" => one(if self.call.secure { "true" } else { "false" }),
+            "currenttime" => one(date::iso(self.now_ms())),
+            "epochtime" => one((self.now_ms() / 1000).to_string()),
+            "useragent" => self.header("user-agent"),
+            "referer" => self.header("referer"),
+            "requestedregion" => one(self.call.settings.region.as_str()),
+            "principaltype" => one(caller.map_or("Anonymous", |caller| caller.type_name())),
+            "principalarn" => one(caller.map(|caller| caller.role_arn().unwrap_or_else(|| caller.arn()))?),
+            "principalaccount" => one(caller.map(|caller| caller.account.id.as_str())?),
+            "userid" => one(caller.map_or("anonymous".to_owned(), |caller| caller.user_id())),
+            "username" => one(caller?.user()?.name.as_str()),
+            "tokenissuetime" => one(date::iso(caller?.issued_ms?)),
+            // Nobody has a second factor here; keys that live long have none to ask for.
+            "multifactorauthpresent" => caller?.is_temporary().then(|| vec![Cow::Borrowed("false")]),
+            "resourceaccount" => self.resource_account(),
+            _ => None,
+        }
+    }
+
+    fn resource_account(&self) -> Values<'_> {
+        let account = self.call.settings.access.account_of(&self.bucket?.owner)?;
+        one(account.id.clone())
+    }
+
+    fn of_s3(&self, name: &str) -> Values<'_> {
+        if let Some((family, tag)) = name.split_once('/') {
+            return match family {
+                "existingobjecttag" => one(self.existing_tags()?.get(tag)?.as_str()),
+                "requestobjecttag" => one(self.request_tags()?.get(tag)?.as_str()),
+                _ => None,
+            };
+        }
+        match name {
+            "prefix" | "delimiter" | "max-keys" => self.query(name),
+            "versionid" => one(self.version_id?),
+            "requestobjecttagkeys" => {
+                Some(self.request_tags()?.keys().map(|key| Cow::Borrowed(key.as_str())).collect())
+            }
+            "signatureversion" => one(self.signature_version()?),
+            "signatureage" => one((self.now_ms() - self.signed_ms()?).to_string()),
+            "authtype" => one(self.auth_type()?),
+            "x-amz-content-sha256" => self.header(name).or_else(|| self.query("X-Amz-Content-Sha256")),
+            "object-lock-mode" | "object-lock-retain-until-date" | "object-lock-legal-hold" => {
+                self.header(&format!("x-amz-{name}"))
+            }
+            "object-lock-remaining-retention-days" => {
+                let until = date::parse_iso(self.call.header("x-amz-object-lock-retain-until-date")?)?;
+                let left_ms = until.saturating_sub(self.now_ms());
+                one((left_ms.max(0) as u64).div_ceil(24 * 3600 * 1000).to_string())
+            }
+            "if-match" | "if-none-match" => self.header(name),
+            "objectcreationoperation" => one(match self.call.operation {
+                Operation::CreateMultipartUpload | Operation::UploadPart | Operation::UploadPartCopy => "false",
+                _ => "true",
+            }),
+            "resourceaccount" => self.resource_account(),
+            name if name.starts_with("x-amz-") => self.header(name),
+            _ => None,
+        }
+    }
+
+    fn auth_type(&self) -> Option<&'static str> {
+        self.call.identity.principal()?;
+        Some(match self.call.operation {
+            Operation::PostObject => "POST",
+            _ if self.call.headers.contains_key("authorization") => "REST-HEADER",
+            _ => "REST-QUERY-STRING",
+        })
+    }
+
+    fn signature_version(&self) -> Option<&'static str> {
+        self.call.identity.principal()?;
+        let old = self.call.query.has("Signature")
+            || self.call.header("authorization").is_some_and(|text| text.starts_with("AWS "));
+        Some(if old { "AWS" } else { "AWS4-HMAC-SHA256" })
+    }
+
+    fn signed_ms(&self) -> Option<i64> {
+        self.call.identity.principal()?;
+        let text = self.call.query.get("X-Amz-Date").or_else(|| self.call.header("x-amz-date"))?;
+        date::parse_basic(text)
+    }
+
+    /// Tags that the request gives the object.
+    fn request_tags(&self) -> Option<&Tags> {
+        if self.body_tags.is_some() {
+            return self.body_tags;
+        }
+        let read = || {
+            let header = self.call.header("x-amz-tagging")?;
+            // A header that cannot be read is refused later, by the operation.
+            object_headers::parse_tagging(header.as_bytes()).ok()
+        };
+        self.header_tags.get_or_init(read).as_ref()
+    }
+
+    /// Tags of the version that is asked for.
+    fn existing_tags(&self) -> Option<&Tags> {
+        let read = || {
+            let bucket = &self.bucket?.bucket;
+            let version = match self.version_id {
+                None => VersionRef::Latest,
+                Some(id) => parse_version_id(id)?,
+            };
+            match self.call.engine.head_object(bucket, self.key, version) {
+                Ok(object) => Some(object.version.attributes.tags),
+                Err(
+                    EngineError::DeleteMarker { .. }
+                    | EngineError::Meta(MetaError::NoSuchKey | MetaError::NoSuchVersion | MetaError::NoSuchBucket),
+                ) => None,
+                Err(error) => {
+                    *self.failure.borrow_mut() = Some(error.into());
+                    None
+                }
+            }
+        };
+        self.existing_tags.get_or_init(read).as_ref()
+    }
+}
+
+impl Context for Circumstances<'_> {
+    fn values(&self, key: &str) -> Values<'_> {
+        match key.split_once(':')? {
+            ("aws", name) => self.global(name),
+            ("s3", name) => self.of_s3(name),
+            _ => None,
+        }
+    }
+}
