@@ -58,6 +58,11 @@ impl Lists {
         };
         Ok(Lists { ownership, controls, acl, block })
     }
+
+    /// The bucket's list gives something to the public, and that counts.
+    pub fn are_public(&self) -> bool {
+        self.ownership.has_lists() && self.acl.is_public() && !self.block.ignore_public_acls
+    }
 }
 
 /// The lists' word on one action.
