@@ -27,6 +27,7 @@ use super::clients::{Connected, Meter};
 use super::connection::{BoundedIo, Exchange};
 use super::error::{S3Code, S3Error};
 use super::facts::Facts;
+use super::iam;
 use super::ops;
 use super::query::Query;
 use super::request::{Call, Parts};
@@ -210,6 +211,9 @@ impl Service {
         self.settings.clients.admit(parts.peer.ip())?;
         refuse_repeated(&parts.head.headers)?;
         let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
+        if iam::is_query_request(&parts.head) {
+            return Ok(self.query_api(parts, query, raw).await);
+        }
         let authenticated = {
             let head = Head {
                 method: parts.head.method.as_str(),
@@ -287,6 +291,16 @@ impl Service {
             Ok(()) => AdminAnswer::text(StatusCode::OK, "ok\n"),
             Err(reason) => AdminAnswer::text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         })
+    }
+
+    /// A call of IAM or STS: its errors have a shape of their own.
+    async fn query_api(&self, parts: Parts, query: Query, raw: RawBody) -> Response {
+        let caller = iam::Caller {
+            authenticator: &self.authenticator,
+            settings: &self.settings,
+            now_ms: self.engine.world().clock.unix_ms(),
+        };
+        iam::answer(caller, parts, query, raw).await
     }
 
     async fn administer(
