@@ -218,6 +218,21 @@ fn uploads_of_a_billion_parts_are_refused() {
 }
 
 #[test]
+fn a_preflight_proves_nobody_and_shows_nothing() {
+    let server = Server::start();
+    server.send("PUT", "/flight", &[], b"").ok(200);
+    server.send("PUT", "/flight/k", &[], b"secret").ok(200);
+    for uri in ["/flight/k", "/flight/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=abc", "/_aerie/hooks", "/"] {
+        for more in ["", "origin: https://evil.example\r\naccess-control-request-method: GET\r\n"] {
+            let head = format!("OPTIONS {uri} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{more}\r\n");
+            let answer = raw(&server, &head);
+            assert!(matches!(answer.status, 400 | 403 | 405), "{uri}: {} {}", answer.status, answer.text());
+            assert!(!answer.text().contains("secret") && answer.header("access-control-allow-origin") == "-");
+        }
+    }
+}
+
+#[test]
 fn repeated_parameters_mean_one_thing_everywhere() {
     let server = Server::start();
     server.send("PUT", "/twice", &[], b"").ok(200);
