@@ -99,8 +99,9 @@ fn question(call: &Call, action: &str) -> Question {
         "PutObjectAcl" | "PutObjectVersionAcl" if call.operation == Operation::PutObjectAcl => {
             Question::Object(Permission::WriteAcp)
         }
-        // The list of an object that is being written.
+        // List and tags of an object that is being written come with it.
         "PutObjectAcl" => Question::Bucket(Permission::Write),
+        "PutObjectTagging" if call.operation != Operation::PutObjectTagging => Question::Bucket(Permission::Write),
         "ListMultipartUploadParts" | "AbortMultipartUpload" => Question::Upload,
         _ => Question::Nothing,
     }
