@@ -196,7 +196,7 @@ fn what_was_never_configured_is_answered_as_aws_does() {
         ("GET", "/bucket?analytics", "200"),
         ("GET", "/bucket?metrics&id=1", "404 NoSuchConfiguration"),
         ("GET", "/absent?policy", "404 NoSuchBucket"),
-        ("PUT", "/bucket?policy", "501 NotImplemented"),
+        ("PUT", "/bucket?policy", "400 MalformedPolicy"),
         ("PUT", "/bucket?lifecycle", "501 NotImplemented"),
         ("PUT", "/bucket?encryption", "501 NotImplemented"),
         ("DELETE", "/bucket?policy", "204"),
@@ -207,8 +207,8 @@ fn what_was_never_configured_is_answered_as_aws_does() {
     for (method, target, expected) in cases {
         assert_eq!(store.ask(method, target, &[], b"").outcome(), expected, "{method} {target}");
     }
-    let refused = store.ask("PUT", "/bucket?policy", &[], b"{}");
-    assert!(refused.element("Message").contains("PutBucketPolicy"), "{}", refused.text);
+    let refused = store.ask("PUT", "/bucket?lifecycle", &[], b"{}");
+    assert!(refused.element("Message").contains("PutBucketLifecycle"), "{}", refused.text);
 }
 
 #[test]
