@@ -9,12 +9,13 @@
 //!        server ─▶ outbox ─▶ hook ─▶ engine, inference       (facts come up: a reader of the change log)
 //!                    └─────▶ mqtt                            (publications, until acknowledged)
 //!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild)
-//! leaves: limits · seam (clock, entropy, storage) · codec · hash · tls · xml · notification
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · tls · xml · notification · acl
 //! ```
 //!
 //! `tests/tidy.rs` holds the imports of every file against this table.
 
 pub mod access;
+pub mod acl;
 pub mod cli;
 pub mod codec;
 pub mod config;

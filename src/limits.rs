@@ -63,6 +63,8 @@ pub const BUCKET_TAGS_MAX: usize = 50;
 pub const TAG_KEY_CHARS_MAX: usize = 128;
 /// Characters in a tag's value (S3).
 pub const TAG_VALUE_CHARS_MAX: usize = 256;
+/// Grants of an access control list (S3).
+pub const ACL_GRANTS_MAX: usize = 100;
 /// Rules in a bucket's cross-origin configuration (S3).
 pub const CORS_RULES_MAX: usize = 100;
 /// Bytes of a browser form beside its file (S3 takes 20 KB before the file; policies with many conditions need more).
@@ -91,6 +93,10 @@ pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// An idle keep-alive connection is closed after this time.
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Client addresses that are remembered with what they have taken; those that rest are forgotten beyond.
+pub const CLIENTS_MAX: usize = 16_384;
+/// Bytes that a connection moves before it tells of them: one look at the shared table for each MiB.
+pub const CLIENT_BYTES_UNTOLD_MAX: u64 = 1 << 20;
 /// Bytes in one aws-chunked frame head (size, extension, signature).
 pub const CHUNK_HEAD_BYTES_MAX: usize = 1024;
 /// Bytes of the trailing headers of an aws-chunked body. S3 clients send one checksum and a signature.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Each module and what it may import. A leaf may be imported by all.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("cli", &["access", "server", "config", "hook", "inference", "wire", "mqtt", "outbox", "engine"]),
     (
         "server",
@@ -38,8 +38,9 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("notification", &["xml"]),
     ("tls", &[]),
     ("xml", &[]),
+    ("acl", &[]),
 ];
-const LEAVES: [&str; 6] = ["limits", "seam", "hash", "notification", "tls", "xml"];
+const LEAVES: [&str; 7] = ["limits", "seam", "hash", "notification", "tls", "xml", "acl"];
 
 fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("the source tree is readable") {

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::acl::ObjectOwnership;
 use crate::hook::HookSettings;
 use crate::inference::InferenceSettings;
 use crate::mqtt::{BrokerSettings, PublisherSettings};
@@ -52,8 +53,24 @@ pub struct ServerSettings {
     pub cores: usize,
     /// Open connections of the whole process; one more is closed at once.
     pub connections_max: usize,
+    /// Object ownership of new buckets that name none. `BucketOwnerEnforced` is AWS's since April 2023; with
+    /// `ObjectWriter`, its older one, access control lists count.
+    pub object_ownership: ObjectOwnership,
+    pub clients: ClientSettings,
     /// TLS on the address; without, requests come and go in clear.
     pub tls: Option<TlsSettings>,
+}
+
+/// What one client address (of IPv6, its /64) may take; 0, as it is made, bounds nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientSettings {
+    /// Open connections; one more is closed at once.
+    pub connections_max: usize,
+    /// Requests in a second; who asks for more is answered 503 SlowDown with Retry-After.
+    pub requests_per_second: u64,
+    /// Bytes in a second, in both directions together, paid before the next request.
+    pub bytes_per_second: u64,
 }
 
 impl Default for ServerSettings {
@@ -64,6 +81,8 @@ impl Default for ServerSettings {
             domain: None,
             cores: 0,
             connections_max: 4096,
+            object_ownership: ObjectOwnership::default(),
+            clients: ClientSettings::default(),
             tls: None,
         }
     }

@@ -31,18 +31,19 @@ pub fn check_bucket_name(name: &str) -> Result<(), EngineError> {
 }
 
 impl Engine {
-    /// `owner` is the canonical id of the account that the bucket belongs to.
+    /// `owner` is the canonical id of the account that the bucket belongs to; `documents` are its first configuration.
     pub async fn create_bucket(
         &self,
         name: &str,
         owner: &str,
         region: &str,
         object_lock: bool,
+        documents: Vec<(BucketConfig, String)>,
     ) -> Result<(), EngineError> {
         check_bucket_name(name)?;
         let now_ms = self.world.clock.unix_ms();
         let (owner, name, region) = (owner.to_owned(), name.to_owned(), region.to_owned());
-        Ok(self.meta.create_bucket_of(owner, name, region, object_lock, now_ms).await?)
+        Ok(self.meta.create_bucket_of(owner, name, region, object_lock, now_ms, documents).await?)
     }
 
     pub fn bucket(&self, name: &str) -> Result<Bucket, EngineError> {

@@ -75,6 +75,20 @@ impl Engine {
         Ok(self.meta.set_tags(bucket.id, key.to_owned(), version, tags, now_ms, requester).await?)
     }
 
+    /// Sets a version's access control list; `None` is its owner's alone.
+    pub async fn set_acl(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        version: VersionRef,
+        acl: Option<meta::Acl>,
+        requester: Requester,
+    ) -> Result<meta::Committed, EngineError> {
+        check_key(key)?;
+        let now_ms = self.world.clock.unix_ms();
+        Ok(self.meta.set_acl(bucket.id, key.to_owned(), version, acl, now_ms, requester).await?)
+    }
+
     /// Refuses a write whose condition fails already, before its body is taken. The transaction decides again.
     fn refuse_early(&self, bucket: &Bucket, key: &str, condition: &WriteCondition) -> Result<(), EngineError> {
         if *condition == WriteCondition::default() {

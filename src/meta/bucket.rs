@@ -16,10 +16,11 @@ impl Meta {
         object_lock: bool,
         now_ms: i64,
     ) -> Result<(), MetaError> {
-        self.create_bucket_of(String::new(), name, region, object_lock, now_ms).await
+        self.create_bucket_of(String::new(), name, region, object_lock, now_ms, Vec::new()).await
     }
 
-    /// Creates a bucket that belongs to an account. One with object lock is versioned from the start, as in S3.
+    /// Creates a bucket that belongs to an account, with these configuration documents. One with object lock is versioned
+    /// from the start, as in S3.
     pub async fn create_bucket_of(
         &self,
         owner: String,
@@ -27,6 +28,7 @@ impl Meta {
         region: String,
         object_lock: bool,
         now_ms: i64,
+        documents: Vec<(BucketConfig, String)>,
     ) -> Result<(), MetaError> {
         self.writer
             .write(move |group| {
@@ -39,7 +41,17 @@ impl Meta {
                     )?
                     .execute(params![name, region, now_ms, versioning_code(versioning), object_lock, owner])?;
                 group.forget_buckets();
-                if inserted == 1 { Ok(()) } else { Err(MetaError::BucketExists) }
+                if inserted == 0 {
+                    return Err(MetaError::BucketExists);
+                }
+                let bucket = group.connection().last_insert_rowid();
+                for (kind, document) in &documents {
+                    group
+                        .connection()
+                        .prepare_cached("INSERT INTO bucket_config VALUES(?1, ?2, ?3)")?
+                        .execute(params![bucket, config_name(*kind), document])?;
+                }
+                Ok(())
             })
             .await
     }

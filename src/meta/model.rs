@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::acl::Acl;
 pub use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 pub use crate::notification::EventName;
 use crate::pool::Extent;
@@ -121,6 +122,12 @@ pub struct Attributes {
     /// Empty for an object that was not uploaded in parts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<CompletedPart>,
+    /// Canonical id of the account that owns the object; `None`: the bucket's owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Its access control list; `None`: its owner alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acl: Option<Acl>,
 }
 
 /// One version of one key.
@@ -162,6 +169,9 @@ pub struct WriteCondition {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requester {
     pub principal: String,
+    /// Canonical id of its account; empty for nobody, and for the store itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub account: String,
     pub source_ip: String,
     pub request_id: String,
 }

@@ -59,6 +59,32 @@ impl Meta {
         now_ms: i64,
         requester: Requester,
     ) -> Result<Committed, MetaError> {
+        let event = if tags.is_empty() { EventName::ObjectTaggingDelete } else { EventName::ObjectTaggingPut };
+        let amendment = Amendment { bucket, key, version, event, now_ms, requester };
+        self.amend(amendment, move |attributes| attributes.tags = tags).await
+    }
+
+    /// Replaces a version's access control list, with the change.
+    pub async fn set_acl(
+        &self,
+        bucket: BucketId,
+        key: String,
+        version: VersionRef,
+        acl: Option<Acl>,
+        now_ms: i64,
+        requester: Requester,
+    ) -> Result<Committed, MetaError> {
+        let amendment = Amendment { bucket, key, version, event: EventName::ObjectAclPut, now_ms, requester };
+        self.amend(amendment, move |attributes| attributes.acl = acl).await
+    }
+
+    /// Changes a version's attributes, with the change.
+    async fn amend(
+        &self,
+        amendment: Amendment,
+        change: impl FnOnce(&mut Attributes) + Send + 'static,
+    ) -> Result<Committed, MetaError> {
+        let Amendment { bucket, key, version, event, now_ms, requester } = amendment;
         self.writer
             .write(move |group| {
                 let bucket = group.bucket(bucket)?;
@@ -70,8 +96,7 @@ impl Meta {
                 let Some(mut found) = found.filter(|found| found.kind == VersionKind::Object) else {
                     return Err(missing);
                 };
-                let event = if tags.is_empty() { EventName::ObjectTaggingDelete } else { EventName::ObjectTaggingPut };
-                found.attributes.tags = tags;
+                change(&mut found.attributes);
                 group
                     .connection()
                     .prepare_cached("UPDATE version SET attributes = ?4 WHERE bucket = ?1 AND key = ?2 AND rank = ?3")?
@@ -93,6 +118,16 @@ impl Meta {
             })
             .await
     }
+}
+
+/// Which version's attributes change, and how the change is told.
+struct Amendment {
+    bucket: BucketId,
+    key: String,
+    version: VersionRef,
+    event: EventName,
+    now_ms: i64,
+    requester: Requester,
 }
 
 /// S3's write conditions against the newest version (`None`: absent, or a delete marker).

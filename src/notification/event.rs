@@ -15,6 +15,7 @@ pub enum EventName {
     ObjectTaggingDelete,
     LifecycleExpirationDelete,
     LifecycleExpirationDeleteMarkerCreated,
+    ObjectAclPut,
 }
 
 impl EventName {
@@ -31,6 +32,7 @@ impl EventName {
             EventName::ObjectTaggingDelete => "ObjectTagging:Delete",
             EventName::LifecycleExpirationDelete => "LifecycleExpiration:Delete",
             EventName::LifecycleExpirationDeleteMarkerCreated => "LifecycleExpiration:DeleteMarkerCreated",
+            EventName::ObjectAclPut => "ObjectAcl:Put",
         }
     }
 
@@ -39,7 +41,7 @@ impl EventName {
         self.as_str().split_once(':').expect("every event name has a colon").0
     }
 
-    pub const ALL: [EventName; 10] = [
+    pub const ALL: [EventName; 11] = [
         EventName::ObjectCreatedPut,
         EventName::ObjectCreatedPost,
         EventName::ObjectCreatedCopy,
@@ -50,6 +52,7 @@ impl EventName {
         EventName::ObjectTaggingDelete,
         EventName::LifecycleExpirationDelete,
         EventName::LifecycleExpirationDeleteMarkerCreated,
+        EventName::ObjectAclPut,
     ];
 
     pub fn parse(text: &str) -> Option<EventName> {

@@ -112,9 +112,13 @@ fn start_connection(stream: TcpStream, peer: SocketAddr, service: &Rc<Service>, 
     }
     open.set(open.get() + 1);
     let guard = Guard { connections: connections.clone(), open: open.clone() };
+    let Some(connected) = service.connect(peer.ip()) else {
+        tracing::debug!(%peer, "connection refused: server.clients.connections_max are open from its address");
+        return;
+    };
     let (service, tls) = (service.clone(), door.tls.clone());
     monoio::spawn(async move {
-        let _guard = guard;
+        let _guard = (guard, connected);
         // Delayed acknowledgements would add 40 ms to small answers.
         let ready = stream.set_nodelay(true).and_then(|()| stream.into_poll_io());
         let opened = match (ready, tls) {

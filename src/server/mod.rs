@@ -190,8 +190,10 @@ fn start_tls(settings: &Settings, world: &World) -> Result<Option<Arc<tls::Accep
 /// What the wire layer is told; one for all cores.
 fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Settings, String> {
     let engine = engines().map_err(|error| error.to_string())?;
+    let clock = engine.world().clock.clone();
     let (hooks, engine) = (parts.hooks.clone(), std::sync::Mutex::new(engine));
     let exists = move |name: &str| hooks.exists(&engine.lock().expect("no holder of this lock panics"), name);
+    let clients = &parts.settings.server.clients;
     Ok(wire::Settings {
         region: parts.settings.server.region.clone(),
         domain: parts.settings.server.domain.clone(),
@@ -201,6 +203,15 @@ fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Setting
         plain_http: parts.settings.server.tls.as_ref().map_or(PlainHttp::Serve, |tls| tls.plain_http),
         hook_exists: wire::HookExists::new(exists),
         transforms: transforms::transforms(&parts.hooks, &parts.errands),
+        object_ownership: parts.settings.server.object_ownership,
+        clients: wire::Clients::new(
+            wire::ClientLimits {
+                connections_max: clients.connections_max,
+                requests_per_second: clients.requests_per_second,
+                bytes_per_second: clients.bytes_per_second,
+            },
+            clock,
+        ),
         transfers: parts.transfers.clone(),
     })
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
+use super::clients::Meter;
 use super::framing::HeadScan;
 use super::settings::Timeouts;
 use crate::seam::Clock;
@@ -45,16 +46,19 @@ pub struct Exchange {
     body_wanted: Cell<bool>,
     /// This request's head says twice how long its body is.
     contradicts: Cell<bool>,
+    /// Counts the bytes of heads, bodies and answers for the client's limits.
+    pub meter: Meter,
 }
 
 impl Exchange {
-    pub fn new() -> Rc<Exchange> {
+    pub fn new(meter: Meter) -> Rc<Exchange> {
         Rc::new(Exchange {
             phase: Cell::new(Phase::Idle),
             served: Cell::new(false),
             progress: Cell::new(0),
             body_wanted: Cell::new(false),
             contradicts: Cell::new(false),
+            meter,
         })
     }
 
@@ -98,6 +102,7 @@ impl Drop for ExchangeGuard {
     fn drop(&mut self) {
         self.exchange.served.set(true);
         self.exchange.contradicts.set(false);
+        self.exchange.meter.tell();
         self.exchange.enter(Phase::Idle);
     }
 }
@@ -201,6 +206,12 @@ impl<IO> BoundedIo<IO> {
         }
     }
 
+    fn count_written(&self, polled: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.exchange.meter.count(*bytes);
+        }
+    }
+
     fn check_write<T>(&mut self, polled: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.write.over();
@@ -221,6 +232,7 @@ impl<IO: Read + Unpin> BoundedIo<IO> {
         if matches!(polled, Poll::Ready(Ok(()))) {
             self.scan.feed(head.filled());
             self.exchange.contradicts.set(self.scan.contradicts());
+            self.exchange.meter.count(head.filled().len());
             buffer.put_slice(head.filled());
         }
         polled
@@ -260,6 +272,7 @@ impl<IO: Read + Unpin> Read for BoundedIo<IO> {
 impl<IO: Write + Unpin> Write for BoundedIo<IO> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.count_written(&polled);
         self.check_write(polled, context)
     }
 
@@ -269,6 +282,7 @@ impl<IO: Write + Unpin> Write for BoundedIo<IO> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write_vectored(context, slices);
+        self.count_written(&polled);
         self.check_write(polled, context)
     }
 

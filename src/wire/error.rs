@@ -108,6 +108,7 @@ codes! {
     SlowDown 503 "Please reduce your request rate.";
     StorageFull 507 "The drives are full; delete objects or add space.";
     TooManyBuckets 400 "You have attempted to create more buckets than allowed.";
+    UnresolvableGrantByEmailAddress 400 "The email address you provided does not match any account on record.";
     UnexpectedContent 400 "This request does not support content";
     XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed.";
 }

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::acl::Lists;
 use super::error::S3Error;
 use crate::access::owner_id;
 use crate::access::policy::{self, Policy, Use};
@@ -20,9 +21,8 @@ pub struct BucketFacts {
     /// Canonical id of the account that owns it.
     pub owner: String,
     pub policy: Option<BucketPolicy>,
-    /// Flags of its public access block that speak of policies.
-    block_public_policy: bool,
-    restrict_public_buckets: bool,
+    /// Its ownership controls, access control list and public access block.
+    pub lists: Lists,
     pub bucket: Bucket,
 }
 
@@ -46,28 +46,18 @@ impl BucketFacts {
                 Some(BucketPolicy { public: compiled.is_public(), compiled })
             }
         };
-        let block = engine.bucket_config(&bucket, BucketConfig::PublicAccessBlock)?.unwrap_or_default();
-        let flag = |name: &str| {
-            let root = crate::xml::parse(block.as_bytes()).ok();
-            root.is_some_and(|root| root.text_of(name).is_some_and(|text| text.trim() == "true"))
-        };
-        Ok(BucketFacts {
-            owner: owner_id(&bucket.owner).to_owned(),
-            policy,
-            block_public_policy: flag("BlockPublicPolicy"),
-            restrict_public_buckets: flag("RestrictPublicBuckets"),
-            bucket,
-        })
+        let lists = Lists::read(engine, &bucket)?;
+        Ok(BucketFacts { owner: owner_id(&bucket.owner).to_owned(), policy, lists, bucket })
     }
 
     /// A public policy must not be put.
     pub fn blocks_public_policy(&self) -> bool {
-        self.block_public_policy
+        self.lists.block.block_public_policy
     }
 
     /// A public policy opens nothing to other accounts.
     pub fn restricts_public_policy(&self) -> bool {
-        self.restrict_public_buckets
+        self.lists.block.restrict_public_buckets
     }
 }
 

@@ -10,6 +10,7 @@ mod address;
 mod admin;
 mod auth;
 mod body;
+mod clients;
 mod conditions;
 mod connection;
 mod copy_source;
@@ -36,6 +37,7 @@ pub mod xml;
 
 pub use admin::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};
 pub use auth::Identity;
+pub use clients::{ClientLimits, Clients, Connected};
 pub use error::{S3Code, S3Error};
 pub use response::{Response, ResponseBody};
 pub use route::Operation;

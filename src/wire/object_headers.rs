@@ -1,7 +1,7 @@
 //! Headers that describe an object: read from a request into attributes, written to a response from them.
 //!
-//! What we cannot honour is refused here, for every operation that takes an object: encryption, object locks, and access
-//! control lists other than the owner's own.
+//! What we cannot honour is refused here, for every operation that takes an object: encryption and object locks. Owner and
+//! access control list are given by `ops::acl`.
 
 use std::collections::BTreeMap;
 
@@ -56,12 +56,13 @@ fn attributes_of(headers: &HeaderMap) -> Result<Attributes, S3Error> {
         tags: tags(headers)?,
         checksum: None,
         parts: Vec::new(),
+        owner: None,
+        acl: None,
     })
 }
 
 /// Refuses what we would have to ignore.
 pub fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
-    check_acl(headers)?;
     for name in headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with("x-amz-")) {
         let refused = name == "x-amz-write-offset-bytes"
             || name.starts_with("x-amz-server-side-encryption")
@@ -73,28 +74,6 @@ pub fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
         }
     }
     Ok(())
-}
-
-/// Access control lists by header. The two that give the owner everything are accepted: that is what holds.
-pub fn check_acl(headers: &HeaderMap) -> Result<(), S3Error> {
-    const KNOWN: [&str; 6] = [
-        "public-read",
-        "public-read-write",
-        "authenticated-read",
-        "aws-exec-read",
-        "bucket-owner-read",
-        "log-delivery-write",
-    ];
-    if headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-")) {
-        return Err(S3Error::new(S3Code::AccessControlListNotSupported));
-    }
-    let Some(value) = headers.get("x-amz-acl") else { return Ok(()) };
-    match value.to_str().unwrap_or_default() {
-        // s3fs sends an empty one.
-        "" | "private" | "bucket-owner-full-control" => Ok(()),
-        acl if KNOWN.contains(&acl) => Err(S3Error::new(S3Code::AccessControlListNotSupported)),
-        acl => Err(S3Error::argument("x-amz-acl", acl, "it is no canned access control list")),
-    }
 }
 
 fn header_text(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, S3Error> {
@@ -336,11 +315,6 @@ mod tests {
             ("x-amz-server-side-encryption-customer-algorithm", "AES256", Some(S3Code::NotImplemented)),
             ("x-amz-copy-source-server-side-encryption-customer-key", "k", Some(S3Code::NotImplemented)),
             ("x-amz-object-lock-mode", "GOVERNANCE", Some(S3Code::NotImplemented)),
-            ("x-amz-acl", "public-read", Some(S3Code::AccessControlListNotSupported)),
-            ("x-amz-acl", "public-ready", Some(S3Code::InvalidArgument)),
-            ("x-amz-grant-read", "id=1", Some(S3Code::AccessControlListNotSupported)),
-            ("x-amz-acl", "private", None),
-            ("x-amz-acl", "bucket-owner-full-control", None),
             ("x-amz-storage-class", "STANDARD_IA", None),
             ("x-amz-storage-class", "FLOPPY", Some(S3Code::InvalidStorageClass)),
             ("x-amz-tagging", "a=1&b=2", None),

@@ -37,6 +37,10 @@ impl Query {
         self.get(name).filter(|value| !value.is_empty())
     }
 
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.pairs.iter().map(|(name, _)| name.as_str())
+    }
+
     pub fn into_pairs(self) -> Vec<(String, String)> {
         self.pairs
     }

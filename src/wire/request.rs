@@ -70,10 +70,16 @@ impl Call {
         facts.ok_or_else(|| S3Error::new(S3Code::NoSuchBucket).field("BucketName", &self.bucket))
     }
 
+    /// Name of the account with this canonical id; empty for one that is gone.
+    pub fn account_name(&self, canonical_id: &str) -> String {
+        self.settings.access.account_of(canonical_id).map_or(String::new(), |account| account.name.clone())
+    }
+
     /// For the event record.
     pub fn requester(&self) -> Requester {
         Requester {
             principal: self.identity.name_in_events(),
+            account: self.identity.canonical_id().unwrap_or_default().to_owned(),
             source_ip: self.peer.ip().to_canonical().to_string(),
             request_id: self.request_id.clone(),
         }

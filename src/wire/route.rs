@@ -283,6 +283,14 @@ const RULES: &[Rule] = &[
     ("DELETE", Object, Nothing, Operation::DeleteObject),
 ];
 
+/// Whether a query parameter takes part in the choice of an operation.
+pub fn is_selector(parameter: &str) -> bool {
+    RULES.iter().any(|(_, _, sign, _)| match sign {
+        Sign::Query(names) | Sign::Copying(names) => names.contains(&parameter),
+        Sign::Nothing => false,
+    })
+}
+
 /// Which operation is asked for.
 pub fn route(method: &Method, address: &Address, query: &Query, headers: &HeaderMap) -> Result<Operation, S3Error> {
     let level = match (address.bucket.is_empty(), address.key.is_empty()) {

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -22,8 +22,9 @@ use hyper::service::service_fn;
 use super::address::Address;
 use super::admin::{Admin, AdminAnswer, AdminRequest};
 use super::auth::circumstances::Asker;
-use super::auth::{Authenticator, Head, Identity};
+use super::auth::{Authenticated, Authenticator, Head, Identity, Payload};
 use super::body::{self, RawBody, RequestBody};
+use super::clients::{Connected, Meter};
 use super::connection::{BoundedIo, Exchange};
 use super::error::{S3Code, S3Error};
 use super::facts::Facts;
@@ -89,7 +90,7 @@ impl Service {
     where
         IO: hyper::rt::Read + hyper::rt::Write + Unpin,
     {
-        let exchange = Exchange::new();
+        let exchange = Exchange::new(Meter::new(&self.settings.clients, peer.ip()));
         let io = BoundedIo::new(io, exchange.clone(), self.engine.world().clock.clone(), self.settings.timeouts);
         let answer = |request| self.clone().answer(request, exchange.clone(), peer, secure);
         let connection = http1::Builder::new()
@@ -118,6 +119,11 @@ impl Service {
         if let Err(error) = ended {
             tracing::debug!(%peer, %error, "a connection broke");
         }
+    }
+
+    /// A place for a connection from this address; `None` when its client has as many as it may.
+    pub fn connect(&self, address: IpAddr) -> Option<Connected> {
+        self.settings.clients.connect(address)
     }
 
     /// Tells all connections to finish the request under way and close; `connections` says how many are left.
@@ -203,11 +209,16 @@ impl Service {
         if !parts.secure && self.settings.plain_http != PlainHttp::Serve {
             return self.turn_away(&parts);
         }
+        self.settings.clients.admit(parts.peer.ip())?;
+        refuse_repeated(&parts.head.headers)?;
         let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
         if iam::is_query_request(&parts.head) {
             return Ok(self.query_api(parts, query, raw).await);
         }
-        let authenticated = {
+        // Browsers ask before they use a presigned URL, by that very URL: what it signs is another method.
+        let authenticated = if parts.head.method == Method::OPTIONS {
+            Authenticated { identity: Identity::Anonymous, payload: Payload::Unsigned }
+        } else {
             let head = Head {
                 method: parts.head.method.as_str(),
                 path,
@@ -349,6 +360,16 @@ impl Service {
         let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         format!("{:016X}", n ^ (n >> 31))
     }
+}
+
+/// Headers that decide who asks, and whom: a proxy in front may read another one of them than we do.
+fn refuse_repeated(headers: &HeaderMap) -> Result<(), S3Error> {
+    for name in [header::HOST, header::AUTHORIZATION] {
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            return Err(S3Error::with(S3Code::InvalidRequest, format!("The request has more than one {name} header")));
+        }
+    }
+    Ok(())
 }
 
 fn address_of(path: &str, headers: &HeaderMap, settings: &Settings) -> Result<Address, S3Error> {

@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clients::Clients;
 use super::transfers::Transfers;
 use super::transforms::Transforms;
 use crate::access::Registry;
+use crate::acl::ObjectOwnership;
 use crate::limits;
 use crate::tls::PlainHttp;
 
@@ -28,6 +30,10 @@ pub struct Settings {
     pub hook_exists: HookExists,
     /// Object lambdas.
     pub transforms: Transforms,
+    /// Object ownership of new buckets that name none.
+    pub object_ownership: ObjectOwnership,
+    /// What each client may take; one for all cores.
+    pub clients: Arc<Clients>,
     /// Bounds how many objects move at once; one for all cores.
     pub transfers: Arc<Transfers>,
 }

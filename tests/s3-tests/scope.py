@@ -20,9 +20,7 @@ OUT_OF_SCOPE = [
     ("server access logging", {"bucket_logging", "bucket_logging_cleanup"}, None, None),
     ("websites", {"s3website"}, None, None),
     ("retention and legal hold", set(), None, r"put_object_retention|put_object_legal_hold|put_object_lock|ObjectLockMode"),
-    ("a second user, IAM or tenants", {"iam_account", "iam_user"}, r"tenant", r"get_alt_|get_tenant_|get_iam_|get_sts_|_nonowner"),
-    ("access control lists beyond the owner's", {"object_ownership"}, r"access_bucket|_set_canned_acl",
-     r"Grant[A-Z]\w* *=|x-amz-grant|AccessControlPolicy|ACL *= *['\"](public|auth|bucket-owner-read)|_setup_bucket_(object_)?acl|'acl': *'public|cannedACL"),
+    ("IAM or tenants", {"iam_account", "iam_user"}, r"tenant", r"get_tenant_|get_iam_|get_sts_"),
 ]
 
 # The suite marked these before AWS had conditional writes (November 2024).
@@ -30,7 +28,10 @@ HOLDS_NOW = r"put_object_if(non)?match|atomic_(dual_)?conditional_write"
 
 # The first that fits names the area.
 AREAS = [
+    ("ownership", r"ownership"),
+    ("public access block", r"public_block|block_public|public_acls|undefined_public"),
     ("POST object", r"post_object"),
+    ("ACL", r"acl|access_bucket|test_object_raw_"),
     ("conditional", r"conditional|ifmatch|ifnone|if_match|if_none|ifmod|ifunmod"),
     ("checksum and attributes", r"checksum|cksum|attributes"),
     ("tagging", r"tag"),
@@ -42,7 +43,7 @@ AREAS = [
     ("listing", r"list"),
     ("ranges", r"ranged"),
     ("atomic", r"atomic"),
-    ("presigned and raw", r"_raw_|presigned|authenticated"),
+    ("presigned", r"presigned|authenticated"),
     ("bucket", r"bucket"),
     ("object", r"."),
 ]

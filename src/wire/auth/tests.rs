@@ -28,6 +28,8 @@ pub fn settings() -> Settings {
         plain_http: crate::tls::PlainHttp::Serve,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
+        object_ownership: crate::acl::ObjectOwnership::default(),
+        clients: crate::wire::Clients::unbounded(crate::seam::real::world().clock),
         transfers: crate::wire::Transfers::new(16),
     }
 }

@@ -10,6 +10,7 @@ use crate::hash;
 use crate::wire::address::Address;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::query::Query;
+use crate::wire::route::is_selector;
 use crate::wire::settings::Settings;
 
 /// Query parameters that are part of the resource.
@@ -73,6 +74,7 @@ pub(super) fn verify(head: Head<'_>, settings: &Settings, now_ms: i64) -> Result
     if now_ms / 1000 > expires_s {
         return Err(denied("Request has expired"));
     }
+    refuse_unsigned_selectors(head)?;
     let string = string_to_sign(head, expires, settings.domain.as_deref());
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, credential.secret.as_str().as_bytes());
     let given = hash::base64_decode(signature).unwrap_or_default();
@@ -83,6 +85,20 @@ pub(super) fn verify(head: Head<'_>, settings: &Settings, now_ms: i64) -> Result
             .field("SignatureProvided", signature));
     }
     Ok(Authenticated { identity: Identity::Signed(credential.principal), payload: Payload::Unsigned })
+}
+
+/// A parameter that makes the request another operation, and that this signature does not cover, could be added by
+/// anybody who was given the URL: `?retention` to one that uploads an object.
+fn refuse_unsigned_selectors(head: Head<'_>) -> Result<(), S3Error> {
+    // The version of a listing's answer is nobody's secret, and S3 leaves it out of the signature.
+    let harmless = |name: &str| name == "list-type" || RESOURCE_PARAMETERS.contains(&name);
+    match head.query.names().find(|name| is_selector(name) && !harmless(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let text = format!("Signature Version 2 does not cover the parameter {name}; sign with Version 4");
+            Err(S3Error::with(S3Code::AccessDenied, text))
+        }
+    }
 }
 
 fn string_to_sign(head: Head<'_>, expires: &str, domain: Option<&str>) -> String {
@@ -129,8 +145,13 @@ mod tests {
     use super::*;
 
     fn attempt(path: &str, now_s: i64) -> Result<Authenticated, S3Error> {
-        let raw_query =
-            "AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Signature=NpgCjnDzrM%2BWFzoENXmpNDUsSn8%3D&Expires=1175139620";
+        attempt_with(path, "", now_s)
+    }
+
+    fn attempt_with(path: &str, more: &str, now_s: i64) -> Result<Authenticated, S3Error> {
+        let raw_query = &format!(
+            "AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Signature=NpgCjnDzrM%2BWFzoENXmpNDUsSn8%3D&Expires=1175139620{more}"
+        );
         let query = Query::parse(raw_query).expect("a plain query");
         let mut headers = HeaderMap::new();
         headers.insert("host", "johnsmith.s3.amazonaws.com".parse().expect("a header value"));
@@ -146,5 +167,19 @@ mod tests {
         assert_eq!(late.code, S3Code::AccessDenied);
         let other = attempt("/photos/kitten.jpg", 1_175_139_000).expect_err("another key was signed");
         assert_eq!(other.code, S3Code::SignatureDoesNotMatch);
+    }
+
+    #[test]
+    fn no_other_operation_can_be_made_of_a_url() {
+        let with = |more: &str| attempt_with("/photos/puppy.jpg", more, 1_175_139_000).map_err(|error| error.code);
+        for more in ["&x-id=GetObject", "&list-type=2", "&prefix=a"] {
+            assert!(with(more).is_ok(), "{more}");
+        }
+        for more in ["&acl", "&tagging", "&versionId=null", "&uploadId=1", "&torrent"] {
+            assert_eq!(with(more).unwrap_err(), S3Code::SignatureDoesNotMatch, "{more}");
+        }
+        for more in ["&retention", "&legal-hold", "&attributes", "&lambdaArn=x", "&ownershipControls"] {
+            assert_eq!(with(more).unwrap_err(), S3Code::AccessDenied, "{more}");
+        }
     }
 }

@@ -52,7 +52,11 @@ impl RawBody {
             RawBody::Given(pieces) => Ok(pieces.pop_front()),
             RawBody::Incoming { incoming, exchange } => {
                 let _waits = exchange.wait_for_body();
-                next_of(incoming).await
+                let next = next_of(incoming).await;
+                if let Ok(Some(bytes)) = &next {
+                    exchange.meter.count(bytes.len());
+                }
+                next
             }
         }
     }

@@ -1,89 +1,66 @@
-//! Who owns what, and who may see it: access control lists, ownership controls, public access blocks, and the owner
-//! that a client expects.
-//!
-//! One owner has everything and nobody else anything. On AWS that is a bucket with BucketOwnerEnforced, so that lists
-//! which say the same are accepted and all others refused as AWS does there. A public access block is kept as it is set:
-//! what it blocks does not exist.
+//! Ownership controls, public access blocks, and the owner that a client expects.
 
 use http::StatusCode;
 
 use super::config::missing;
+use crate::access::owner_id;
+use crate::acl::ObjectOwnership;
 use crate::limits;
 use crate::meta::BucketConfig;
+use crate::wire::acl::Controls;
+use crate::wire::copy_source::CopySource;
 use crate::wire::error::{S3Code, S3Error};
-use crate::wire::object_headers;
 use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
-use crate::wire::route::Operation;
-use crate::wire::xml::{check_ownership_controls, is_owners_list, owner, public_access_block};
-use crate::xml::Document;
+use crate::wire::xml::{
+    ownership_controls_document, parse_ownership_controls, parse_public_access_block, public_access_block_document,
+};
 
 /// `x-amz-expected-bucket-owner`, and the same for a copy's source: a client that errs about the owner gets nothing.
 pub fn check_expected_owner(call: &Call) -> Result<(), S3Error> {
-    for name in ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"] {
-        if call.headers.get(name).is_some_and(|expected| expected != owner::OWNER_ID) {
-            let message = format!("Access Denied: {name} is not the owner's id, {}", owner::OWNER_ID);
-            return Err(S3Error::with(S3Code::AccessDenied, message));
+    if let Some(expected) = call.headers.get("x-amz-expected-bucket-owner") {
+        expect_owner(call, "x-amz-expected-bucket-owner", expected, &call.bucket)?;
+    }
+    if let Some(expected) = call.headers.get("x-amz-source-expected-bucket-owner") {
+        let source = CopySource::of(call)?;
+        expect_owner(call, "x-amz-source-expected-bucket-owner", expected, &source.bucket)?;
+    }
+    Ok(())
+}
+
+fn expect_owner(call: &Call, header: &str, expected: &http::HeaderValue, bucket: &str) -> Result<(), S3Error> {
+    // Of what there is not, the operation tells.
+    let Some(facts) = call.facts.of(&call.engine, bucket)? else { return Ok(()) };
+    let account = call.settings.access.account_of(owner_id(&facts.owner));
+    match account.is_some_and(|account| expected == account.id.as_str()) {
+        true => Ok(()),
+        false => {
+            Err(S3Error::with(S3Code::AccessDenied, format!("Access Denied: {header} is not the owner's account")))
         }
     }
-    Ok(())
-}
-
-pub fn get_acl(call: &Call) -> Result<Response, S3Error> {
-    require_target(call)?;
-    Ok(response::xml(owner::access_control_policy()))
-}
-
-/// Accepts the list that holds already.
-pub async fn put_acl(call: &mut Call) -> Result<Response, S3Error> {
-    require_target(call)?;
-    object_headers::check_acl(&call.headers)?;
-    let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
-    if body.is_empty() {
-        return match call.headers.contains_key("x-amz-acl") {
-            true => Ok(response::empty(StatusCode::OK)),
-            false => Err(S3Error::new(S3Code::MissingSecurityHeader).field("MissingHeaderName", "x-amz-acl")),
-        };
-    }
-    match is_owners_list(&body)? {
-        true => Ok(response::empty(StatusCode::OK)),
-        false => Err(S3Error::new(S3Code::AccessControlListNotSupported)),
-    }
-}
-
-/// The bucket or object whose list is meant exists.
-fn require_target(call: &Call) -> Result<(), S3Error> {
-    let bucket = call.open_bucket()?;
-    if matches!(call.operation, Operation::GetObjectAcl | Operation::PutObjectAcl) {
-        super::object::find(call, &bucket)?;
-    }
-    Ok(())
 }
 
 pub fn get_ownership_controls(call: &Call) -> Result<Response, S3Error> {
-    let bucket = call.open_bucket()?;
-    match call.engine.bucket_config(&bucket, BucketConfig::OwnershipControls)? {
-        Some(_) => Err(missing(call, S3Code::OwnershipControlsNotFoundError)),
-        None => Ok(response::xml(ownership_controls())),
+    let facts = call.bucket_facts()?;
+    match facts.lists.controls {
+        Controls::Deleted => Err(missing(call, S3Code::OwnershipControlsNotFoundError)),
+        Controls::Default | Controls::Set => Ok(response::xml(ownership_controls_document(facts.lists.ownership))),
     }
 }
 
-fn ownership_controls() -> String {
-    let mut document = Document::new("OwnershipControls");
-    document.inside("Rule", |document| document.text("ObjectOwnership", "BucketOwnerEnforced"));
-    document.finish()
-}
-
+/// A bucket whose list gives something to others must take it back before its lists cease to count.
 pub async fn put_ownership_controls(call: &mut Call) -> Result<Response, S3Error> {
-    let bucket = call.open_bucket()?;
+    let facts = call.bucket_facts()?;
     let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
-    check_ownership_controls(&body)?;
-    // Every new bucket has them: none kept means just these.
-    call.engine.set_bucket_config(&bucket, BucketConfig::OwnershipControls, None).await?;
+    let ownership = parse_ownership_controls(&body)?;
+    if ownership == ObjectOwnership::BucketOwnerEnforced && facts.lists.acl.is_shared() {
+        return Err(S3Error::new(S3Code::InvalidBucketAclWithObjectOwnership));
+    }
+    let document = Some(ownership.as_str().to_owned());
+    call.engine.set_bucket_config(&facts.bucket, BucketConfig::OwnershipControls, document).await?;
     Ok(response::empty(StatusCode::OK))
 }
 
-/// Objects stay the owner's; only the controls are answered as not found, which is what tools wait for.
 pub async fn delete_ownership_controls(call: &Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
     let deleted = Some(String::new());
@@ -100,7 +77,7 @@ pub fn get_public_access_block(call: &Call) -> Result<Response, S3Error> {
 pub async fn put_public_access_block(call: &mut Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
     let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
-    let document = Some(public_access_block(&body)?);
+    let document = Some(public_access_block_document(parse_public_access_block(&body)?));
     call.engine.set_bucket_config(&bucket, BucketConfig::PublicAccessBlock, document).await?;
     Ok(response::empty(StatusCode::OK))
 }

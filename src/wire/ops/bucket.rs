@@ -2,16 +2,18 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use super::acl;
 use crate::access::owner_id;
+use crate::acl::{Acl, ObjectOwnership};
 use crate::engine::EngineError;
 use crate::limits;
-use crate::meta::{Bucket, MetaError};
+use crate::meta::{Bucket, BucketConfig, MetaError};
 use crate::wire::date;
 use crate::wire::error::{S3Code, S3Error};
-use crate::wire::object_headers::check_acl;
 use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
-use crate::wire::xml::{self, owner};
+use crate::wire::xml;
+use crate::wire::xml::owner::{self, Owner};
 use crate::xml::Document;
 
 /// The region in which AWS answers a repeated CreateBucket with 200, and whose location is the empty text.
@@ -45,7 +47,7 @@ pub fn list(call: &Call) -> Result<Response, S3Error> {
     buckets.truncate(limit);
     let next = buckets.last().filter(|_| truncated).map(|bucket| super::list::make_token(&bucket.name));
     let mut document = Document::sized("ListAllMyBucketsResult", 512 + 160 * buckets.len());
-    owner::write(&mut document, "Owner");
+    owner::write(&mut document, "Owner", Owner { id: account, name: &call.account_name(account) });
     document.inside("Buckets", |document| {
         for bucket in &buckets {
             document.inside("Bucket", |document| write_bucket(document, bucket, paged));
@@ -67,20 +69,27 @@ fn write_bucket(document: &mut Document, bucket: &Bucket, paged: bool) {
 }
 
 pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
-    let object_lock = refuse_unsupported(&call.headers)?;
+    let object_lock = object_lock(&call.headers)?;
+    let ownership = match call.header("x-amz-object-ownership") {
+        None => call.settings.object_ownership,
+        Some(ownership) => xml::parse_object_ownership(ownership)?,
+    };
+    let owner = call.identity.canonical_id().unwrap_or_default().to_owned();
+    let acl = acl::of_new_bucket(call, &owner, ownership)?;
     let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
     let region = call.settings.region.clone();
     if let Some(wanted) = xml::parse_location(&body)?.filter(|wanted| *wanted != region) {
         let message = format!("The specified location-constraint is not valid: this store is `{region}`");
         return Err(S3Error::with(S3Code::InvalidLocationConstraint, message).field("LocationConstraint", wanted));
     }
-    let owner = call.identity.canonical_id().unwrap_or_default().to_owned();
-    match call.engine.create_bucket(&call.bucket, &owner, &region, object_lock).await {
+    let mut documents = Vec::new();
+    if ownership != ObjectOwnership::default() || call.headers.contains_key("x-amz-object-ownership") {
+        documents.push((BucketConfig::OwnershipControls, ownership.as_str().to_owned()));
+    }
+    documents.extend(acl.clone().unless_default().map(|acl| (BucketConfig::Acl, acl.to_string())));
+    match call.engine.create_bucket(&call.bucket, &owner, &region, object_lock, documents).await {
         Ok(()) => {}
-        Err(EngineError::Meta(MetaError::BucketExists)) if owner_id(&call.open_bucket()?.owner) != owner => {
-            return Err(S3Error::new(S3Code::BucketAlreadyExists).field("BucketName", &call.bucket));
-        }
-        Err(EngineError::Meta(MetaError::BucketExists)) if region == CLASSIC_REGION => {}
+        Err(EngineError::Meta(MetaError::BucketExists)) => created_before(call, &owner, &acl, &region)?,
         Err(error) => return Err(S3Error::from(error).field("BucketName", &call.bucket)),
     }
     let mut response = response::empty(StatusCode::OK);
@@ -91,16 +100,21 @@ pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
     Ok(response)
 }
 
-/// Refuses what would be promised and not kept; gives whether an object lock is asked for.
-fn refuse_unsupported(headers: &HeaderMap) -> Result<bool, S3Error> {
+/// A bucket that is there already is as good as made where AWS says so, if it is the caller's and the request would leave
+/// it as it is. (AWS resets its list in silence; who can read a bucket should not change by an accident.)
+fn created_before(call: &Call, owner: &str, acl: &Acl, region: &str) -> Result<(), S3Error> {
+    let facts = call.bucket_facts()?;
+    let code = match (facts.owner == owner, facts.lists.acl == *acl) {
+        (true, true) if region == CLASSIC_REGION => return Ok(()),
+        (true, true) => S3Code::BucketAlreadyOwnedByYou,
+        (true, false) | (false, _) => S3Code::BucketAlreadyExists,
+    };
+    Err(S3Error::new(code).field("BucketName", &call.bucket))
+}
+
+/// Whether the bucket is to keep locks.
+fn object_lock(headers: &HeaderMap) -> Result<bool, S3Error> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    check_acl(headers).map_err(|error| match error.code {
-        S3Code::AccessControlListNotSupported => S3Error::new(S3Code::InvalidBucketAclWithObjectOwnership),
-        _ => error,
-    })?;
-    if let Some(ownership) = text("x-amz-object-ownership") {
-        xml::check_object_ownership(ownership)?;
-    }
     match text("x-amz-bucket-object-lock-enabled") {
         None => Ok(false),
         Some(flag) if flag.eq_ignore_ascii_case("true") => Ok(true),

@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
+use super::acl;
 use crate::engine::{self, ObjectVersion};
 use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 use crate::meta::Attributes;
@@ -22,8 +23,10 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     let object = source.find(call)?;
     check_size(object.version.size)?;
     let source_version_id = object.version_id.clone();
+    let mut attributes = attributes(call, &source, &object)?;
+    acl::assign(call, &mut attributes)?;
     let copy = engine::CopyObject {
-        attributes: attributes(call, &source, &object)?,
+        attributes,
         checksum: checksum_algorithm(call, object.version.attributes.checksum.as_ref())?,
         source: object,
         bucket,

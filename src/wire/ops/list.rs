@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::owners::OwnerNames;
 use crate::limits;
 use crate::meta::{
     ChecksumType, ListPage, ListQuery, Listed, ListedVersion, Version, VersionKind, VersionRef, VersionsQuery,
@@ -17,7 +18,6 @@ use crate::wire::error::S3Error;
 use crate::wire::query::Query;
 use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
-use crate::wire::xml::owner;
 use crate::xml::Document;
 
 /// Bytes of XML for one entry, roughly; a page is written without growing its buffer often.
@@ -103,7 +103,8 @@ pub fn objects(call: &Call) -> Result<Response, S3Error> {
     if let Some(last) = next {
         naming.write(&mut document, "NextMarker", listed_name(last));
     }
-    write_page(&mut document, naming, &query, &page, limit, true);
+    let facts = call.bucket_facts()?;
+    write_page(&mut document, naming, &query, &page, limit, Some(&OwnerNames::of(call, &facts)));
     Ok(response::xml(document.finish()))
 }
 
@@ -132,7 +133,9 @@ pub fn objects_v2(call: &Call) -> Result<Response, S3Error> {
     }
     document.value("KeyCount", page.entries.len());
     let with_owner = call.query.get("fetch-owner").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
-    write_page(&mut document, naming, &query, &page, limit, with_owner);
+    let facts = call.bucket_facts()?;
+    let owners = with_owner.then(|| OwnerNames::of(call, &facts));
+    write_page(&mut document, naming, &query, &page, limit, owners.as_ref());
     Ok(response::xml(document.finish()))
 }
 
@@ -171,7 +174,7 @@ fn write_page(
     query: &ListQuery,
     page: &ListPage<Listed>,
     limit: usize,
-    with_owner: bool,
+    owners: Option<&OwnerNames<'_>>,
 ) {
     document.value("MaxKeys", limit);
     if let Some(delimiter) = &query.delimiter {
@@ -184,8 +187,8 @@ fn write_page(
             document.inside("Contents", |document| {
                 naming.write(document, "Key", &version.key);
                 write_version(document, version);
-                if with_owner {
-                    owner::write(document, "Owner");
+                if let Some(owners) = owners {
+                    owners.write_of(document, "Owner", &version.attributes);
                 }
             });
         }
@@ -251,9 +254,11 @@ pub fn versions(call: &Call) -> Result<Response, S3Error> {
     }
     naming.write_type(&mut document);
     document.value("IsTruncated", page.truncated);
+    let facts = call.bucket_facts()?;
+    let owners = OwnerNames::of(call, &facts);
     for entry in &page.entries {
         if let ListedVersion::Version { version, is_latest } = entry {
-            write_listed_version(&mut document, naming, version, *is_latest);
+            write_listed_version(&mut document, naming, &owners, version, *is_latest);
         }
     }
     let prefixes = page.entries.iter().filter_map(|entry| match entry {
@@ -268,7 +273,13 @@ fn read_version_marker(text: &str) -> Result<VersionRef, S3Error> {
     parse_version_id(text).ok_or_else(|| S3Error::argument("version-id-marker", text, "Invalid version id specified"))
 }
 
-fn write_listed_version(document: &mut Document, naming: Naming, version: &Version, is_latest: bool) {
+fn write_listed_version(
+    document: &mut Document,
+    naming: Naming,
+    owners: &OwnerNames<'_>,
+    version: &Version,
+    is_latest: bool,
+) {
     let element = match version.kind {
         VersionKind::Object => "Version",
         VersionKind::DeleteMarker => "DeleteMarker",
@@ -281,7 +292,7 @@ fn write_listed_version(document: &mut Document, naming: Naming, version: &Versi
             VersionKind::Object => write_version(document, version),
             VersionKind::DeleteMarker => document.value("LastModified", date::iso(version.modified_ms)),
         }
-        owner::write(document, "Owner");
+        owners.write_of(document, "Owner", &version.attributes);
     });
 }
 

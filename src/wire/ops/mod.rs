@@ -19,6 +19,7 @@
 //! Request id, resource, `Server` and CORS headers are the service's work. Nothing here sets a timer: the connection does.
 
 mod access;
+mod acl;
 mod attributes;
 mod bucket;
 mod complete;
@@ -30,6 +31,7 @@ mod lambda;
 mod list;
 mod multipart;
 mod object;
+mod owners;
 mod policy;
 mod post;
 mod tagging;
@@ -77,8 +79,8 @@ async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
         Operation::AbortMultipartUpload => multipart::abort(call).await,
         Operation::PostObject => post::run(call).await,
         Operation::DeleteObjects => delete_objects::run(call).await,
-        Operation::GetBucketAcl | Operation::GetObjectAcl => access::get_acl(call),
-        Operation::PutBucketAcl | Operation::PutObjectAcl => access::put_acl(call).await,
+        Operation::GetBucketAcl | Operation::GetObjectAcl => acl::get(call),
+        Operation::PutBucketAcl | Operation::PutObjectAcl => acl::put(call).await,
         Operation::GetBucketOwnershipControls => access::get_ownership_controls(call),
         Operation::PutBucketOwnershipControls => access::put_ownership_controls(call).await,
         Operation::DeleteBucketOwnershipControls => access::delete_ownership_controls(call).await,

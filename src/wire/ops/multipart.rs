@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use http::{HeaderValue, StatusCode};
 
+use super::acl;
 use super::list::{Naming, number_marker, page_limit};
+use super::owners::OwnerNames;
 use crate::engine::{CreateUpload, EngineError, ExpectedDigests, UploadPart};
 use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 use crate::limits;
@@ -12,15 +14,17 @@ use crate::meta::{ListPage, ListedUpload, Part, Upload, UploadsQuery};
 use crate::wire::copy_source::CopySource;
 use crate::wire::date;
 use crate::wire::error::{S3Code, S3Error};
+use crate::wire::facts::BucketFacts;
 use crate::wire::object_headers;
 use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
-use crate::wire::xml::{checksum_element, owner};
+use crate::wire::xml::checksum_element;
 use crate::xml::Document;
 
 pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
-    let attributes = object_headers::attributes(call)?;
+    let mut attributes = object_headers::attributes(call)?;
+    acl::assign(call, &mut attributes)?;
     let checksum = announced_checksum(call)?;
     let create = CreateUpload { bucket, key: call.key.clone(), attributes, checksum, requester: call.requester() };
     let upload_id = call.engine.create_upload(create).await?;
@@ -201,8 +205,7 @@ pub fn list_parts(call: &Call) -> Result<Response, S3Error> {
     document.text("Bucket", &call.bucket);
     naming.write(&mut document, "Key", &call.key);
     document.text("UploadId", &upload.upload_id);
-    owner::write(&mut document, "Initiator");
-    owner::write(&mut document, "Owner");
+    UploadOwners::of(call, &*call.bucket_facts()?).write(&mut document, &upload);
     document.text("StorageClass", storage_class(&upload));
     document.value("PartNumberMarker", marker);
     document.value("NextPartNumberMarker", page.entries.last().map_or(marker, |part| part.number));
@@ -264,9 +267,11 @@ pub fn list_uploads(call: &Call) -> Result<Response, S3Error> {
     naming.write_type(&mut document);
     document.value("MaxUploads", limit);
     document.value("IsTruncated", page.truncated);
+    let facts = call.bucket_facts()?;
+    let owners = UploadOwners::of(call, &facts);
     for entry in &page.entries {
         if let ListedUpload::Upload(upload) = entry {
-            document.inside("Upload", |document| write_upload(document, naming, upload));
+            document.inside("Upload", |document| write_upload(document, naming, &owners, upload));
         }
     }
     let prefixes = page.entries.iter().filter_map(|entry| match entry {
@@ -277,11 +282,28 @@ pub fn list_uploads(call: &Call) -> Result<Response, S3Error> {
     Ok(response::xml(document.finish()))
 }
 
-fn write_upload(document: &mut Document, naming: Naming, upload: &Upload) {
+/// Who began uploads, and whose objects they become.
+struct UploadOwners<'a>(OwnerNames<'a>);
+
+impl<'a> UploadOwners<'a> {
+    fn of(call: &'a Call, facts: &'a BucketFacts) -> UploadOwners<'a> {
+        UploadOwners(OwnerNames::of(call, facts))
+    }
+
+    fn write(&self, document: &mut Document, upload: &Upload) {
+        let initiator = match upload.requester.account.as_str() {
+            "" => None,
+            account => Some(account),
+        };
+        self.0.write(document, "Initiator", initiator);
+        self.0.write_of(document, "Owner", &upload.attributes);
+    }
+}
+
+fn write_upload(document: &mut Document, naming: Naming, owners: &UploadOwners<'_>, upload: &Upload) {
     naming.write(document, "Key", &upload.key);
     document.text("UploadId", &upload.upload_id);
-    owner::write(document, "Initiator");
-    owner::write(document, "Owner");
+    owners.write(document, upload);
     document.text("StorageClass", storage_class(upload));
     document.value("Initiated", date::iso(upload.initiated_ms));
     write_checksum_kind(document, upload);

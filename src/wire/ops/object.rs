@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use super::acl;
 use crate::engine::{DeleteObject, EngineError, ObjectVersion, PutObject};
 use crate::hash::{ChecksumType, StoredChecksum};
 use crate::limits;
@@ -23,10 +24,12 @@ const PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 pub async fn put(call: &mut Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
     call.require_length()?;
+    let mut attributes = headers::attributes(call)?;
+    acl::assign(call, &mut attributes)?;
     let put = PutObject {
         bucket,
         key: call.key.clone(),
-        attributes: headers::attributes(call)?,
+        attributes,
         size_hint: call.body_length,
         expected: call.upload_digests()?,
         condition: write_condition(&call.headers)?,

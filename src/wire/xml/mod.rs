@@ -4,6 +4,7 @@
 //! What the values mean is the matter of `ops`. The notification document is read by the notification leaf.
 
 mod access;
+mod acl;
 mod complete;
 mod cors;
 mod delete;
@@ -11,7 +12,11 @@ pub mod owner;
 mod settings;
 mod tagging;
 
-pub use access::{check_object_ownership, check_ownership_controls, is_owners_list, public_access_block};
+pub use access::{
+    ownership_controls_document, parse_object_ownership, parse_ownership_controls, parse_public_access_block,
+    public_access_block_document,
+};
+pub use acl::{AclDocument, NamedGrant, NamedGrantee, ShownGrantee, acl_document, header_grants, parse_acl};
 pub use complete::{DocumentPart, checksum_element, parse_complete};
 pub use cors::{CorsConfiguration, CorsRule};
 pub use delete::{DeleteEntry, DeleteRequest};
@@ -28,6 +33,8 @@ pub enum DocumentError {
     Xml(#[from] XmlError),
     #[error("the XML you provided was not well-formed or did not validate against our published schema: {0}")]
     Schema(String),
+    #[error("the XML you provided was not well-formed or did not validate against our published schema: {0}")]
+    MalformedAcl(String),
     #[error("{0}")]
     IllegalVersioning(String),
     #[error("{0}")]
@@ -45,6 +52,7 @@ impl DocumentError {
     pub fn code(&self) -> S3Code {
         match self {
             DocumentError::Xml(_) | DocumentError::Schema(_) => S3Code::MalformedXML,
+            DocumentError::MalformedAcl(_) => S3Code::MalformedACLError,
             DocumentError::IllegalVersioning(_) => S3Code::IllegalVersioningConfigurationException,
             DocumentError::InvalidTag(_) => S3Code::InvalidTag,
             DocumentError::InvalidRequest(_) => S3Code::InvalidRequest,

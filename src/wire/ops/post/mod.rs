@@ -11,6 +11,7 @@ use ring::hmac;
 
 use self::form::{Form, FormReader};
 use self::policy::Policy;
+use super::acl;
 use super::multipart::object_url;
 use crate::engine::{BodyError, BodyFuture, BodySource, EngineError, PutDone, PutObject};
 use crate::hash;
@@ -55,6 +56,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
     let mut attributes = object_headers::attributes(call)?;
     attributes.tags = tags.unwrap_or(attributes.tags);
+    acl::assign(call, &mut attributes)?;
     let put = PutObject {
         bucket,
         key: key.clone(),

@@ -61,7 +61,7 @@ fn a_listing_has_this_text() {
     store.put("bucket", "k&", b"");
     let answer = store.ask("GET", "/bucket?list-type=2&start-after=a&fetch-owner=true", &[], b"");
     let modified = answer.element("LastModified");
-    let owner = crate::wire::xml::owner::OWNER_ID;
+    let owner = crate::access::STORE_CANONICAL_ID;
     assert_eq!(
         answer.text,
         format!(

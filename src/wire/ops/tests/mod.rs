@@ -4,6 +4,7 @@
 mod buckets;
 mod lambdas;
 mod listings;
+mod lists;
 mod multipart;
 mod posts;
 mod rights;
@@ -123,6 +124,8 @@ impl Store {
             plain_http: crate::tls::PlainHttp::Serve,
             hook_exists: HookExists::new(|hook| hook == "detect"),
             transforms: Transforms::new(lambdas::transform),
+            object_ownership: crate::acl::ObjectOwnership::default(),
+            clients: crate::wire::Clients::unbounded(crate::seam::real::world().clock),
             transfers: crate::wire::Transfers::new(16),
         };
         let engine = Engine::new(meta, pool, world()).expect("an engine");
