@@ -208,6 +208,7 @@ async fn dispatch(ask: &Ask) -> Answer {
         "ListEntitiesForPolicy" => policies::list_entities(ask),
         "GetAccountSummary" => users::summary(ask),
         "ListAccountAliases" => users::aliases(ask),
+        "ListOpenIDConnectProviders" => users::no_providers(ask),
         // What Terraform and others ask of a role by habit.
         "ListInstanceProfilesForRole" => roles::no_profiles(ask),
         "GetCallerIdentity" => sts::caller_identity(ask),
