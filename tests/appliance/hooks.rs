@@ -98,7 +98,8 @@ fn a_hook_is_run_replayed_followed_and_counted_and_a_transform_answers_a_get() {
 #[test]
 fn a_signed_bundle_is_made_added_and_a_tampered_one_is_refused() {
     let mut site = Site::new(2);
-    let path = |name: &str| site.path().join(name).to_str().expect("a plain path").to_owned();
+    let folder = site.path().to_owned();
+    let path = |name: &str| folder.join(name).to_str().expect("a plain path").to_owned();
     let (key, module, bundle) = (path("author.key"), path("look.wasm"), path("look.bundle"));
     std::fs::write(&module, guest::publishing(3)).expect("the folder is writable");
     let offline = |arguments: &[&str]| {
