@@ -202,9 +202,10 @@ impl Worker {
     /// One round: what is due, then a part of the walk, or rest.
     fn turn(&mut self) -> Result<(), MetaError> {
         self.pool.check_drives();
-        self.tend_clock()?;
-        self.roll()?;
-        self.expire()?;
+        // What these delete may be refused for want of space: reclaim must not wait for them.
+        if let Err(error) = self.tend_clock().and_then(|()| self.roll()).and_then(|()| self.expire()) {
+            tracing::warn!(%error, "rules could not be carried out; upkeep tries again");
+        }
         self.reclaim_garbage()?;
         self.work_off_heals()?;
         self.ticked_ns = Some(self.world.clock.monotonic_ns());

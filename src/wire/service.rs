@@ -31,7 +31,7 @@ use super::ops;
 use super::query::Query;
 use super::request::{Call, Parts};
 use super::response::{self, GuardedBody, Never, Response};
-use super::route::route;
+use super::route::{Operation, route};
 use super::settings::Settings;
 use super::transfers::Transfer;
 use crate::access::Principal;
@@ -223,7 +223,7 @@ impl Service {
             };
             self.authenticator.authenticate(head, &self.settings, self.engine.world().clock.unix_ms())?
         };
-        if audited.wanted {
+        if audited.wanted.get() {
             audited.identity.replace(authenticated.identity.name_in_events());
         }
         let length = body::announced_length(&parts.head.headers, &authenticated.payload)?;
@@ -236,9 +236,7 @@ impl Service {
         }
         let address = address_of(path, &parts.head.headers, &self.settings)?;
         let operation = route(&parts.head.method, &address, &query, &parts.head.headers)?;
-        if audited.wanted {
-            audited.action.replace(operation.as_str().to_owned());
-        }
+        audited.routed(operation, &parts.head.headers, &authenticated.identity);
         let mut call = Call {
             engine: self.engine.clone(),
             settings: self.settings.clone(),
@@ -328,7 +326,7 @@ impl Service {
         response: &Response,
         code: &str,
     ) {
-        if !audited.wanted {
+        if !audited.wanted.get() {
             return;
         }
         let entry = AuditEntry {
@@ -370,21 +368,38 @@ fn refuse_repeated(headers: &HeaderMap) -> Result<(), S3Error> {
 
 /// What the audit log has to know of a request, filled in as it becomes known.
 struct Audited {
-    wanted: bool,
+    wanted: Cell<bool>,
     identity: RefCell<String>,
     action: RefCell<String>,
 }
 
 impl Audited {
-    /// Administration that changes something is always taken down, all else where it is wanted. Health never is.
+    /// Administration that changes something is always taken down (IAM's calls are posted to the root), all else where it
+    /// is wanted. Health never is.
     fn of(head: &http::request::Parts, settings: &Settings) -> Audited {
         let path = head.uri.path();
         let admin = path.starts_with("/_aerie/");
         let changes = !matches!(head.method, Method::GET | Method::HEAD);
         let health = path.starts_with("/health/") || path.starts_with("/minio/health/");
         let action = if admin { format!("{} {path}", head.method) } else { String::new() };
-        let wanted = !health && (settings.audit_requests || admin && changes);
-        Audited { wanted, identity: RefCell::default(), action: RefCell::new(action) }
+        let wanted = !health && (settings.audit_requests || changes && (admin || path == "/"));
+        Audited { wanted: Cell::new(wanted), identity: RefCell::default(), action: RefCell::new(action) }
+    }
+
+    /// S3 has administration as well: what changes a bucket's rules, and what passes over retention.
+    fn routed(&self, operation: Operation, headers: &HeaderMap, identity: &Identity) {
+        let name = operation.as_str();
+        let rules = ["CreateBucket", "DeleteBucket", "PutBucket", "PutObjectLockConfiguration"];
+        let administers = rules.iter().any(|start| name.starts_with(start)) || name.ends_with("PublicAccessBlock");
+        let changes = !name.starts_with("Get");
+        let bypasses = headers.contains_key("x-amz-bypass-governance-retention");
+        if administers && changes || bypasses {
+            self.wanted.set(true);
+        }
+        if self.wanted.get() {
+            self.identity.replace(identity.name_in_events());
+            self.action.replace(name.to_owned());
+        }
     }
 }
 

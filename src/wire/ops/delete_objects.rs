@@ -51,7 +51,7 @@ async fn delete(call: &Call, bucket: &Bucket, entry: &DeleteEntry) -> Result<Del
         version,
         condition: condition(entry)?,
         requester: call.requester(),
-        cause: object_lock::delete_cause(call, &entry.key),
+        cause: object_lock::delete_cause(call, &entry.key, version_id),
     };
     match call.engine.delete_object(bucket, delete).await {
         Ok(deleted) => Ok(deleted),

@@ -248,7 +248,7 @@ pub async fn delete(call: &mut Call) -> Result<Response, S3Error> {
     let version = call.version()?;
     let condition = delete_condition(&call.headers)?;
     let conditional = condition != Default::default();
-    let cause = object_lock::delete_cause(call, &call.key);
+    let cause = object_lock::delete_cause(call, &call.key, call.query.get_filled("versionId"));
     let delete = DeleteObject { key: call.key.clone(), version, condition, requester: call.requester(), cause };
     let deleted = match call.engine.delete_object(&bucket, delete).await {
         Ok(deleted) => Some(deleted),

@@ -57,7 +57,7 @@ pub async fn put_retention(call: &mut Call) -> Result<Response, S3Error> {
     let object = find(call)?;
     let retention = xml::parse_retention(&body)?;
     let version = VersionRef::Numbered(object.version.sequence);
-    let bypass = bypasses_governance(call, &call.key);
+    let bypass = bypasses_governance(call, &call.key, call.query.get_filled("versionId"));
     let bucket = call.open_bucket()?;
     call.engine.set_retention(&bucket, &call.key, version, retention, bypass).await?;
     let mut response = response::empty(StatusCode::OK);
@@ -90,14 +90,14 @@ fn none_set(call: &Call) -> S3Error {
 }
 
 /// Whether the request asks to pass over governance retention, and its caller may.
-fn bypasses_governance(call: &Call, key: &str) -> bool {
+fn bypasses_governance(call: &Call, key: &str, version_id: Option<&str>) -> bool {
     let asks = call.header("x-amz-bypass-governance-retention").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
-    asks && call.authorize("BypassGovernanceRetention", &call.bucket, key).is_ok()
+    asks && call.authorize_version("BypassGovernanceRetention", &call.bucket, key, version_id).is_ok()
 }
 
 /// What a client's delete of this key may pass over.
-pub(super) fn delete_cause(call: &Call, key: &str) -> DeleteCause {
-    DeleteCause::Request { bypass_governance: bypasses_governance(call, key) }
+pub(super) fn delete_cause(call: &Call, key: &str, version_id: Option<&str>) -> DeleteCause {
+    DeleteCause::Request { bypass_governance: bypasses_governance(call, key, version_id) }
 }
 
 /// Takes the lock that the headers of an upload ask for.
