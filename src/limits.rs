@@ -11,6 +11,13 @@ pub const STRIPE_BYTES: usize = 1 << 20;
 pub const BLOCK_ALIGN_BYTES: usize = 64;
 /// Header bytes in front of each shard block.
 pub const BLOCK_HEADER_BYTES: usize = 64;
+/// A stripe whose k-th part has at least this many bytes is a large one: its shards lie on whole pages, so that they are
+/// written past the page cache. Below, the page that goes to waste costs more than the cache.
+pub const LARGE_SHARD_BYTES_MIN: usize = 32 << 10;
+/// Alignment of a large shard on a drive and in memory: what direct I/O asks for, on any medium and file system in use.
+pub const DIRECT_ALIGN_BYTES: usize = 4096;
+/// Stripe buffers of large stripes that stay allocated though nobody fills them; those that a second did not need go.
+pub const STRIPE_BUFFERS_KEPT: usize = 32;
 /// Size in bytes of a segment file on each drive. Large enough that creation is rare, small enough to reclaim whole.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Least size in bytes of a segment file, on small drives: any stripe's block fits.
@@ -194,7 +201,7 @@ pub const OPEN_SEGMENTS_MAX: usize = 256;
 /// nothing; more would be idle memory on a small board.
 pub const READ_BUFFERS_KEPT_BYTES: usize = 4 << 20;
 /// Stripes of one upload that may be under way at once.
-pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 4;
+pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 3;
 /// A transfer waits this long for room before its client is told to slow down.
 pub const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Time between two looks for room.
@@ -396,7 +403,10 @@ const _: () = assert!(STRIPE_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
 const _: () = assert!(BLOCK_HEADER_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
 const _: () = assert!(SEGMENT_BYTES / (BLOCK_ALIGN_BYTES as u64) <= u32::MAX as u64);
 const _: () =
-    assert!(SEGMENT_BYTES_MIN >= (STRIPE_BYTES + BLOCK_HEADER_BYTES) as u64 && SEGMENT_BYTES_MIN <= SEGMENT_BYTES);
+    assert!(SEGMENT_BYTES_MIN >= (STRIPE_BYTES + DIRECT_ALIGN_BYTES) as u64 && SEGMENT_BYTES_MIN <= SEGMENT_BYTES);
+const _: () = assert!(DIRECT_ALIGN_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES) && DIRECT_ALIGN_BYTES > BLOCK_HEADER_BYTES);
+// A full stripe is a large one in every geometry.
+const _: () = assert!(STRIPE_BYTES / SHARDS_MAX >= LARGE_SHARD_BYTES_MIN);
 const _: () = assert!(INLINE_BYTES_MAX < STRIPE_BYTES);
 const _: () = assert!(SHARDS_MAX <= 64);
 const _: () = assert!(HOOK_MEMORY_BYTES <= HOOK_MEMORY_BYTES_MAX);

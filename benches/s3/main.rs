@@ -112,12 +112,16 @@ fn side_by_side(plan: &Plan, targets: &[Target]) -> Result<Vec<report::Row>, Str
     for target in targets {
         work::prepare(target, work::BUCKET)?;
     }
+    let mut filled: Vec<String> = Vec::new();
     for workload in work::workloads(plan.list_keys) {
         if plan.only.as_ref().is_some_and(|only| !only.contains(&workload.name)) {
             continue;
         }
-        for target in targets {
-            workload.fill(target)?;
+        if !filled.contains(&workload.prefix()) {
+            for target in targets {
+                workload.fill(target)?;
+            }
+            filled.push(workload.prefix());
         }
         let mut samples: Vec<Vec<work::Sample>> = targets.iter().map(|_| Vec::new()).collect();
         for round in 0..plan.rounds {

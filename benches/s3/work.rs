@@ -171,7 +171,8 @@ impl Workload {
         Ok(Sample { operations, seconds, latencies_us, server_cpu_us: cpu })
     }
 
-    fn prefix(&self) -> String {
+    /// Of the keys; workloads that read the same objects share it.
+    pub fn prefix(&self) -> String {
         match self.operation {
             Operation::Put => format!("put-{}-{}", self.bytes, self.connections),
             Operation::Get => format!("get-{}", self.bytes),

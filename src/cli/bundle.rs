@@ -38,6 +38,8 @@ pub(super) struct MakeBundle {
     deadline_ms: Option<u64>,
     #[argh(option, description = "bytes of results an invocation may give")]
     output_bytes: Option<u64>,
+    #[argh(option, description = "invocations that may begin in a second")]
+    rate_per_s: Option<u32>,
     #[argh(switch, description = "ask for: set tags on the object")]
     allow_tags: bool,
     #[argh(option, description = "ask for: store derived objects under this key prefix")]
@@ -97,6 +99,7 @@ impl MakeBundle {
             memory_bytes: self.memory_mib.map(|mib| mib.saturating_mul(1 << 20)),
             deadline_ms: self.deadline_ms,
             output_bytes: self.output_bytes,
+            rate_per_s: self.rate_per_s,
             tags: self.allow_tags,
             derive: self.allow_derive,
         };

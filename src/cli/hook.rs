@@ -64,6 +64,8 @@ struct Add {
     deadline_ms: Option<u64>,
     #[argh(option, description = "bytes of results an invocation may give")]
     output_bytes: Option<u64>,
+    #[argh(option, description = "invocations that may begin in a second")]
+    rate_per_s: Option<u64>,
     #[argh(switch, description = "grant: set tags on the object")]
     allow_tags: bool,
     #[argh(option, description = "grant: store derived objects under this key prefix")]
@@ -240,8 +242,12 @@ impl Add {
         if self.allow_tags {
             query.push("allow-tags=1".to_owned());
         }
-        let numbers =
-            [("deadline-ms", self.deadline_ms), ("memory-mib", self.memory_mib), ("output-bytes", self.output_bytes)];
+        let numbers = [
+            ("deadline-ms", self.deadline_ms),
+            ("memory-mib", self.memory_mib),
+            ("output-bytes", self.output_bytes),
+            ("rate-per-s", self.rate_per_s),
+        ];
         query.extend(numbers.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))));
         query.sort();
         let path = match self.file {

@@ -14,7 +14,7 @@ use super::label::{Label, LabelError};
 use super::segment::{self, SEGMENTS_DIR, Segments};
 use super::ticket::Ticket;
 use crate::limits;
-use crate::seam::{Space, Storage};
+use crate::seam::{Space, Storage, is_aligned};
 
 /// Why a drive could not be opened or does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,8 @@ pub enum DriveFault {
     Failed { place: String, reason: String },
 }
 
-/// A block to be written: header and payload, shared without copying.
+/// A block to be written: header and payload, shared without copying. One whose parts lie on pages, in memory and on the
+/// drive, goes past the page cache; its header brings the page that it ends.
 #[derive(Debug, Clone)]
 pub struct Block {
     pub segment: u32,
@@ -411,7 +412,13 @@ impl Worker {
         let (file, new) = self.segments.file_or_new(block.segment)?;
         self.dirty.new_names |= new;
         self.dirty.segments.insert(block.segment);
-        file.write_vectored_at(&[IoSlice::new(&block.header), IoSlice::new(&block.payload)], block.offset)
+        let buffers = [IoSlice::new(&block.header), IoSlice::new(&block.payload)];
+        // The page cache would cost more than the write, and a sync would have to wait for it.
+        if is_aligned(&buffers, block.offset) {
+            file.write_direct_at(&buffers, block.offset)
+        } else {
+            file.write_vectored_at(&buffers, block.offset)
+        }
     }
 
     fn sync(&mut self) -> io::Result<()> {

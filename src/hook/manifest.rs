@@ -84,6 +84,9 @@ pub struct Grants {
     pub deadline_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_bytes: Option<u64>,
+    /// Invocations that may begin in a second; absent: as many as there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_per_s: Option<u32>,
     /// May set tags of the object.
     pub tags: bool,
     /// May store derived objects below this prefix.
@@ -117,6 +120,9 @@ impl Grants {
             if value.is_some_and(|value| value == 0 || value > most) {
                 return Err(format!("{name} is {}, it may be 1 to {most}", value.unwrap_or_default()));
             }
+        }
+        if self.rate_per_s == Some(0) {
+            return Err("rate_per_s is 0, it is at least 1".to_owned());
         }
         if self.derive.as_ref().is_some_and(|prefix| prefix.is_empty() || prefix.len() > limits::KEY_BYTES_MAX / 2) {
             return Err("the prefix of derived objects must not be empty, nor longer than 512 bytes".to_owned());

@@ -13,6 +13,7 @@ mod manifest;
 mod model;
 mod object;
 mod picture;
+mod rate;
 mod runtime;
 pub mod store;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use trial::{TrialReport, trial};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -40,6 +42,7 @@ use cache::CodeCache;
 use contract::types;
 use host::{Host, HostParts, StateSource};
 use object::{Author, ObjectFault, ObjectSource, StoredObject};
+use rate::Rates;
 use runtime::{Compiled, Runtime};
 use store::StoredModels;
 
@@ -64,6 +67,7 @@ pub struct Hooks {
     /// Hooks that are being added or removed.
     changing: Mutex<HashSet<String>>,
     journal: Journal,
+    rates: Rates,
 }
 
 /// A hook may be changed by one at a time.
@@ -100,6 +104,7 @@ impl Hooks {
             compiling: Mutex::default(),
             changing: Mutex::default(),
             journal: Journal::default(),
+            rates: Rates::default(),
         })
     }
 
@@ -367,6 +372,12 @@ impl Hooks {
 }
 
 impl HookRunner for Hooks {
+    fn wait(&self, engine: &Rc<Engine>, hook: &str) -> Option<Duration> {
+        // What is wrong with the hook is told by the attempt.
+        let per_second = self.find(engine, hook).ok()?.manifest.grants.rate_per_s?;
+        self.rates.take(hook, per_second, engine.world().clock.monotonic_ns()).err()
+    }
+
     fn run(&self, engine: &Rc<Engine>, invocation: &Invocation) -> Result<Outcome, HookFault> {
         let hook = &invocation.hook;
         let installed = self.find(engine, hook)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::limits;
@@ -171,5 +172,10 @@ impl HookFault {
 
 /// Runs hooks. Called on a hook thread, which lends its engine to read the object.
 pub trait HookRunner: Send + Sync {
+    /// How long a hook has to wait for its next turn; `None` takes the turn.
+    fn wait(&self, _engine: &Rc<Engine>, _hook: &str) -> Option<Duration> {
+        None
+    }
+
     fn run(&self, engine: &Rc<Engine>, invocation: &Invocation) -> Result<Outcome, HookFault>;
 }

@@ -6,6 +6,7 @@ mod bundles;
 mod cache;
 mod chains;
 mod guest;
+mod rate;
 mod sandbox;
 mod shelf;
 mod stored;

@@ -35,11 +35,11 @@ pub(super) struct Group<'a> {
     usage: RefCell<UsageDeltas>,
     retention: &'a RetentionClock,
     changed: Cell<bool>,
-    /// Some bucket's row or configuration changed.
-    buckets_changed: Cell<bool>,
     feed: &'a Feed,
     /// Facts for those who listen, until they are committed.
     told: RefCell<Vec<Change>>,
+    /// Some bucket's row or configuration changed.
+    buckets_changed: Cell<bool>,
 }
 
 impl Group<'_> {
@@ -321,9 +321,9 @@ impl Writer {
             usage: RefCell::default(),
             retention: &self.retention,
             changed: Cell::new(false),
-            buckets_changed: Cell::new(false),
             feed: &self.feed,
             told: RefCell::default(),
+            buckets_changed: Cell::new(false),
         };
         let mut live: BTreeMap<u32, i64> = BTreeMap::new();
         let mut counts = Counts::default();

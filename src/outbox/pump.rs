@@ -136,6 +136,7 @@ impl Pump {
                 batch.update.expired.push(finished.id);
                 None
             }
+            Attempt::Later(wait) => Some(wait),
             Attempt::Unread(error) => {
                 tracing::warn!(id = finished.id, error, "an invocation cannot be read; it waits");
                 Some(limits::OUTBOX_COMMIT_RETRY)

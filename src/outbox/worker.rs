@@ -108,6 +108,8 @@ pub enum Attempt {
     Gone,
     /// Its time to live is over.
     Expired,
+    /// Its hook has begun too often; no attempt of it.
+    Later(Duration),
     /// The metadata could not be read: no attempt of the hook's.
     Unread(String),
 }
@@ -157,6 +159,9 @@ impl Worker {
         };
         if row.expires_ms.is_some_and(|at| at <= engine.world().clock.unix_ms()) {
             return Attempt::Expired;
+        }
+        if let Some(wait) = self.runner.wait(&engine, &row.hook) {
+            return Attempt::Later(wait);
         }
         let run = AssertUnwindSafe(|| self.invoke(&engine, &row));
         let result = catch_unwind(run).unwrap_or_else(|_| {

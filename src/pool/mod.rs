@@ -11,6 +11,7 @@ mod extent;
 mod heal;
 mod open;
 mod read;
+mod stripe;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use allocate::Allocator;
+use stripe::Shelf;
 
 use crate::codec::Codec;
 use crate::drive::{BlockIdentity, Drive, Label};
@@ -91,6 +93,7 @@ pub struct Pool {
     room: AtomicU64,
     seed: u64,
     allocator: Allocator,
+    buffers: Arc<Shelf>,
     pins: Mutex<HashMap<Extent, u32>>,
 }
 
@@ -204,10 +207,11 @@ impl Pool {
     /// Gives back the space of a refused or abandoned upload: no metadata ever referred to it.
     pub fn discard(&self, extents: &[Extent]) {
         for extent in extents {
+            let lead = self.geometry.run_lead_bytes(extent.length);
             let offset = u64::from(extent.offset) * BLOCK_ALIGN_BYTES as u64;
             let length = self.geometry.run_bytes(extent.length);
             for drive in self.drives.iter().flatten() {
-                drive.punch(extent.segment, offset, length);
+                drive.punch(extent.segment, offset.saturating_sub(lead), length);
             }
         }
     }
@@ -318,6 +322,7 @@ impl Pool {
         }
         self.full.store(full, Ordering::Relaxed);
         self.room.store(room.saturating_mul(u64::from(self.geometry.data)), Ordering::Relaxed);
+        self.buffers.trim();
     }
 
     /// Finishes queued work and stops the drive threads.

@@ -109,7 +109,7 @@ fn segment_bytes<'a>(
     }
     let share = (least / limits::SEGMENTS_PER_DRIVE_MIN).max(1);
     let bytes = (1 << share.ilog2()).clamp(limits::SEGMENT_BYTES_MIN, limits::SEGMENT_BYTES);
-    Ok(bytes.next_multiple_of(geometry.block_bytes(limits::STRIPE_BYTES) as u64))
+    Ok(bytes.next_multiple_of(geometry.full_block_stride() as u64))
 }
 
 /// Parity of a new pool when nobody says: two drives may go of six or more, one of three or more.
@@ -313,6 +313,7 @@ fn assemble(opened: Opened, options: PoolOptions) -> Result<Pool, PoolError> {
         full: AtomicBool::new(false),
         room: AtomicU64::new(u64::MAX),
         label: std::sync::Mutex::new(label),
+        buffers: Arc::default(),
         pins: std::sync::Mutex::default(),
     })
 }

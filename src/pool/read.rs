@@ -137,7 +137,7 @@ impl Iterator for Stripes {
             self.extent_start += extent.length;
             self.extent += 1;
         };
-        let (full_block, stripe_bytes) = (self.geometry.block_bytes(STRIPE_BYTES) as u64, STRIPE_BYTES as u64);
+        let (full_block, stripe_bytes) = (self.geometry.full_block_stride() as u64, STRIPE_BYTES as u64);
         let from = self.range.start - self.extent_start;
         let start = from / stripe_bytes * stripe_bytes;
         let user_bytes = (extent.length - start).min(stripe_bytes);

@@ -153,7 +153,7 @@ fn bitrot_is_reconstructed_and_healed() {
     let extents = put(&pool, &body, None).extents;
     let segment = crate::drive::SEGMENTS_DIR;
     for slot in [0, 3] {
-        flip(&folders.path(slot).join(segment).join(format!("{:08x}.seg", extents[0].segment)), 1000);
+        flip(&folders.path(slot).join(segment).join(format!("{:08x}.seg", extents[0].segment)), 5000);
     }
     assert!(get(&pool, &extents, 0..1_000_000).unwrap() == body);
     let health = block_on(pool.verify_extent(&extents[0]));

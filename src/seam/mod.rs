@@ -14,6 +14,15 @@ use std::io;
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
+use crate::limits::DIRECT_ALIGN_BYTES;
+
+/// Whether `StorageFile::write_direct_at` takes this.
+pub fn is_aligned(buffers: &[IoSlice<'_>], offset: u64) -> bool {
+    let aligned = |number: usize| number.is_multiple_of(DIRECT_ALIGN_BYTES);
+    offset.is_multiple_of(DIRECT_ALIGN_BYTES as u64)
+        && buffers.iter().all(|buffer| aligned(buffer.as_ptr().addr()) && aligned(buffer.len()))
+}
+
 /// How `Storage::open` treats a file that is there, or is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
@@ -64,6 +73,9 @@ pub trait StorageFile: Send + Sync + Debug {
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()>;
     /// Writes all of `buffers`, one after the other.
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Like `write_vectored_at`, and past the page cache where the file system can (O_DIRECT). The offset and each
+    /// buffer's address and length are multiples of `limits::DIRECT_ALIGN_BYTES`. It is no more durable than any other write.
+    fn write_direct_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
     /// Data and what is needed to read it back are durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
     fn set_len(&self, length: u64) -> io::Result<()>;

@@ -356,6 +356,7 @@ fn grants_of(request: &AdminRequest) -> Result<Grants, Refusal> {
         memory_bytes: number("memory-mib")?.map(|mib| mib.saturating_mul(1 << 20)),
         deadline_ms: number("deadline-ms")?,
         output_bytes: number("output-bytes")?,
+        rate_per_s: number("rate-per-s")?.map(|rate| u32::try_from(rate).unwrap_or(u32::MAX)),
         tags: request.query("allow-tags").is_some(),
         derive: request.query("allow-derive").map(str::to_owned),
     })

@@ -356,3 +356,21 @@ impl Server {
         pool.close();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seam::real;
+
+    #[test]
+    fn one_setting_turns_the_broker_off_and_an_external_one_takes_its_place() {
+        let mut settings = Settings::default();
+        settings.broker.enabled = false;
+        assert!(matches!(start_broker(&settings, &real::world()), Ok((None, None))));
+        settings.broker.enabled = true;
+        settings.mqtt.url = "mqtt://broker.example".to_owned();
+        let (broker, publisher) = start_broker(&settings, &real::world()).unwrap();
+        assert!(broker.is_none());
+        assert_eq!(publisher.unwrap().url, "mqtt://broker.example");
+    }
+}

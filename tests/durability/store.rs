@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use aerie::engine::{
     self, BodyFuture, BodySource, CompleteUpload, CreateUpload, DeleteObject, Engine, EngineError, ExpectedDigests,
-    NamedPart, PutObject, UploadPart,
+    NamedPart, ObjectVersion, PutObject, UploadPart,
 };
-use aerie::meta::{Attributes, Bucket, DeleteCause, EventName, Meta, MetaError, Requester, VersionRef, WriteCondition};
+use aerie::meta::{
+    Attributes, Bucket, Change, DeleteCause, EventName, Meta, MetaError, Requester, VersionRef, WriteCondition,
+};
 use aerie::pool::{Pool, PoolOptions};
 use aerie::seam::files::RealStorage;
 use aerie::seam::sim::{Dice, SimMachine};
@@ -115,8 +117,17 @@ pub fn put(engine: &Engine, key: &str, body: &Bytes) -> Result<String, EngineErr
 }
 
 pub fn get(engine: &Engine, key: &str) -> Result<Bytes, EngineError> {
-    let object = engine.head_object(&bucket(engine)?, key, VersionRef::Latest)?;
-    let mut reader = engine.read_object(&object, 0..object.version.size);
+    read(engine, &engine.head_object(&bucket(engine)?, key, VersionRef::Latest)?)
+}
+
+/// The bytes of the version that a change speaks of, as a hook reads them; it may be overwritten or deleted since.
+pub fn get_changed(engine: &Engine, change: &Change) -> Result<Option<Bytes>, EngineError> {
+    let Some(version) = change.version else { return Ok(None) };
+    read(engine, &engine.held_object(change.bucket, &change.key, version)?).map(Some)
+}
+
+fn read(engine: &Engine, object: &ObjectVersion) -> Result<Bytes, EngineError> {
+    let mut reader = engine.read_object(object, 0..object.version.size);
     let mut all = Vec::new();
     while let Some(piece) = block_on(reader.next()) {
         all.extend_from_slice(&piece?);

@@ -123,7 +123,10 @@ fn scan_rust(name: &str, text: &str, shown: &mut Shown) {
         let copying = rest.contains("x-amz-copy-source") || rest.contains("[source") || rest.contains("copy(");
         let Some(operation) = Operation::of(method, &target(literal), copying) else { continue };
         let Some(test) = enclosing(text, place, "\nfn ") else { continue };
-        shown.rust.entry(operation.as_str().to_owned()).or_default().push((name.to_owned(), test.to_owned()));
+        let places = shown.rust.entry(operation.as_str().to_owned()).or_default();
+        let place = (name.to_owned(), test.to_owned());
+        // A helper shows it as well, but a test tells more.
+        if text.contains(&format!("#[test]\nfn {test}(")) { places.insert(0, place) } else { places.push(place) }
     }
 }
 
@@ -178,7 +181,8 @@ fn shown(root: &Path) -> Shown {
     for path in all {
         let name = path.strip_prefix(root).expect("found below the root").display().to_string();
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        let is_test = name.starts_with("tests/") || name.contains("/tests");
+        // Tests of signatures look at no operation.
+        let is_test = name.starts_with("tests/") || name.contains("/tests") && !name.contains("/auth/");
         match ending {
             "rs" if is_test && !name.starts_with("tests/tidy") => scan_rust(&name, &read(&path), &mut shown),
             "py" | "cjs" if name.starts_with("tests/clients/") => scan_client(&name, &read(&path), &mut shown),

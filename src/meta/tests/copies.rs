@@ -385,6 +385,9 @@ impl StorageFile for FailingFile {
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         self.inner.write_vectored_at(buffers, offset)
     }
+    fn write_direct_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.inner.write_direct_at(buffers, offset)
+    }
     fn sync_data(&self) -> io::Result<()> {
         spend(&self.budget)
     }

@@ -175,6 +175,7 @@ fn mosquitto_with_tls_and_a_password() {
         let known = publisher(&queue, PublisherSettings { password: Some(Password("secret".to_owned())), ..settings });
         assert_eq!(subscriber.take(50).len(), 50);
         until("the queue is empty", || queue.len() == 0);
+        assert_eq!(known.stats().connections, 1);
         known.stop();
     }
 }

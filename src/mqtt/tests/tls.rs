@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use super::equipment::{MemoryQueue, Subscriber, broker, publisher, until};
 use crate::mqtt::{Broker, BrokerSettings, BrokerTls, MqttError, PublisherSettings};
@@ -18,6 +18,8 @@ impl Certificates {
     pub(super) fn new() -> Certificates {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate for self-signed whose name is its signer's.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let certificates = Certificates { folder: tempfile::tempdir().unwrap(), authority };
         certificates.write("ca.pem", &certificates.authority.pem());
@@ -27,7 +29,8 @@ impl Certificates {
     /// Signs for a name; gives the files of certificate and key.
     pub(super) fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&key, &self.authority).unwrap();
         let files = (self.write(&format!("{name}.pem"), &certificate.pem()), format!("{name}.key"));
         (files.0, self.write(&files.1, &key.serialize_pem()))

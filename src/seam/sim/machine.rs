@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::power::{DataChange, NameChange, Operation, Step, Trace};
 use super::volume::{Image, Inode, PAGE_BYTES, Volume, folder_of};
-use crate::seam::{OpenMode, Space, Storage, StorageFile};
+use crate::seam::{OpenMode, Space, Storage, StorageFile, is_aligned};
 
 /// A class of syncs that the drives pretend to do: with any one of them a crash suite must fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -357,7 +357,7 @@ impl StorageFile for SimFile {
 
     /// Half of the places are never "in memory", so that both ways of reading are taken.
     fn read_at_nowait(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
-        if (offset / 64).is_multiple_of(2) {
+        if (offset / 64).count_ones().is_multiple_of(2) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut done = 0;
@@ -379,6 +379,11 @@ impl StorageFile for SimFile {
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         let whole: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
         self.write_at(&whole, offset)
+    }
+
+    fn write_direct_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        assert!(is_aligned(buffers, offset), "the caller aligns what it writes directly");
+        self.write_vectored_at(buffers, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {

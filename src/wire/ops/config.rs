@@ -104,6 +104,11 @@ pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
         }
         Operation::GetBucketWebsite => return Err(missing(call, S3Code::NoSuchWebsiteConfiguration)),
         Operation::GetBucketReplication => return Err(missing(call, S3Code::ReplicationConfigurationNotFoundError)),
+        Operation::GetBucketAbac => {
+            let mut document = Document::new("AbacStatus");
+            document.text("Status", "Disabled");
+            document
+        }
         Operation::GetBucketLogging => Document::new("BucketLoggingStatus"),
         Operation::GetBucketAccelerateConfiguration => Document::new("AccelerateConfiguration"),
         Operation::GetBucketRequestPayment => {

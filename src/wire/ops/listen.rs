@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 
+use crate::access::owner_id;
 use crate::engine::Engine;
 use crate::limits;
 use crate::meta::{BucketId, Change, ChangeTap, MetaError, Wants};
@@ -23,9 +24,9 @@ use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
 
 pub fn run(call: &Call) -> Result<Response, S3Error> {
-    let bucket = match call.bucket.as_str() {
-        "" => None,
-        _ => Some(call.open_bucket()?),
+    let (bucket, account) = match call.bucket.as_str() {
+        "" => (None, Some(account_of_root(call)?)),
+        _ => (Some(call.open_bucket()?), None),
     };
     let wants = filter(call, bucket.map(|bucket| bucket.id))?;
     let quiet = Quiet::asked(call)?;
@@ -41,11 +42,20 @@ pub fn run(call: &Call) -> Result<Response, S3Error> {
         engine: call.engine.clone(),
         host: call.settings.host_id.clone(),
         stopping: call.stopping.clone(),
+        account,
         regions: HashMap::new(),
         timer: Box::pin(monoio::time::sleep(quiet.after())),
         quiet,
     };
     Ok(response::stream("application/json", Box::pin(events)))
+}
+
+/// Buckets come and go while somebody listens to all of them, and each may have a policy: that is for the account's root.
+fn account_of_root(call: &Call) -> Result<String, S3Error> {
+    match call.identity.principal().filter(|principal| principal.is_root()) {
+        Some(root) => Ok(root.canonical_id().to_owned()),
+        None => Err(S3Error::with(S3Code::AccessDenied, "listening to all buckets is the root's; name a bucket")),
+    }
 }
 
 /// What the query asks for: `events`, as often as it likes, and one `prefix` and `suffix`.
@@ -118,8 +128,10 @@ struct Events {
     host: String,
     /// Set at shutdown, which also wakes the connection that polls this.
     stopping: Rc<Cell<bool>>,
-    /// A bucket never changes its region.
-    regions: HashMap<BucketId, String>,
+    /// Who listens to all buckets hears of this account's.
+    account: Option<String>,
+    /// A bucket's region, or none where the listener is not told of it. Neither ever changes.
+    regions: HashMap<BucketId, Option<String>>,
     quiet: Quiet,
     timer: Pin<Box<monoio::time::Sleep>>,
 }
@@ -129,10 +141,17 @@ impl Events {
         if self.regions.len() >= limits::LISTENER_CHANGES_MAX {
             self.regions.clear();
         }
-        let engine = &self.engine;
-        // A bucket that is gone already has no region any more.
-        let looked_up = || engine.bucket(&change.bucket_name).map(|bucket| bucket.region).unwrap_or_default();
-        let region = self.regions.entry(change.bucket).or_insert_with(looked_up);
+        let (engine, account) = (&self.engine, self.account.as_deref());
+        let looked_up = || {
+            let bucket = engine.bucket(&change.bucket_name).ok().filter(|bucket| bucket.id == change.bucket);
+            match (bucket, account) {
+                (Some(bucket), Some(account)) => Some(bucket.region).filter(|_| owner_id(&bucket.owner) == account),
+                (Some(bucket), None) => Some(bucket.region),
+                // It is gone already, and with it whose it was.
+                (None, account) => account.is_none().then(String::new),
+            }
+        };
+        let Some(region) = self.regions.entry(change.bucket).or_insert_with(looked_up) else { return };
         into.extend_from_slice(listened_json(&change.event_record("", region, &self.host)).as_bytes());
         into.push(b'\n');
     }

@@ -104,7 +104,8 @@ async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
         Operation::GetBucketPolicy => policy::get(call),
         Operation::DeleteBucketPolicy => policy::delete(call).await,
         Operation::GetBucketPolicyStatus => policy::status(call),
-        Operation::GetBucketEncryption
+        Operation::GetBucketAbac
+        | Operation::GetBucketEncryption
         | Operation::GetBucketWebsite
         | Operation::GetBucketReplication
         | Operation::GetBucketLogging

@@ -1,7 +1,7 @@
 //! The service on real folders, over loopback, with a client of the tests' own.
 
 mod attacks;
-mod fuzz;
+pub(super) mod fuzz;
 mod listen;
 mod objects;
 mod protocol;

@@ -51,7 +51,8 @@ impl Vocabulary {
         while !rest.is_empty() && word.chars().count() <= WORD_CHARS_MAX {
             let prefix = if rest.len() == word.len() { "" } else { "##" };
             let ends = rest.char_indices().map(|(at, letter)| at + letter.len_utf8()).rev();
-            let mut pieces = ends.filter_map(|end| Some((end, *self.tokens.get(&format!("{prefix}{}", &rest[..end]))?)));
+            let mut pieces =
+                ends.filter_map(|end| Some((end, *self.tokens.get(&format!("{prefix}{}", &rest[..end]))?)));
             let Some((end, token)) = pieces.next() else { break };
             tokens.push(token);
             rest = &rest[end..];

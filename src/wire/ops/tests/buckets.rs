@@ -191,6 +191,7 @@ fn what_was_never_configured_is_answered_as_aws_does() {
         ("GET", "/bucket?website", "404 NoSuchWebsiteConfiguration"),
         ("GET", "/bucket?replication", "404 ReplicationConfigurationNotFoundError"),
         ("GET", "/bucket?logging", "200"),
+        ("GET", "/bucket?abac", "200"),
         ("GET", "/bucket?requestPayment", "200"),
         ("GET", "/bucket?accelerate", "200"),
         ("GET", "/bucket?analytics", "200"),

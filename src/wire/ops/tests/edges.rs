@@ -27,7 +27,7 @@ fn what_fits_is_taken_and_one_more_is_refused() {
     assert_eq!(put(&store, "/bucket/m", &[("x-amz-meta-name", &more)]), "400 MetadataTooLarge");
     let tags = |count: usize| (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join("&");
     assert_eq!(put(&store, "/bucket/t", &[("x-amz-tagging", &tags(limits::OBJECT_TAGS_MAX))]), "200");
-    assert_eq!(put(&store, "/bucket/t", &[("x-amz-tagging", &tags(limits::OBJECT_TAGS_MAX + 1))]), "400 BadRequest");
+    assert_eq!(put(&store, "/bucket/t", &[("x-amz-tagging", &tags(limits::OBJECT_TAGS_MAX + 1))]), "400 InvalidTag");
     let id = store.ask("POST", "/bucket/parts?uploads", &[], b"").element("UploadId");
     for (number, expected) in [
         (1, "200"),
@@ -127,7 +127,7 @@ fn a_copy_looks_at_its_source_first() {
         (vec![(name("none-match"), "\"no\"")], "200"),
         (vec![(name("none-match"), etag.as_str())], "412 PreconditionFailed"),
         (vec![(name("modified-since"), CLOSE)], "200"),
-        (vec![(name("modified-since"), FAR)], "200"),
+        (vec![(name("modified-since"), FAR)], "412 PreconditionFailed"),
         (vec![(name("unmodified-since"), FAR)], "200"),
         (vec![(name("unmodified-since"), CLOSE)], "412 PreconditionFailed"),
         // The pairs that S3 documents: the tag decides.
@@ -210,4 +210,60 @@ fn plain_requests_are_answered() {
     );
     assert_eq!(copied.outcome(), "200");
     assert_eq!(ask("DELETE", &format!("/bucket/key?uploadId={id}"), &[], ""), "204");
+}
+
+#[test]
+fn what_nobody_can_set_here_is_answered_or_refused_by_name() {
+    let store = Store::with_bucket("bucket");
+    store.put("bucket", "key", b"x");
+    for (method, target, expected) in [
+        ("GET", "/bucket?analytics&id=1", "404 NoSuchConfiguration"),
+        ("GET", "/bucket?intelligent-tiering&id=1", "404 NoSuchConfiguration"),
+        ("GET", "/bucket?inventory&id=1", "404 NoSuchConfiguration"),
+        ("GET", "/bucket?intelligent-tiering", "200"),
+        ("GET", "/bucket?inventory", "200"),
+        ("GET", "/bucket?metrics", "200"),
+        ("DELETE", "/bucket?encryption", "204"),
+        ("DELETE", "/bucket?lifecycle", "204"),
+        ("DELETE", "/bucket?replication", "204"),
+        ("DELETE", "/bucket?website", "204"),
+    ] {
+        assert_eq!(store.ask(method, target, &[], b"").outcome(), expected, "{method} {target}");
+    }
+    for (method, target, name) in [
+        ("POST", "/bucket?metadataConfiguration", "CreateBucketMetadataConfiguration"),
+        ("GET", "/bucket?session", "CreateSession"),
+        ("DELETE", "/bucket?analytics&id=1", "DeleteBucketAnalyticsConfiguration"),
+        ("DELETE", "/bucket?intelligent-tiering&id=1", "DeleteBucketIntelligentTieringConfiguration"),
+        ("DELETE", "/bucket?inventory&id=1", "DeleteBucketInventoryConfiguration"),
+        ("DELETE", "/bucket?metadataConfiguration", "DeleteBucketMetadataConfiguration"),
+        ("DELETE", "/bucket?metrics&id=1", "DeleteBucketMetricsConfiguration"),
+        ("DELETE", "/bucket/key?annotation&annotationName=a", "DeleteObjectAnnotation"),
+        ("GET", "/bucket?metadataConfiguration", "GetBucketMetadataConfiguration"),
+        ("GET", "/bucket/key?annotation&annotationName=a", "GetObjectAnnotation"),
+        ("GET", "/bucket/key?annotation", "ListObjectAnnotations"),
+        ("PUT", "/bucket?abac", "PutBucketAbac"),
+        ("PUT", "/bucket?accelerate", "PutBucketAccelerateConfiguration"),
+        ("PUT", "/bucket?analytics&id=1", "PutBucketAnalyticsConfiguration"),
+        ("PUT", "/bucket?intelligent-tiering&id=1", "PutBucketIntelligentTieringConfiguration"),
+        ("PUT", "/bucket?inventory&id=1", "PutBucketInventoryConfiguration"),
+        ("PUT", "/bucket?logging", "PutBucketLogging"),
+        ("PUT", "/bucket?metrics&id=1", "PutBucketMetricsConfiguration"),
+        ("PUT", "/bucket?replication", "PutBucketReplication"),
+        ("PUT", "/bucket?requestPayment", "PutBucketRequestPayment"),
+        ("PUT", "/bucket?website", "PutBucketWebsite"),
+        ("PUT", "/bucket/key?annotation&annotationName=a", "PutObjectAnnotation"),
+        ("PUT", "/bucket/key?renameObject", "RenameObject"),
+        ("POST", "/bucket/key?select&select-type=2", "SelectObjectContent"),
+        ("PUT", "/bucket?metadataAnnotationTable", "UpdateBucketMetadataAnnotationTableConfiguration"),
+        ("PUT", "/bucket?metadataInventoryTable", "UpdateBucketMetadataInventoryTableConfiguration"),
+        ("PUT", "/bucket?metadataJournalTable", "UpdateBucketMetadataJournalTableConfiguration"),
+        ("PUT", "/bucket/key?encryption", "UpdateObjectEncryption"),
+        ("POST", "/bucket/WriteGetObjectResponse", "WriteGetObjectResponse"),
+    ] {
+        let answer = store.ask(method, target, &[], b"x");
+        assert_eq!(answer.outcome(), "501 NotImplemented", "{method} {target}");
+        assert_eq!(answer.element("Operation"), name, "{method} {target}");
+        assert_eq!(store.get("bucket", "key").expect("it stays").1, b"x", "{method} {target}");
+    }
 }

@@ -5,10 +5,12 @@ mod buckets;
 mod edges;
 mod governance;
 mod lambdas;
+mod listeners;
 mod listings;
 mod multipart;
 mod posts;
 mod rights;
+mod strangers;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -7,11 +7,11 @@ use crate::wire::framing::HeadScan;
 
 const SEEDS: [&str; 6] = [
     "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
-    "PUT /b/k HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\n\r\nabc",
-    "PUT /b/k HTTP/1.1\r\nhost: b.s3.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-    "POST /b?delete HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 0\r\n\r\n",
-    "OPTIONS /b/k HTTP/1.1\r\nhost: a\r\norigin: http://x\r\naccess-control-request-method: PUT\r\n\r\n",
-    "HEAD /b/%41?versionId=null&partNumber=1 HTTP/1.1\r\nhost: a\r\nrange: bytes=0-1\r\nif-match: \"a\", W/\"b\"\r\n\r\n",
+    "PUT /bbb/k HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\n\r\nabc",
+    "PUT /bbb/k HTTP/1.1\r\nhost: bbb.s3.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "POST /bbb?delete HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 0\r\n\r\n",
+    "OPTIONS /bbb/k HTTP/1.1\r\nhost: a\r\norigin: http://x\r\naccess-control-request-method: PUT\r\n\r\n",
+    "HEAD /bbb/%41?versionId=null&partNumber=1 HTTP/1.1\r\nhost: a\r\nrange: bytes=0-1\r\nif-match: \"a\", W/\"b\"\r\n\r\n",
 ];
 const WORDS: [&str; 22] = [
     "\r\n",
@@ -72,7 +72,7 @@ fn contradicting_lengths_are_seen_as_by_the_twin() {
 #[test]
 fn no_head_hurts_the_service() {
     let server = Server::start_with(quick_timeouts());
-    server.send("PUT", "/b", &[], b"").ok(200);
+    server.send("PUT", "/bbb", &[], b"").ok(200);
     fuzz("connection", |random, input| {
         *input = random.pick(&SEEDS).as_bytes().to_vec();
         random.mutate(input, &WORDS);
@@ -97,5 +97,5 @@ fn no_head_hurts_the_service() {
         let status = Reply::parse(&answer).status;
         assert!(matches!(status, 100 | 200 | 204 | 400..=499 | 501), "{status}");
     });
-    server.get("/b").ok(200);
+    server.get("/bbb").ok(200);
 }

@@ -98,7 +98,7 @@ pub fn fuzz(target: &str, mut one: impl FnMut(&mut Random, &mut Vec<u8>)) {
             resume_unwind(panic);
         }
         let took_ms = (clock.monotonic_ns() - before) / 1_000_000;
-        assert!(took_ms < 20_000, "{target}: round {rounds} took {took_ms} ms for \"{}\"", input.escape_ascii());
+        assert!(took_ms < 60_000, "{target}: round {rounds} took {took_ms} ms for \"{}\"", input.escape_ascii());
         rounds += 1;
     }
     println!("{target}: {rounds} inputs");

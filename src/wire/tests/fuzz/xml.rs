@@ -127,7 +127,7 @@ fn no_document_hurts_its_readers() {
     fuzz("xml read", |random, input| {
         *input = random.pick(&SEEDS).as_bytes().to_vec();
         random.mutate(input, &WORDS);
-        if random.one_in(200) {
+        if random.one_in(500) {
             // Deep or wide beyond the bounds.
             let one: &[u8] = if random.one_in(2) { b"<a>" } else { b"<a/>" };
             let at = random.below(input.len());
