@@ -53,7 +53,6 @@ fn delete(appliance: &Appliance, key: &str) {
         time_ms: 1,
         condition: WriteCondition::default(),
         requester: Requester::default(),
-        cause: DeleteCause::PLAIN,
     };
     block_on(appliance.meta.delete_version(delete)).unwrap();
 }
