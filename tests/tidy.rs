@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module and what it may import. A leaf may be imported by all.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("cli", &["server", "config", "hook", "inference", "wire", "mqtt", "outbox", "engine"]),
+    ("cli", &["access", "server", "config", "hook", "inference", "wire", "mqtt", "outbox", "engine"]),
     (
         "server",
         &[

@@ -8,6 +8,7 @@ mod bundle;
 mod client;
 mod govern;
 mod hook;
+mod identity;
 mod object;
 mod operate;
 mod serve;
@@ -40,6 +41,11 @@ enum Command {
     Put(object::Put),
     Get(object::Get),
     Subscribe(subscribe::Subscribe),
+    Account(identity::AccountCommand),
+    User(identity::UserCommand),
+    Group(identity::GroupCommand),
+    Policy(identity::PolicyCommand),
+    AccessKey(identity::AccessKeyCommand),
     Status(operate::Status),
     Heal(operate::Heal),
     Scrub(operate::Scrub),
@@ -90,6 +96,11 @@ fn run(command: Command) -> Result<(), String> {
         Command::Put(put) => put.run(),
         Command::Get(get) => get.run(),
         Command::Subscribe(subscribe) => subscribe.run(),
+        Command::Account(account) => account.run(),
+        Command::User(user) => user.run(),
+        Command::Group(group) => group.run(),
+        Command::Policy(policy) => policy.run(),
+        Command::AccessKey(key) => key.run(),
         Command::Status(status) => status.run(),
         Command::Heal(heal) => heal.run(),
         Command::Scrub(scrub) => scrub.run(),

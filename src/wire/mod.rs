@@ -19,6 +19,7 @@ mod error;
 mod facts;
 mod failure;
 mod framing;
+mod iam;
 mod object_headers;
 mod ops;
 mod query;

@@ -7,6 +7,7 @@ mod governance;
 mod lambdas;
 mod listeners;
 mod listings;
+mod lists;
 mod multipart;
 mod posts;
 mod rights;
