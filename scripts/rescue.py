@@ -12,7 +12,7 @@ checksum, every object by its MD5 where its ETag is one. Ends with 1 when someth
 import argparse, glob, hashlib, json, os, shutil, sqlite3, struct, sys, tempfile, urllib.parse
 
 M64 = (1 << 64) - 1
-STRIPE, ALIGN, HEADER = 1 << 20, 64, 64
+STRIPE, ALIGN, HEADER, PAGE, LARGE = 1 << 20, 64, 64, 4096, 32 << 10
 
 # XXH3-128 ---------------------------------------------------------------------------------------------------------
 SECRET = bytes.fromhex(
@@ -193,8 +193,12 @@ class Pool:
         good = block[:48] == head and xxh3_128(head + block[HEADER:], self.seed) == block[48:HEADER]
         return block[HEADER:] if good else None
 
+    def shard_bytes(self, user_bytes):
+        align = PAGE if -(-user_bytes // self.k) >= LARGE else ALIGN
+        return -(-user_bytes // (self.k * align)) * align
+
     def stripe(self, segment, offset, user_bytes):
-        shard_bytes = -(-(-(-user_bytes // self.k)) // ALIGN) * ALIGN
+        shard_bytes = self.shard_bytes(user_bytes)
         found = {}
         for shard in range(self.k + self.m):
             if len(found) < self.k:
@@ -209,15 +213,14 @@ class Pool:
             data = [found[i] if i in found else combine(solved[i], shards) for i in range(self.k)]
         else:
             data = [found[i] for i in range(self.k)]
-        return b"".join(data)[:user_bytes], HEADER + shard_bytes
+        return b"".join(data)[:user_bytes]
 
     def bytes_of(self, extents):
         for segment, offset, length in struct.iter_unpack("<IIQ", extents):
             while length:
-                data, block_bytes = self.stripe(segment, offset, min(length, STRIPE))
-                yield data
+                yield (data := self.stripe(segment, offset, min(length, STRIPE)))
                 length -= len(data)
-                offset += block_bytes // ALIGN
+                offset += (PAGE + self.shard_bytes(STRIPE)) // ALIGN
 
 
 # Metadata ---------------------------------------------------------------------------------------------------------
@@ -237,7 +240,7 @@ def open_metadata(pool, folder):
             database = sqlite3.connect(os.path.join(target, "aerie.db"))
             version = database.execute("PRAGMA user_version").fetchone()[0]
             owner = database.execute("SELECT value FROM state WHERE name = 'pool'").fetchone()[0]
-            if 1 <= version <= 2 and owner == pool.id and database.execute("PRAGMA quick_check").fetchone()[0] == "ok":
+            if 1 <= version <= 5 and owner == pool.id and database.execute("PRAGMA quick_check").fetchone()[0] == "ok":
                 return database
             print(f"slot {slot}: layout {version} of pool {owner}, or damaged", file=sys.stderr)
         except (sqlite3.Error, TypeError) as error:

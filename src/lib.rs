@@ -8,14 +8,15 @@
 //!        server, wire ─▶ access ─▶ meta                       (who asks, and what policies allow)
 //!        server ─▶ outbox ─▶ hook ─▶ engine, inference       (facts come up: a reader of the change log)
 //!                    └─────▶ mqtt                            (publications, until acknowledged)
-//!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild)
-//! leaves: limits · seam (clock, entropy, storage) · codec · hash · tls · xml · notification · acl
+//!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild, lifecycle)
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · tls · xml · notification · acl · lifecycle · audit
 //! ```
 //!
 //! `tests/tidy.rs` holds the imports of every file against this table.
 
 pub mod access;
 pub mod acl;
+pub mod audit;
 pub mod cli;
 pub mod codec;
 pub mod config;
@@ -24,6 +25,7 @@ pub mod engine;
 pub mod hash;
 pub mod hook;
 pub mod inference;
+pub mod lifecycle;
 pub mod limits;
 pub mod meta;
 pub mod mqtt;

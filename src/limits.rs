@@ -11,6 +11,13 @@ pub const STRIPE_BYTES: usize = 1 << 20;
 pub const BLOCK_ALIGN_BYTES: usize = 64;
 /// Header bytes in front of each shard block.
 pub const BLOCK_HEADER_BYTES: usize = 64;
+/// A stripe whose k-th part has at least this many bytes is a large one: its shards lie on whole pages, so that they are
+/// written past the page cache. Below, the page that goes to waste costs more than the cache.
+pub const LARGE_SHARD_BYTES_MIN: usize = 32 << 10;
+/// Alignment of a large shard on a drive and in memory: what direct I/O asks for, on any medium and file system in use.
+pub const DIRECT_ALIGN_BYTES: usize = 4096;
+/// Stripe buffers of large stripes that stay allocated though nobody fills them; those that a second did not need go.
+pub const STRIPE_BUFFERS_KEPT: usize = 32;
 /// Size in bytes of a segment file on each drive. Large enough that creation is rare, small enough to reclaim whole.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Least size in bytes of a segment file, on small drives: any stripe's block fits.
@@ -83,10 +90,22 @@ pub const NOTIFICATION_ID_BYTES_MAX: usize = 255;
 /// Bytes in the name of a hook or topic that a notification goes to: far beyond use, and small beside MQTT's 65,535.
 pub const NOTIFICATION_TARGET_BYTES_MAX: usize = 512;
 
+/// Connections that listen to a bucket's events at once (ListenBucketNotification). Each holds its connection for good.
+pub const LISTENERS_MAX: usize = 32;
+/// Changes that wait for one listener: two full group commits, so that a burst is no reason to end it. Some 500 bytes each.
+pub const LISTENER_CHANGES_MAX: usize = 2 * GROUP_COMMIT_MAX;
+/// Bytes of events that go to a listener in one piece.
+pub const LISTENER_PIECE_BYTES: usize = 64 << 10;
+/// A listener that has heard nothing for this long gets a space: proxies keep the connection, and a peer that is gone is
+/// noticed.
+pub const LISTENER_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Longest interval of pings that a listener may ask for.
+pub const LISTENER_PING_MAX: Duration = Duration::from_secs(3600);
+
 /// Bytes in a request head. S3 clients stay far below; a longer one is answered with 431.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
-/// Header fields in a request.
-pub const REQUEST_HEADERS_MAX: usize = 128;
+/// Header fields in a request: the bound that hyper has of itself. Any other costs two allocations of some KiB a request.
+pub const REQUEST_HEADERS_MAX: usize = 100;
 /// A request head must be complete within this time.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// A body, or a reader of a response, may stall no longer than this.
@@ -162,6 +181,10 @@ pub const PRESIGN_EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const GROUP_COMMIT_MAX: usize = 512;
 /// Mutations that may wait for the metadata writer; more than this answers SlowDown.
 pub const META_QUEUE_MAX: usize = 8192;
+/// Buckets, and documents of buckets, that a reader keeps in memory: more than an edge box has.
+pub const BUCKETS_KNOWN_MAX: usize = 256;
+/// Bytes of a bucket's document that a reader keeps: policies end at 20 KB, and most are far smaller.
+pub const BUCKET_DOCUMENT_KNOWN_BYTES_MAX: usize = 32 << 10;
 /// Older versions of a key that a listing steps over before it seeks to the next key instead.
 pub const LIST_STEPS_BEFORE_SEEK: usize = 8;
 /// Operations that may wait for one drive; senders wait beyond this.
@@ -174,14 +197,43 @@ pub const DRIVE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const DRIVE_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Segment files that a drive keeps open.
 pub const OPEN_SEGMENTS_MAX: usize = 256;
+/// Bytes of read buffers that each thread keeps for the next reads: a few stripes, so that steady reading allocates
+/// nothing; more would be idle memory on a small board.
+pub const READ_BUFFERS_KEPT_BYTES: usize = 4 << 20;
 /// Stripes of one upload that may be under way at once.
-pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 4;
+pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 3;
 /// A transfer waits this long for room before its client is told to slow down.
 pub const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Time between two looks for room.
 pub const TRANSFER_POLL: Duration = Duration::from_millis(5);
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
 pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
+
+/// Lines that the audit log keeps: some 30 MB of metadata. Older ones go.
+pub const AUDIT_LINES_MAX: u64 = 100_000;
+/// The audit log is cut once in so many lines.
+pub const AUDIT_CUT: u64 = 1000;
+/// Rules in a bucket's lifecycle configuration (S3).
+pub const LIFECYCLE_RULES_MAX: usize = 1000;
+/// Characters in the id of a lifecycle rule (S3).
+pub const LIFECYCLE_ID_CHARS_MAX: usize = 255;
+/// Most noncurrent versions that a lifecycle rule may keep (S3).
+pub const LIFECYCLE_NEWER_VERSIONS_MAX: u32 = 100;
+/// The retention clock believes no more time than this that it has not seen pass: a week off the bench, or a weekend and
+/// a holiday. What a false clock can gain is bounded by it.
+pub const RETENTION_CREDIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The retention clock is stored this often: a crash costs no more of its proven time.
+pub const RETENTION_SAVE_INTERVAL: Duration = Duration::from_secs(300);
+/// Longest default retention of a bucket, in days (S3: 100 years).
+pub const RETENTION_DAYS_MAX: u32 = 36_500;
+/// Longest default retention of a bucket, in years (S3).
+pub const RETENTION_YEARS_MAX: u32 = 100;
+/// An upload that finds the pool full waits this long for what rolling buckets gave up: reclaim's grace, and its tick.
+pub const ROLLING_WAIT_MAX: Duration = Duration::from_secs(15);
+/// Upkeep lets rolling buckets give way while fewer segments than this fit on the drives, so that uploads find room.
+pub const ROLLING_SEGMENTS_FREE: u64 = 4;
+/// Versions that one mutation looks at to make room in rolling buckets: what is held costs time and gives nothing.
+pub const ROLLING_LOOKS_MAX: usize = 4096;
 
 /// Bytes in an MQTT topic name (its length field has 16 bits).
 pub const MQTT_TOPIC_BYTES_MAX: usize = u16::MAX as usize;
@@ -269,6 +321,10 @@ pub const HOOK_MESSAGES_MAX: usize = 256;
 pub const HOOK_STACK_BYTES: usize = 1 << 20;
 /// Stack in bytes of a thread that runs hooks: the guest's, and below it the host's (picture decoders, SQLite).
 pub const HOOK_THREAD_STACK_BYTES: usize = HOOK_STACK_BYTES + (3 << 20);
+/// Time of hooks' budget that may be spent ahead: a single event does not wait for the share.
+pub const HOOK_BUDGET_BURST: Duration = Duration::from_secs(1);
+/// Time between two looks at the board's temperature, which moves slowly.
+pub const TEMPERATURE_LOOK: Duration = Duration::from_secs(1);
 /// Bytes that a guest may hand over in one host call: the tensors of a run, or a derived object, and their names.
 pub const HOOK_CALL_BYTES_MAX: usize = (16 << 20) + (64 << 10);
 /// Bytes that one `object.read` gives.
@@ -283,6 +339,8 @@ pub const HOOK_DERIVED_DEPTH_MAX: u32 = 8;
 pub const HOOK_INSTANCES: u32 = 16;
 /// Bytes of a hook's module. A Python guest has 18 MB.
 pub const HOOK_MODULE_BYTES_MAX: u64 = 48 << 20;
+/// Bytes of a bundle's header: a line of some 150 bytes for each file.
+pub const HOOK_BUNDLE_HEADER_BYTES_MAX: usize = 64 << 10;
 /// Core instances in one component. A Python guest has some thirty.
 pub const HOOK_CORE_INSTANCES_MAX: u32 = 64;
 /// Memories in one component. A QuickJS guest has 3, others have 1; all count towards the hook's bytes.
@@ -345,7 +403,10 @@ const _: () = assert!(STRIPE_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
 const _: () = assert!(BLOCK_HEADER_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES));
 const _: () = assert!(SEGMENT_BYTES / (BLOCK_ALIGN_BYTES as u64) <= u32::MAX as u64);
 const _: () =
-    assert!(SEGMENT_BYTES_MIN >= (STRIPE_BYTES + BLOCK_HEADER_BYTES) as u64 && SEGMENT_BYTES_MIN <= SEGMENT_BYTES);
+    assert!(SEGMENT_BYTES_MIN >= (STRIPE_BYTES + DIRECT_ALIGN_BYTES) as u64 && SEGMENT_BYTES_MIN <= SEGMENT_BYTES);
+const _: () = assert!(DIRECT_ALIGN_BYTES.is_multiple_of(BLOCK_ALIGN_BYTES) && DIRECT_ALIGN_BYTES > BLOCK_HEADER_BYTES);
+// A full stripe is a large one in every geometry.
+const _: () = assert!(STRIPE_BYTES / SHARDS_MAX >= LARGE_SHARD_BYTES_MIN);
 const _: () = assert!(INLINE_BYTES_MAX < STRIPE_BYTES);
 const _: () = assert!(SHARDS_MAX <= 64);
 const _: () = assert!(HOOK_MEMORY_BYTES <= HOOK_MEMORY_BYTES_MAX);

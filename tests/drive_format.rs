@@ -9,19 +9,22 @@ use aerie::seam::files::RealStorage;
 use aerie::seam::{Storage, real};
 
 const SLOTS: usize = 3;
-const OBJECTS: [(Extent, u8); 4] = [
+const OBJECTS: [(Extent, u8); 6] = [
     (Extent { segment: 1, offset: 0, length: 100 }, 1),
     (Extent { segment: 1, offset: 2, length: 500 }, 2),
     (Extent { segment: 1, offset: 7, length: 3000 }, 3),
     (Extent { segment: 1, offset: 32, length: 250 }, 4),
+    // Large stripes, whose shards lie on pages.
+    (Extent { segment: 2, offset: 63, length: 70_000 }, 5),
+    (Extent { segment: 2, offset: 703, length: 65_536 }, 6),
 ];
 
 fn golden(slot: usize) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/drive/slot-{slot}"))
 }
 
-fn segment(slot: usize) -> Vec<u8> {
-    std::fs::read(golden(slot).join("segments/00000001.seg")).expect("the golden segment is there")
+fn segment(slot: usize, number: u32) -> Vec<u8> {
+    std::fs::read(golden(slot).join(format!("segments/{number:08x}.seg"))).expect("the golden segment is there")
 }
 
 fn user_bytes(length: u64, salt: u8) -> Vec<u8> {
@@ -34,7 +37,7 @@ fn copies() -> tempfile::TempDir {
     for slot in 0..SLOTS {
         let target = root.path().join(slot.to_string());
         std::fs::create_dir_all(target.join("segments")).expect("the folder is new");
-        for file in [LABEL_FILE, "segments/00000001.seg"] {
+        for file in [LABEL_FILE, "segments/00000001.seg", "segments/00000002.seg"] {
             std::fs::copy(golden(slot).join(file), target.join(file)).expect("the golden file is there");
         }
     }
@@ -64,7 +67,7 @@ fn a_label_is_read_and_written_byte_for_byte() {
 fn every_block_is_written_byte_for_byte() {
     for (extent, _) in OBJECTS {
         for shard in 0..SLOTS {
-            let stored = segment((shard + extent.segment as usize) % SLOTS);
+            let stored = segment((shard + extent.segment as usize) % SLOTS, extent.segment);
             let block = &stored[extent.offset as usize * 64..];
             let identity = BlockIdentity {
                 seed: label(0).seed(),
@@ -90,7 +93,7 @@ fn the_objects_come_back_with_any_one_drive_gone() {
             let storage = RealStorage::open(&root.path().join(slot.to_string())).expect("it was copied");
             (slot.to_string(), Some(Arc::new(storage) as Arc<dyn Storage>).filter(|_| gone != Some(slot)))
         };
-        let options = PoolOptions { parity: None, write_shards_min: None, world: real::world() };
+        let options = PoolOptions { parity: None, write_shards_min: None, replace: vec![], world: real::world() };
         let pool = Pool::open((0..SLOTS).map(place).collect(), options).expect("two of three drives are enough");
         assert_eq!(pool.rebuilding(), 0b100);
         for (extent, salt) in OBJECTS {

@@ -122,6 +122,47 @@ fn speech_is_heard_when_onnxruntime_hears_it() {
     }
 }
 
+/// The first numbers of each text's vector, as onnxruntime 1.32 gives them with the reference tokenizer's tokens.
+const MEANINGS: [(&str, u64, [f64; 6]); 3] = [
+    ("A drone found a person near the river.", 11, [-0.0097, 0.09754, -0.04975, -0.03847, 0.01399, -0.00883]),
+    ("Someone was seen by the water, the UAV reports.", 14, [-0.01672, 0.10233, -0.02841, 0.02347, 0.04241, -0.03922]),
+    ("The invoice is due at the end of the month.", 15, [-0.05073, 0.05333, -0.00731, -0.02319, -0.07774, -0.01087]),
+];
+/// Of a number of a vector, and of the product of two vectors: a 7-bit number may be rounded the other way.
+const VECTOR_TOLERANCE: f64 = 0.02;
+
+#[test]
+fn a_text_becomes_the_vector_that_onnxruntime_gives() {
+    let (model, labels) = (".cache/models/minilm.onnx", ".cache/models/minilm.labels");
+    if !fetched(&[model, labels]) {
+        return;
+    }
+    let labels = std::fs::read_to_string(tree(labels)).expect("the vocabulary is text");
+    let file = ModelFile { bytes: read(model), labels: labels.lines().map(str::to_owned).collect() };
+    let embed = read("wasm-hooks/built/embed.wasm");
+    let vector = |text: &str, tokens: u64| -> Vec<f64> {
+        let models = BTreeMap::from([("minilm".to_owned(), file.clone())]);
+        let report = trial(&embed, text.into(), "a.txt", "text/plain", models, &real::world()).expect("it compiles");
+        assert_eq!((&report.fault, report.results.len()), (&None, 1), "{text}: {report:?}");
+        let message: Value = serde_json::from_slice(&report.results[0].payload).expect("the message is JSON");
+        assert_eq!((&message["tokens"], &message["cut"]), (&json!(tokens), &json!(false)), "{text}");
+        let numbers = message["embedding"].as_array().expect("a list of numbers").iter();
+        numbers.map(|number| number.as_f64().expect("a number")).collect()
+    };
+    let vectors = MEANINGS.map(|(text, tokens, first)| {
+        let found = vector(text, tokens);
+        assert_eq!(found.len(), 384);
+        for (is, should) in found.iter().zip(first) {
+            assert!((is - should).abs() <= VECTOR_TOLERANCE, "{text}: {:?} for {first:?}", &found[..6]);
+        }
+        found
+    });
+    let product = |a: usize, b: usize| vectors[a].iter().zip(&vectors[b]).map(|(a, b)| a * b).sum::<f64>();
+    for (a, b, expected) in [(0, 0, 1.0), (0, 1, 0.624), (0, 2, 0.067), (1, 2, 0.072)] {
+        assert!((product(a, b) - expected).abs() <= VECTOR_TOLERANCE, "{a} and {b}: {}", product(a, b));
+    }
+}
+
 #[test]
 fn digest_says_size_type_and_checksum() {
     let message = message("wasm-hooks/built/digest.wasm", "tests/pictures/coffee.jpg", "image/jpeg", None);

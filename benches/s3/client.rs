@@ -1,12 +1,19 @@
-//! A blocking S3 client with as little of its own as can be: one connection, signed requests, no retries.
+//! An S3 client with as little of its own as can be: requests that are signed ahead, one exchange at a time on one
+//! connection, no retries. Many connections share a thread, so that the client takes little of the processors that it
+//! shares with the server.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use ring::{digest, hmac};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
 
 /// An endpoint under test.
+#[derive(Clone)]
 pub struct Target {
     pub name: String,
     pub address: SocketAddr,
@@ -31,56 +38,32 @@ impl Target {
     }
 }
 
-/// One keep-alive connection.
-pub struct Client<'a> {
+/// Signs requests to one target.
+pub struct Signer<'a> {
     target: &'a Target,
-    stream: TcpStream,
-    buffer: Vec<u8>,
-    signing_key: hmac::Key,
+    key: hmac::Key,
     day: String,
 }
 
-/// Status and body length of a response; the body itself is in `Client::body` when it was small.
-pub struct Answer {
-    pub status: u16,
-    pub body: Vec<u8>,
-    pub length: u64,
+/// A signed request, ready to be sent, also more than once while its signature holds (15 minutes).
+pub struct Request {
+    bytes: Vec<u8>,
+    no_body: bool,
 }
 
-/// Bodies up to this many bytes are kept.
-const BODY_KEPT_BYTES: u64 = 4 << 20;
 const REGION: &str = "us-east-1";
 
-impl<'a> Client<'a> {
-    pub fn connect(target: &'a Target) -> Result<Client<'a>, String> {
-        let stream = TcpStream::connect_timeout(&target.address, Duration::from_secs(5))
-            .map_err(|e| format!("{}: {e}", target.address))?;
-        stream.set_nodelay(true).map_err(|e| e.to_string())?;
-        stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|e| e.to_string())?;
+impl<'a> Signer<'a> {
+    pub fn new(target: &'a Target) -> Signer<'a> {
         let (day, _) = amz_date();
-        let signing_key = signing_key(&target.secret_key, &day);
-        Ok(Client { target, stream, buffer: vec![0; 1 << 20], signing_key, day })
+        Signer { target, key: signing_key(&target.secret_key, &day), day }
     }
 
-    /// `path` is already encoded; `query` is sorted and encoded (`a=b&c=`).
-    pub fn send(&mut self, method: &str, path: &str, query: &str, body: &[u8]) -> Result<Answer, String> {
-        let head = self.head(method, path, query, body.len());
-        let failed = |e: std::io::Error| format!("{method} {path}: {e}");
-        if body.len() <= 16 << 10 {
-            let mut whole = head.into_bytes();
-            whole.extend_from_slice(body);
-            self.stream.write_all(&whole).map_err(failed)?;
-        } else {
-            self.stream.write_all(head.as_bytes()).map_err(failed)?;
-            self.stream.write_all(body).map_err(failed)?;
-        }
-        self.receive(method == "HEAD").map_err(|e| format!("{method} {path}: {e}"))
-    }
-
-    fn head(&mut self, method: &str, path: &str, query: &str, length: usize) -> String {
+    /// `path` is already encoded; `query` is sorted and encoded (`a=b&c=`). `body` is what will be sent with it.
+    pub fn sign(&mut self, method: &str, path: &str, query: &str, body: &[u8]) -> Request {
         let (day, time) = amz_date();
         if day != self.day {
-            self.signing_key = signing_key(&self.target.secret_key, &day);
+            self.key = signing_key(&self.target.secret_key, &day);
             self.day.clone_from(&day);
         }
         let host = self.target.address;
@@ -91,56 +74,117 @@ impl<'a> Client<'a> {
         let scope = format!("{day}/{REGION}/s3/aws4_request");
         let hashed = hex::encode(digest::digest(&digest::SHA256, canonical.as_bytes()));
         let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{hashed}");
-        let signature = hex::encode(hmac::sign(&self.signing_key, to_sign.as_bytes()));
+        let signature = hex::encode(hmac::sign(&self.key, to_sign.as_bytes()));
         let separator = if query.is_empty() { "" } else { "?" };
-        format!(
+        let mut bytes = format!(
             "{method} {path}{separator}{query} HTTP/1.1\r\nhost: {host}\r\nx-amz-date: {time}\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\ncontent-length: {length}\r\nauthorization: AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={signed}, Signature={signature}\r\n\r\n",
-            self.target.access_key
+            self.target.access_key,
+            length = body.len(),
         )
+        .into_bytes();
+        // A small body travels in one piece with its head.
+        if body.len() <= SMALL_BODY_BYTES {
+            bytes.extend_from_slice(body);
+        }
+        Request { bytes, no_body: method == "HEAD" }
+    }
+}
+
+const SMALL_BODY_BYTES: usize = 16 << 10;
+
+/// One keep-alive connection.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// Whether the bodies of good answers are wanted, too.
+    keeps_bodies: bool,
+}
+
+/// Status and body length of a response; its body where it was to be kept, or says what is wrong.
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+    pub length: u64,
+}
+
+/// Bytes that are read at once.
+const BUFFER_BYTES: usize = 256 << 10;
+
+impl Connection {
+    pub async fn open(target: &Target) -> Result<Connection, String> {
+        let failed = |error: io::Error| format!("{}: {error}", target.address);
+        let stream = TcpStream::connect(target.address).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        Ok(Connection { stream, buffer: vec![0; BUFFER_BYTES], keeps_bodies: false })
     }
 
-    fn receive(&mut self, no_body: bool) -> Result<Answer, String> {
-        let mut filled = 0;
-        let head_end = loop {
-            let read = self.stream.read(&mut self.buffer[filled..]).map_err(|e| e.to_string())?;
-            if read == 0 {
-                return Err("the server closed the connection".to_owned());
+    /// Sends the request and waits for the whole answer. A body that is not small must be the one that was signed.
+    pub async fn exchange(&mut self, request: &Request, body: &[u8]) -> Result<Answer, String> {
+        self.write(&request.bytes).await?;
+        if body.len() > SMALL_BODY_BYTES {
+            self.write(body).await?;
+        }
+        self.receive(request.no_body).await
+    }
+
+    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+        while !bytes.is_empty() {
+            match self.stream.try_write(bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stream.writable().await.map_err(|e| e.to_string())?;
+                }
+                Err(error) => return Err(error.to_string()),
             }
-            filled += read;
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, from: usize) -> Result<usize, String> {
+        let mut into = ReadBuf::new(&mut self.buffer[from..]);
+        let stream = &mut self.stream;
+        poll_fn(|context| Pin::new(&mut *stream).poll_read(context, &mut into)).await.map_err(|e| e.to_string())?;
+        match into.filled().len() {
+            0 => Err("the server closed the connection".to_owned()),
+            read => Ok(read),
+        }
+    }
+
+    async fn receive(&mut self, no_body: bool) -> Result<Answer, String> {
+        let mut filled = 0;
+        let end = loop {
+            filled += self.read(filled).await?;
             if let Some(at) = self.buffer[..filled].windows(4).position(|w| w == b"\r\n\r\n") {
                 break at + 4;
             }
         };
-        let head = String::from_utf8_lossy(&self.buffer[..head_end]).to_ascii_lowercase();
-        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or("no status line")?;
-        let header = |name: &str| {
-            head.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim_start_matches(':').trim().to_owned())
-        };
-        let already = self.buffer[head_end..filled].to_vec();
+        let head = Head::parse(&self.buffer[..end])?;
+        let status = head.status;
         if no_body || status == 204 || status == 304 {
             return Ok(Answer { status, body: Vec::new(), length: 0 });
         }
-        if header("transfer-encoding").is_some_and(|v| v.contains("chunked")) {
-            return self.receive_chunked(status, already);
+        if head.chunked {
+            let raw = self.buffer[end..filled].to_vec();
+            return self.receive_chunked(status, raw).await;
         }
-        let length: u64 = header("content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
-        let mut body = already;
-        let mut seen = body.len() as u64;
+        let length = head.length;
+        let keep = status >= 300 || self.keeps_bodies;
+        let mut body = if keep { self.buffer[end..filled].to_vec() } else { Vec::new() };
+        let mut seen = (filled - end) as u64;
         while seen < length {
-            let room = self.buffer.len().min((length - seen) as usize);
-            let read = self.stream.read(&mut self.buffer[..room]).map_err(|e| e.to_string())?;
-            if read == 0 {
-                return Err(format!("the body ended after {seen} of {length} bytes"));
-            }
-            if length <= BODY_KEPT_BYTES {
+            let read = self.read(0).await?;
+            if keep {
                 body.extend_from_slice(&self.buffer[..read]);
             }
             seen += read as u64;
         }
+        if seen > length {
+            return Err(format!("{seen} bytes came instead of {length}"));
+        }
         Ok(Answer { status, body, length })
     }
 
-    fn receive_chunked(&mut self, status: u16, mut raw: Vec<u8>) -> Result<Answer, String> {
+    async fn receive_chunked(&mut self, status: u16, mut raw: Vec<u8>) -> Result<Answer, String> {
         let mut body = Vec::new();
         loop {
             while let Some(at) = raw.windows(2).position(|w| w == b"\r\n") {
@@ -157,13 +201,65 @@ impl<'a> Client<'a> {
                     return Ok(Answer { status, body, length });
                 }
             }
-            let read = self.stream.read(&mut self.buffer).map_err(|e| e.to_string())?;
-            if read == 0 {
-                return Err("the chunked body ended early".to_owned());
-            }
+            let read = self.read(0).await?;
             raw.extend_from_slice(&self.buffer[..read]);
         }
     }
+}
+
+/// What is needed of a response's head.
+struct Head {
+    status: u16,
+    length: u64,
+    chunked: bool,
+}
+
+impl Head {
+    fn parse(bytes: &[u8]) -> Result<Head, String> {
+        let head = std::str::from_utf8(bytes).map_err(|_| "the head is not text")?;
+        let status = head.get(9..12).and_then(|digits| digits.parse().ok()).ok_or("no status line")?;
+        let (mut length, mut chunked) = (0, false);
+        for line in head.split("\r\n").skip(1) {
+            let Some((name, value)) = line.split_once(':') else { continue };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().map_err(|_| format!("content-length is {value}"))?;
+            } else if name.eq_ignore_ascii_case("transfer-encoding") {
+                chunked = value.contains("chunked");
+            }
+        }
+        Ok(Head { status, length, chunked })
+    }
+}
+
+/// A connection and a runtime of its own, for what is done one after the other.
+pub struct Client<'a> {
+    runtime: tokio::runtime::Runtime,
+    signer: Signer<'a>,
+    connection: Connection,
+}
+
+/// Every exchange ends by then.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl<'a> Client<'a> {
+    pub fn connect(target: &'a Target) -> Result<Client<'a>, String> {
+        let runtime = runtime()?;
+        let mut connection = runtime.block_on(Connection::open(target))?;
+        connection.keeps_bodies = true;
+        Ok(Client { runtime, signer: Signer::new(target), connection })
+    }
+
+    pub fn send(&mut self, method: &str, path: &str, query: &str, body: &[u8]) -> Result<Answer, String> {
+        let request = self.signer.sign(method, path, query, body);
+        let exchange = async { tokio::time::timeout(PATIENCE, self.connection.exchange(&request, body)).await };
+        let answer = self.runtime.block_on(exchange).map_err(|_| "no answer in time".to_owned()).flatten();
+        answer.map_err(|error| format!("{method} {path}: {error}"))
+    }
+}
+
+/// A runtime for the calling thread.
+pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
 }
 
 fn signing_key(secret: &str, day: &str) -> hmac::Key {

@@ -1,6 +1,6 @@
 //! From the 200 of a PUT to the MQTT message of the hook that looked at the object: what a robot waits for.
 //!
-//! The bucket `aerie-bench-hook` must be wired to a hook; `scripts/bench` does that with the `digest` hook.
+//! The bucket must be wired to a hook that publishes for each object, `digest` for instance.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, channel};
@@ -11,7 +11,7 @@ use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions};
 
 use crate::client::{Client, Target};
 
-const BUCKET: &str = "aerie-bench-hook";
+pub const BUCKET: &str = "aerie-bench-hook";
 const OBJECTS: usize = 2000;
 /// Every wait for a message ends by then.
 const PATIENCE: Duration = Duration::from_secs(30);

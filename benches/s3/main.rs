@@ -1,35 +1,45 @@
 //! Load on S3 endpoints over real sockets: throughput, latency and server CPU per operation, side by side.
 //!
 //! ```text
-//! cargo bench --bench s3 -- --target aerie=http://127.0.0.1:9000,ACCESS,SECRET,PID [--target peer=…]
-//!     [--seconds 3] [--rounds 3] [--list-keys 10000] [--only put-4k,get-4k] [--json FILE] [--hook-latency mqtt://HOST:PORT]
+//! cargo bench --bench s3 -- --serve target/release/aerie [--peer garage=PATH] [--peer NAME=http://IP:PORT,ACCESS,SECRET,PID]
+//!     [--target NAME=http://IP:PORT,ACCESS,SECRET,PID] [--seconds 2] [--rounds 3] [--list-keys 10000]
+//!     [--only put-4k,get-4k] [--json FILE] [--under-load]
 //! ```
 //!
-//! Targets are measured in turns, round by round, because machines are noisy; each figure is the median round. The
-//! machine's own limits are measured in the same run. `scripts/bench` starts a server and calls this.
+//! Targets are measured in turns, round by round, because machines are noisy; each figure is the median round. Ratios
+//! are those of the first target. `--serve` starts Aerie and measures hook latency as well; `--under-load` measures its
+//! 4 KiB GETs and PUTs beside scrub, rebuild and inference instead. Objects that GET and DELETE name are signed for
+//! before the clock runs; the client runs on one thread for each processor. The machine's own limits are measured in
+//! the same run. `scripts/bench` builds and calls this.
 #![expect(clippy::disallowed_methods, reason = "measures the real world")]
 
 mod client;
 mod latency;
 mod limits;
+mod process;
 mod report;
+mod under_load;
 mod work;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use client::Target;
+use process::{Aerie, Process};
 
 /// What to run.
 struct Plan {
+    /// Aerie's binary, to be started here.
+    serve: Option<PathBuf>,
     targets: Vec<Target>,
+    peers: Vec<String>,
     seconds: f64,
     rounds: usize,
     list_keys: usize,
     only: Option<Vec<String>>,
     json: Option<String>,
-    /// Broker on which the first target's hook results arrive.
-    hook_latency: Option<String>,
+    under_load: bool,
 }
 
 fn main() -> ExitCode {
@@ -40,9 +50,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if plan.targets.is_empty() {
+    if plan.targets.is_empty() && plan.serve.is_none() {
         // `cargo bench` and `cargo test --benches` start every bench; without a server there is nothing to measure.
-        println!("s3 bench: no --target given; see benches/s3/main.rs, or run scripts/bench");
+        println!("s3 bench: no server given; see benches/s3/main.rs, or run scripts/bench");
         return ExitCode::SUCCESS;
     }
     match run(&plan) {
@@ -55,60 +65,103 @@ fn main() -> ExitCode {
 }
 
 fn run(plan: &Plan) -> Result<(), String> {
+    let work = tempfile::Builder::new().prefix("aerie-bench.").tempdir().map_err(|error| error.to_string())?;
     let machine = limits::measure()?;
-    if let (Some(mqtt), Some(target)) = (&plan.hook_latency, plan.targets.first()) {
-        println!("{}", latency::measure(target, mqtt)?);
+    let mut aerie = plan.serve.as_ref().map(|binary| Aerie::start(binary, &work.path().join("aerie"))).transpose()?;
+    let (mut rows, mut disturbed) = (Vec::new(), Vec::new());
+    if plan.under_load {
+        let aerie = aerie.as_mut().ok_or("--under-load needs --serve: it starts and stops the server")?;
+        disturbed = under_load::measure(aerie, plan.rounds, plan.seconds)?;
+    } else {
+        if let Some(aerie) = &aerie
+            && plan.only.is_none()
+        {
+            aerie.wire(latency::BUCKET, "digest")?;
+            println!("{}", latency::measure(&aerie.target, &aerie.mqtt)?);
+        }
+        let (_processes, targets) = targets(plan, aerie.as_ref(), work.path())?;
+        rows = side_by_side(plan, &targets)?;
     }
-    let mut rows = Vec::new();
-    for target in &plan.targets {
-        work::prepare(target)?;
+    if let Some(aerie) = &mut aerie {
+        aerie.stop();
     }
-    for workload in work::workloads(plan.list_keys) {
-        if plan.only.as_ref().is_some_and(|only| !only.contains(&workload.name)) {
-            continue;
-        }
-        for target in &plan.targets {
-            workload.fill(target)?;
-        }
-        let mut samples: Vec<Vec<work::Sample>> = plan.targets.iter().map(|_| Vec::new()).collect();
-        for round in 0..plan.rounds {
-            for (target, samples) in plan.targets.iter().zip(&mut samples) {
-                samples.push(workload.round(target, round, Duration::from_secs_f64(plan.seconds))?);
-            }
-        }
-        for (target, samples) in plan.targets.iter().zip(samples) {
-            let row = report::Row::new(&workload, target, samples);
-            println!("{}", row.line());
-            rows.push(row);
-        }
-    }
-    report::print(&machine, &rows);
+    report::print(&machine, &rows, &disturbed);
     match &plan.json {
-        Some(path) => std::fs::write(path, report::json(&machine, &rows)).map_err(|e| format!("{path}: {e}")),
+        Some(path) => {
+            std::fs::write(path, report::json(&machine, &rows, &disturbed)).map_err(|error| format!("{path}: {error}"))
+        }
         None => Ok(()),
     }
 }
 
+/// Aerie first, then what was named; with the processes that were started for them.
+fn targets(plan: &Plan, aerie: Option<&Aerie>, work: &Path) -> Result<(Vec<Process>, Vec<Target>), String> {
+    let mut targets: Vec<Target> = aerie.map(|aerie| aerie.target.clone()).into_iter().collect();
+    targets.extend(plan.targets.iter().cloned());
+    let mut processes = Vec::new();
+    for (number, peer) in plan.peers.iter().enumerate() {
+        let (process, target) = process::peer(peer, &work.join(format!("peer-{number}")))?;
+        processes.extend(process);
+        targets.push(target);
+    }
+    Ok((processes, targets))
+}
+
+fn side_by_side(plan: &Plan, targets: &[Target]) -> Result<Vec<report::Row>, String> {
+    let mut rows: Vec<report::Row> = Vec::new();
+    for target in targets {
+        work::prepare(target, work::BUCKET)?;
+    }
+    let mut filled: Vec<String> = Vec::new();
+    for workload in work::workloads(plan.list_keys) {
+        if plan.only.as_ref().is_some_and(|only| !only.contains(&workload.name)) {
+            continue;
+        }
+        if !filled.contains(&workload.prefix()) {
+            for target in targets {
+                workload.fill(target)?;
+            }
+            filled.push(workload.prefix());
+        }
+        let mut samples: Vec<Vec<work::Sample>> = targets.iter().map(|_| Vec::new()).collect();
+        for round in 0..plan.rounds {
+            for (target, samples) in targets.iter().zip(&mut samples) {
+                samples.push(workload.round(target, round, Duration::from_secs_f64(plan.seconds))?);
+            }
+        }
+        let first = rows.len();
+        for (target, samples) in targets.iter().zip(samples) {
+            rows.push(report::Row::new(&workload, target, samples));
+            println!("{}", rows[rows.len() - 1].line(&rows[first]));
+        }
+    }
+    Ok(rows)
+}
+
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
     let mut plan = Plan {
+        serve: None,
         targets: Vec::new(),
-        seconds: 3.0,
+        peers: Vec::new(),
+        seconds: 2.0,
         rounds: 3,
         list_keys: 10_000,
         only: None,
         json: None,
-        hook_latency: None,
+        under_load: false,
     };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
+            "--serve" => plan.serve = Some(PathBuf::from(value()?)),
             "--target" => plan.targets.push(Target::parse(&value()?)?),
+            "--peer" => plan.peers.push(value()?),
             "--seconds" => plan.seconds = number(&value()?)?,
-            "--rounds" => plan.rounds = number(&value()?)?,
+            "--rounds" => plan.rounds = number::<usize>(&value()?)?.max(1),
             "--list-keys" => plan.list_keys = number(&value()?)?,
             "--only" => plan.only = Some(value()?.split(',').map(str::to_owned).collect()),
             "--json" => plan.json = Some(value()?),
-            "--hook-latency" => plan.hook_latency = Some(value()?),
+            "--under-load" => plan.under_load = true,
             // Cargo itself passes this one.
             "--bench" => {}
             other => return Err(format!("unknown argument {other}")),

@@ -1,7 +1,10 @@
-//! The table and its JSON.
+//! The tables and their JSON: the first target's figures, each peer's beside them, and the ratios.
+
+use serde_json::{Value, json};
 
 use crate::client::Target;
 use crate::limits::Machine;
+use crate::under_load::Disturbed;
 use crate::work::{Sample, Workload};
 
 /// One workload on one target: the median round.
@@ -18,50 +21,75 @@ pub struct Row {
 
 impl Row {
     pub fn new(workload: &Workload, target: &Target, mut samples: Vec<Sample>) -> Row {
-        samples.sort_by(|a, b| throughput(a).total_cmp(&throughput(b)));
+        samples.sort_by(|a, b| a.per_second().total_cmp(&b.per_second()));
         let median = &samples[samples.len() / 2];
-        let percentile = |p: f64| {
-            let latencies = &median.latencies_us;
-            let at = ((latencies.len() as f64 * p) as usize).min(latencies.len().saturating_sub(1));
-            latencies.get(at).map_or(f64::NAN, |&us| f64::from(us) / 1e3)
-        };
         Row {
             workload: workload.name.clone(),
             target: target.name.clone(),
             connections: workload.connections,
-            operations_per_second: throughput(median),
-            mib_per_second: throughput(median) * workload.bytes as f64 / f64::from(1 << 20),
-            p50_ms: percentile(0.50),
-            p99_ms: percentile(0.99),
+            operations_per_second: median.per_second(),
+            mib_per_second: median.per_second() * workload.bytes as f64 / f64::from(1 << 20),
+            p50_ms: median.percentile_ms(0.50),
+            p99_ms: median.percentile_ms(0.99),
             server_cpu_us: median.server_cpu_us,
         }
     }
 
-    pub fn line(&self) -> String {
+    /// `first` is the same workload on the first target.
+    pub fn line(&self, first: &Row) -> String {
         let cpu = self.server_cpu_us.map_or("-".to_owned(), |us| format!("{us:.0}"));
+        let ratio = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+        let ratios = (self.target != first.target).then(|| self.ratios(first));
         format!(
-            "| {} | {} | {} | {:.0} | {:.0} | {:.2} / {:.2} | {cpu} |",
+            "| {} | {} | {} | {:.0} | {:.0} | {:.2} / {:.2} | {cpu} | {} | {} |",
             self.workload,
             self.target,
             self.connections,
             self.operations_per_second,
             self.mib_per_second,
             self.p50_ms,
-            self.p99_ms
+            self.p99_ms,
+            ratio(ratios.map(|(throughput, _)| throughput)),
+            ratio(ratios.and_then(|(_, cpu)| cpu)),
         )
+    }
+
+    /// How many times more operations a second the first target does, and how much less CPU each of them takes there.
+    fn ratios(&self, first: &Row) -> (f64, Option<f64>) {
+        let cpu = self.server_cpu_us.zip(first.server_cpu_us).map(|(here, there)| here / there);
+        (first.operations_per_second / self.operations_per_second, cpu)
+    }
+
+    fn json(&self, rows: &[Row]) -> Value {
+        let first = rows.iter().find(|row| row.workload == self.workload).unwrap_or(self);
+        let (throughput, cpu) = self.ratios(first);
+        json!({
+            "workload": self.workload, "target": self.target, "connections": self.connections,
+            "operations_per_second": self.operations_per_second, "mib_per_second": self.mib_per_second,
+            "p50_ms": self.p50_ms, "p99_ms": self.p99_ms, "server_cpu_us_per_operation": self.server_cpu_us,
+            "first_target_operations_ratio": throughput, "first_target_cpu_ratio": cpu,
+        })
     }
 }
 
-fn throughput(sample: &Sample) -> f64 {
-    sample.operations as f64 / sample.seconds
-}
-
-pub fn print(machine: &Machine, rows: &[Row]) {
-    println!();
-    println!("| workload | target | connections | op/s | MiB/s | p50 / p99 ms | server CPU µs per op |");
-    println!("|---|---|---|---|---|---|---|");
-    for row in rows {
-        println!("{}", row.line());
+pub fn print(machine: &Machine, rows: &[Row], disturbed: &[Disturbed]) {
+    if let Some(first) = rows.first() {
+        println!();
+        println!(
+            "| workload | target | connections | op/s | MiB/s | p50 / p99 ms | server CPU µs per op | {0} op/s ratio | {0} CPU ratio |",
+            first.target
+        );
+        println!("|---|---|---|---|---|---|---|---|---|");
+        for row in rows {
+            let first = rows.iter().find(|first| first.workload == row.workload).unwrap_or(row);
+            println!("{}", row.line(first));
+        }
+    }
+    if !disturbed.is_empty() {
+        println!();
+        println!("| workload | beside | op/s | p50 / p99 ms | p99 to the quiet p99 |");
+        println!("|---|---|---|---|---|");
+        disturbed.iter().for_each(|row| println!("{}", row.line()));
     }
     println!();
     println!(
@@ -70,23 +98,14 @@ pub fn print(machine: &Machine, rows: &[Row]) {
     );
 }
 
-pub fn json(machine: &Machine, rows: &[Row]) -> String {
-    let rows: Vec<serde_json::Value> = rows
-        .iter()
-        .map(|row| {
-            serde_json::json!({
-                "workload": row.workload, "target": row.target, "connections": row.connections,
-                "operations_per_second": row.operations_per_second, "mib_per_second": row.mib_per_second,
-                "p50_ms": row.p50_ms, "p99_ms": row.p99_ms, "server_cpu_us_per_operation": row.server_cpu_us,
-            })
-        })
-        .collect();
-    let document = serde_json::json!({
+pub fn json(machine: &Machine, rows: &[Row], disturbed: &[Disturbed]) -> String {
+    let document = json!({
         "machine": {
             "cores": machine.cores, "memcpy_gb_s": machine.memcpy_gb_s, "md5_gb_s": machine.md5_gb_s,
             "loopback_gb_s": machine.loopback_gb_s, "fdatasync_us": machine.fdatasync_us,
         },
-        "rows": rows,
+        "rows": rows.iter().map(|row| row.json(rows)).collect::<Vec<_>>(),
+        "under_load": disturbed.iter().map(Disturbed::json).collect::<Vec<_>>(),
     });
     format!("{document:#}\n")
 }

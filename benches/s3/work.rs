@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, Target};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use crate::client::{Client, Connection, Request, Signer, Target, runtime};
 
 pub const BUCKET: &str = "aerie-bench";
 
@@ -16,6 +18,7 @@ enum Operation {
 }
 
 /// One row of the table.
+#[derive(Clone)]
 pub struct Workload {
     pub name: String,
     operation: Operation,
@@ -34,14 +37,23 @@ pub struct Sample {
     pub server_cpu_us: Option<f64>,
 }
 
+impl Sample {
+    pub fn per_second(&self) -> f64 {
+        self.operations as f64 / self.seconds
+    }
+
+    /// Latency in milliseconds below which `share` of the operations stayed.
+    pub fn percentile_ms(&self, share: f64) -> f64 {
+        let at = ((self.latencies_us.len() as f64 * share) as usize).min(self.latencies_us.len().saturating_sub(1));
+        self.latencies_us.get(at).map_or(f64::NAN, |&us| f64::from(us) / 1e3)
+    }
+}
+
+fn row(name: &str, operation: Operation, bytes: usize, connections: usize, objects: usize) -> Workload {
+    Workload { name: name.to_owned(), operation, bytes, connections, objects }
+}
+
 pub fn workloads(list_keys: usize) -> Vec<Workload> {
-    let row = |name: &str, operation, bytes, connections, objects| Workload {
-        name: name.to_owned(),
-        operation,
-        bytes,
-        connections,
-        objects,
-    };
     vec![
         row("put-4k-c1", Operation::Put, 4 << 10, 1, 0),
         row("put-4k", Operation::Put, 4 << 10, 32, 0),
@@ -56,8 +68,14 @@ pub fn workloads(list_keys: usize) -> Vec<Workload> {
     ]
 }
 
-pub fn prepare(target: &Target) -> Result<(), String> {
-    let answer = Client::connect(target)?.send("PUT", &format!("/{BUCKET}"), "", b"")?;
+/// What stands for clients that want to be served while other things go on: 4 KiB GETs and PUTs.
+pub fn foreground() -> [Workload; 2] {
+    [row("get-4k", Operation::Get, 4 << 10, 8, 2000), row("put-4k", Operation::Put, 4 << 10, 8, 0)]
+}
+
+/// Creates the bucket.
+pub fn prepare(target: &Target, bucket: &str) -> Result<(), String> {
+    let answer = Client::connect(target)?.send("PUT", &format!("/{bucket}"), "", b"")?;
     match answer.status {
         200 | 409 => Ok(()),
         status => Err(format!("{}: creating the bucket gave {status}: {}", target.name, text(&answer.body))),
@@ -67,44 +85,74 @@ pub fn prepare(target: &Target) -> Result<(), String> {
 impl Workload {
     /// Puts the objects that the rounds read.
     pub fn fill(&self, target: &Target) -> Result<(), String> {
-        self.put_numbered(target, self.prefix(), self.objects, self.bytes.max(1))
+        put_numbered(target, BUCKET, &self.prefix(), self.objects, self.bytes.max(1), Duration::MAX)?;
+        if self.operation == Operation::List {
+            self.check_list(target)?;
+        }
+        Ok(())
+    }
+
+    /// A listing that gives less than was asked for would be fast for the wrong reason.
+    fn check_list(&self, target: &Target) -> Result<(), String> {
+        let answer = Client::connect(target)?.send("GET", &format!("/{BUCKET}"), &self.list_query(0), b"")?;
+        let keys = answer.body.windows(5).filter(|w| w == b"<Key>").count();
+        match keys == self.objects.saturating_sub(1).min(1000) {
+            true => Ok(()),
+            false => Err(format!("{}: a listing gave {keys} keys: {}", target.name, text(&answer.body))),
+        }
     }
 
     pub fn round(&self, target: &Target, round: usize, duration: Duration) -> Result<Sample, String> {
         let deleted = format!("delete-{round}");
-        if self.operation == Operation::Delete {
-            self.put_numbered(target, deleted.clone(), DELETES_PER_ROUND, self.bytes)?;
-        }
+        let limit = match self.operation {
+            Operation::Delete => put_numbered(target, BUCKET, &deleted, DELETES_MAX, self.bytes, DELETE_FILL_MAX)?,
+            Operation::Put | Operation::Get | Operation::List => u64::MAX,
+        };
         let body = noise(if self.operation == Operation::Put { self.bytes } else { 0 });
+        // What is known before is signed before the clock runs.
+        let mut signer = Signer::new(target);
+        let mut sign =
+            |key: String| signer.sign(if self.operation == Operation::Get { "GET" } else { "DELETE" }, &key, "", b"");
+        let ready: Vec<Request> = match self.operation {
+            Operation::Get => (0..self.objects).map(|n| sign(object(BUCKET, &self.prefix(), n as u64))).collect(),
+            Operation::Delete => (0..limit).map(|n| sign(object(BUCKET, &deleted, n))).collect(),
+            Operation::Put | Operation::List => Vec::new(),
+        };
+        let request = |signer: &mut Signer<'_>, number: u64| match self.operation {
+            Operation::Put => {
+                signer.sign("PUT", &object(BUCKET, &format!("{}-{round}", self.prefix()), number), "", &body)
+            }
+            _ => {
+                let last = (self.objects as u64).saturating_sub(1000).max(1);
+                signer.sign("GET", &format!("/{BUCKET}"), &self.list_query(number.wrapping_mul(7919) % last), b"")
+            }
+        };
         let started = Instant::now();
         let cpu_before = cpu_us(target);
         let next = AtomicU64::new(0);
         let stop = AtomicBool::new(false);
-        let worker = || -> Result<Vec<u32>, String> {
-            let mut client = Client::connect(target)?;
+        let connection = async || -> Result<Vec<u32>, String> {
+            let mut connection = Connection::open(target).await?;
+            let mut signer = Signer::new(target);
             let mut latencies = Vec::new();
             while started.elapsed() < duration && !stop.load(Ordering::Relaxed) {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                let sent = Instant::now();
-                let answer = match self.operation {
-                    Operation::Put => {
-                        client.send("PUT", &format!("/{BUCKET}/{}-{round}/{number:08}", self.prefix()), "", &body)?
+                if number >= limit {
+                    break;
+                }
+                let made;
+                let request = match self.operation {
+                    Operation::Get => &ready[(number.wrapping_mul(7919) % self.objects as u64) as usize],
+                    Operation::Delete => &ready[number as usize],
+                    Operation::Put | Operation::List => {
+                        made = request(&mut signer, number);
+                        &made
                     }
-                    Operation::Get => {
-                        let number = number.wrapping_mul(7919) % self.objects as u64;
-                        client.send("GET", &format!("/{BUCKET}/{}/{number:08}", self.prefix()), "", b"")?
-                    }
-                    Operation::List => {
-                        let after = number.wrapping_mul(7919) % (self.objects as u64).saturating_sub(1000).max(1);
-                        let query = format!(
-                            "list-type=2&max-keys=1000&prefix={p}%2F&start-after={p}%2F{after:08}",
-                            p = self.prefix()
-                        );
-                        client.send("GET", &format!("/{BUCKET}"), &query, b"")?
-                    }
-                    Operation::Delete if number >= DELETES_PER_ROUND as u64 => break,
-                    Operation::Delete => client.send("DELETE", &format!("/{BUCKET}/{deleted}/{number:08}"), "", b"")?,
                 };
+                let sent = Instant::now();
+                let answer =
+                    connection.exchange(request, &body).await.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
+                latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
                 if answer.status >= 300 {
                     stop.store(true, Ordering::Relaxed);
                     return Err(format!("{} gave {}: {}", self.name, answer.status, text(&answer.body)));
@@ -112,11 +160,10 @@ impl Workload {
                 if self.operation == Operation::Get && answer.length != self.bytes as u64 {
                     return Err(format!("{}: {} bytes instead of {}", self.name, answer.length, self.bytes));
                 }
-                latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
             }
             Ok(latencies)
         };
-        let mut latencies_us = in_threads(self.connections, worker)?.concat();
+        let mut latencies_us = on_connections(self.connections, duration + GRACE, &connection)?.concat();
         let seconds = started.elapsed().as_secs_f64();
         let operations = latencies_us.len() as u64;
         latencies_us.sort_unstable();
@@ -124,7 +171,8 @@ impl Workload {
         Ok(Sample { operations, seconds, latencies_us, server_cpu_us: cpu })
     }
 
-    fn prefix(&self) -> String {
+    /// Of the keys; workloads that read the same objects share it.
+    pub fn prefix(&self) -> String {
         match self.operation {
             Operation::Put => format!("put-{}-{}", self.bytes, self.connections),
             Operation::Get => format!("get-{}", self.bytes),
@@ -133,37 +181,104 @@ impl Workload {
         }
     }
 
-    fn put_numbered(&self, target: &Target, prefix: String, count: usize, bytes: usize) -> Result<(), String> {
-        let body = noise(bytes);
-        let next = AtomicU64::new(0);
-        in_threads(32.min(count), || -> Result<(), String> {
-            let mut client = Client::connect(target)?;
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= count as u64 {
-                    return Ok(());
-                }
-                let answer = client.send("PUT", &format!("/{BUCKET}/{prefix}/{number:08}"), "", &body)?;
-                if answer.status != 200 {
-                    return Err(format!("filling gave {}: {}", answer.status, text(&answer.body)));
-                }
-            }
-        })?;
-        Ok(())
+    fn list_query(&self, after: u64) -> String {
+        let prefix = self.prefix();
+        format!("list-type=2&max-keys=1000&prefix={prefix}%2F&start-after={prefix}%2F{after:08}")
     }
 }
 
-const DELETES_PER_ROUND: usize = 4000;
+/// Objects that are there for a round of deletes, at most.
+const DELETES_MAX: usize = 4000;
+/// A slow server gets fewer of them: putting them ends by then.
+const DELETE_FILL_MAX: Duration = Duration::from_secs(3);
+/// What is under way at the end of a round has this long to come back.
+const GRACE: Duration = Duration::from_secs(60);
 
-fn in_threads<T: Send>(count: usize, work: impl Fn() -> Result<T, String> + Sync) -> Result<Vec<T>, String> {
+fn object(bucket: &str, prefix: &str, number: u64) -> String {
+    format!("/{bucket}/{prefix}/{number:08}")
+}
+
+/// Puts `count` objects, or as many as the time allows; gives how many there are.
+pub fn put_numbered(
+    target: &Target,
+    bucket: &str,
+    prefix: &str,
+    count: usize,
+    bytes: usize,
+    time: Duration,
+) -> Result<u64, String> {
+    put_bodies(target, bucket, prefix, count, &noise(bytes), time)
+}
+
+/// Puts `count` objects with the same bytes.
+pub fn put_same(target: &Target, bucket: &str, prefix: &str, count: usize, body: &[u8]) -> Result<(), String> {
+    put_bodies(target, bucket, prefix, count, body, Duration::MAX).map(|_| ())
+}
+
+fn put_bodies(
+    target: &Target,
+    bucket: &str,
+    prefix: &str,
+    count: usize,
+    body: &[u8],
+    time: Duration,
+) -> Result<u64, String> {
+    let next = AtomicU64::new(0);
+    let started = Instant::now();
+    let connection = async || -> Result<(), String> {
+        let mut connection = Connection::open(target).await?;
+        let mut signer = Signer::new(target);
+        while started.elapsed() < time {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count as u64 {
+                break;
+            }
+            let request = signer.sign("PUT", &object(bucket, prefix, number), "", body);
+            let answer = connection.exchange(&request, body).await?;
+            if answer.status != 200 {
+                return Err(format!("filling gave {}: {}", answer.status, text(&answer.body)));
+            }
+        }
+        Ok(())
+    };
+    on_connections(32.min(count), FILL_MAX, &connection)?;
+    Ok(next.into_inner().min(count as u64))
+}
+
+/// Filling a million keys takes two minutes.
+const FILL_MAX: Duration = Duration::from_secs(900);
+
+/// Runs `count` connections, spread over one thread for each processor, and gives their results.
+pub fn on_connections<T: Send>(
+    count: usize,
+    time: Duration,
+    connection: &(impl AsyncFn() -> Result<T, String> + Sync),
+) -> Result<Vec<T>, String> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(count).max(1);
+    let run = |share: usize| -> Result<Vec<T>, String> {
+        let all = async {
+            let mut running: FuturesUnordered<_> = (0..share).map(|_| connection()).collect();
+            let mut results = Vec::with_capacity(share);
+            while let Some(result) = running.next().await {
+                results.push(result?);
+            }
+            Ok(results)
+        };
+        runtime()?.block_on(async { tokio::time::timeout(time, all).await }).map_err(|_| "no end in time".to_owned())?
+    };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..count).map(|_| scope.spawn(&work)).collect();
-        workers.into_iter().map(|worker| worker.join().map_err(|_| "a worker panicked".to_owned())?).collect()
+        let shares = (0..threads).map(|thread| count / threads + usize::from(thread < count % threads));
+        let workers: Vec<_> = shares.map(|share| scope.spawn(move || run(share))).collect();
+        let mut results = Vec::with_capacity(count);
+        for worker in workers {
+            results.extend(worker.join().map_err(|_| "a thread panicked".to_owned())??);
+        }
+        Ok(results)
     })
 }
 
 /// Bytes that do not compress; the same in each run.
-fn noise(bytes: usize) -> Vec<u8> {
+pub fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut noise = Vec::with_capacity(bytes + 8);
     while noise.len() < bytes {
@@ -176,7 +291,7 @@ fn noise(bytes: usize) -> Vec<u8> {
     noise
 }
 
-fn text(body: &[u8]) -> String {
+pub fn text(body: &[u8]) -> String {
     String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned()
 }
 

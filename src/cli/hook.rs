@@ -1,10 +1,11 @@
-//! The hook author's commands: new, test (offline); add, list, remove, logs, stats, run, replay (on a server); models.
+//! The hook author's commands: new, test, keygen, bundle, sign (offline); add, list, remove, logs, stats, run, replay (on a server); models.
 
 use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 use http::Method;
 
+use super::bundle::{Keygen, MakeBundle, Sign, named_model};
 use super::client::{Client, encode};
 use super::object::content_type_of;
 use super::template::New;
@@ -25,6 +26,9 @@ pub(super) struct HookCommand {
 enum HookAction {
     New(New),
     Test(Test),
+    Keygen(Keygen),
+    Bundle(MakeBundle),
+    Sign(Sign),
     Add(Add),
     List(List),
     Remove(Remove),
@@ -46,20 +50,22 @@ struct Test {
     model: Vec<String>,
 }
 
-/// Install or upgrade a hook.
+/// Install or upgrade a hook: `aerie hook add NAME FILE.wasm`, or `aerie hook add BUNDLE`.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "add")]
 struct Add {
-    #[argh(positional)]
+    #[argh(positional, description = "name of the hook, or the bundle's file")]
     name: String,
     #[argh(positional)]
-    file: PathBuf,
+    file: Option<PathBuf>,
     #[argh(option, description = "memory the guest may take, MiB")]
     memory_mib: Option<u64>,
     #[argh(option, description = "time an invocation may take, milliseconds")]
     deadline_ms: Option<u64>,
     #[argh(option, description = "bytes of results an invocation may give")]
     output_bytes: Option<u64>,
+    #[argh(option, description = "invocations that may begin in a second")]
+    rate_per_s: Option<u64>,
     #[argh(switch, description = "grant: set tags on the object")]
     allow_tags: bool,
     #[argh(option, description = "grant: store derived objects under this key prefix")]
@@ -146,6 +152,9 @@ impl HookCommand {
         match self.action {
             HookAction::New(new) => new.run(),
             HookAction::Test(test) => test.run(),
+            HookAction::Keygen(keygen) => keygen.run(),
+            HookAction::Bundle(bundle) => bundle.run(),
+            HookAction::Sign(sign) => sign.run(),
             HookAction::Add(add) => add.run(),
             HookAction::List(List { endpoint }) => {
                 println!("{}", Client::find(endpoint)?.ask(Method::GET, "/_aerie/v1/hooks", "", Vec::new())?);
@@ -190,12 +199,10 @@ impl Test {
     fn run(self) -> Result<(), String> {
         let mut models = std::collections::BTreeMap::new();
         for named in &self.model {
-            let (name, file) = named.split_once('=').ok_or_else(|| format!("{named}: write --model NAME=FILE.onnx"))?;
-            let labels = Path::new(file).with_extension("labels");
-            let labels =
-                if labels.exists() { String::from_utf8_lossy(&read(&labels)?).into_owned() } else { String::new() };
+            let model = named_model(named)?;
+            let labels = String::from_utf8_lossy(&model.labels.unwrap_or_default()).into_owned();
             let labels = labels.lines().map(str::to_owned).collect();
-            models.insert(name.to_owned(), ModelFile { bytes: read(Path::new(file))?, labels });
+            models.insert(model.name, ModelFile { bytes: model.bytes.to_vec(), labels });
         }
         let module = read(&self.file)?;
         let key = self.object.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -223,7 +230,11 @@ impl Test {
 
 impl Add {
     fn run(self) -> Result<(), String> {
-        let module = read(&self.file)?;
+        let file = match &self.file {
+            Some(module) => module.clone(),
+            None => PathBuf::from(&self.name),
+        };
+        let body = read(&file)?;
         let mut query = Vec::new();
         if let Some(prefix) = &self.allow_derive {
             query.push(format!("allow-derive={}", encode(prefix)));
@@ -231,12 +242,19 @@ impl Add {
         if self.allow_tags {
             query.push("allow-tags=1".to_owned());
         }
-        let numbers =
-            [("deadline-ms", self.deadline_ms), ("memory-mib", self.memory_mib), ("output-bytes", self.output_bytes)];
+        let numbers = [
+            ("deadline-ms", self.deadline_ms),
+            ("memory-mib", self.memory_mib),
+            ("output-bytes", self.output_bytes),
+            ("rate-per-s", self.rate_per_s),
+        ];
         query.extend(numbers.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))));
         query.sort();
-        let path = format!("/_aerie/v1/hooks/{}", encode(&self.name));
-        println!("{}", Client::find(self.endpoint)?.ask(Method::PUT, &path, &query.join("&"), module)?);
+        let path = match self.file {
+            Some(_) => format!("/_aerie/v1/hooks/{}", encode(&self.name)),
+            None => "/_aerie/v1/bundles".to_owned(),
+        };
+        println!("{}", Client::find(self.endpoint)?.ask(Method::PUT, &path, &query.join("&"), body)?);
         Ok(())
     }
 }

@@ -3,7 +3,10 @@
 //! `serve` is the appliance; all others are clients of a running one, over S3 and the admin API, or work offline
 //! (`plan`, `hook new`, `hook test`, `tls init`). Nothing below `cli` prints to standard output.
 
+mod audit;
+mod bundle;
 mod client;
+mod govern;
 mod hook;
 mod identity;
 mod object;
@@ -31,7 +34,9 @@ enum Command {
     Plan(serve::PlanCommand),
     Hook(hook::HookCommand),
     Model(hook::ModelCommand),
+    Audit(audit::Audit),
     Bucket(object::BucketCommand),
+    Clock(govern::Clock),
     Notify(object::Notify),
     Put(object::Put),
     Get(object::Get),
@@ -84,7 +89,9 @@ fn run(command: Command) -> Result<(), String> {
         Command::Plan(plan) => plan.run(),
         Command::Hook(hook) => hook.run(),
         Command::Model(model) => model.run(),
+        Command::Audit(audit) => audit.run(),
         Command::Bucket(bucket) => bucket.run(),
+        Command::Clock(clock) => clock.run(),
         Command::Notify(notify) => notify.run(),
         Command::Put(put) => put.run(),
         Command::Get(get) => get.run(),

@@ -7,11 +7,11 @@ use argh::FromArgs;
 use http::Method;
 
 use super::client::Client;
+use super::govern::{BucketQuota, BucketRolling};
 use crate::hash::Md5;
-use crate::notification::{Configuration, Rule, Target};
-use crate::xml;
+use crate::notification::{Configuration, Filter, Rule, Target};
 
-/// Make, list or remove buckets.
+/// Make, list or remove buckets; rule what they may hold.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "bucket")]
 pub(super) struct BucketCommand {
@@ -25,6 +25,8 @@ enum BucketAction {
     Create(BucketCreate),
     List(BucketList),
     Remove(BucketRemove),
+    Quota(BucketQuota),
+    Rolling(BucketRolling),
 }
 
 /// Make a bucket.
@@ -37,7 +39,7 @@ struct BucketCreate {
     endpoint: Option<String>,
 }
 
-/// List the buckets.
+/// List the buckets: name, objects, bytes, and the rules that hold for it.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "list")]
 struct BucketList {
@@ -63,13 +65,13 @@ impl BucketCommand {
                 println!("bucket {name} made");
             }
             BucketAction::List(BucketList { endpoint }) => {
-                let answer = Client::find(endpoint)?.call(Method::GET, "/", "", Vec::new())?;
-                let document = xml::parse(&answer).map_err(|error| error.to_string())?;
-                let buckets = document.child("Buckets").into_iter().flat_map(|list| list.children_named("Bucket"));
-                for name in buckets.filter_map(|bucket| bucket.text_of("Name")) {
-                    println!("{name}");
-                }
+                let answer = Client::find(endpoint)?.call(Method::GET, "/_aerie/v1/buckets", "", Vec::new())?;
+                let buckets: Vec<serde_json::Value> =
+                    serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
+                buckets.iter().for_each(|bucket| println!("{}", bucket_line(bucket)));
             }
+            BucketAction::Quota(quota) => quota.run()?,
+            BucketAction::Rolling(rolling) => rolling.run()?,
             BucketAction::Remove(BucketRemove { name, endpoint }) => {
                 Client::find(endpoint)?.call(Method::DELETE, &format!("/{name}"), "", Vec::new())?;
                 println!("bucket {name} removed");
@@ -77,6 +79,24 @@ impl BucketCommand {
         }
         Ok(())
     }
+}
+
+/// `NAME OBJECTS BYTES`, and what is ruled, separated by tabs.
+fn bucket_line(bucket: &serde_json::Value) -> String {
+    let mut columns = vec![bucket["name"].as_str().unwrap_or_default().to_owned()];
+    columns.push(bucket["objects"].to_string());
+    columns.push(bucket["bytes"].to_string());
+    for flag in ["versioned", "object_lock", "lifecycle"] {
+        columns.extend((bucket[flag] == true).then(|| flag.to_owned()));
+    }
+    for quota in ["quota_bytes", "quota_objects"] {
+        columns.extend(bucket[quota].as_u64().map(|most| format!("{quota}={most}")));
+    }
+    if let Some(rolling) = bucket["rolling"].as_object() {
+        let bytes = rolling.get("bytes").and_then(serde_json::Value::as_u64);
+        columns.push(bytes.map_or("rolling".to_owned(), |bytes| format!("rolling={bytes}")));
+    }
+    columns.join("\t")
 }
 
 /// Send a bucket's events to a hook or an MQTT topic (adds to the rules that are there).
@@ -95,12 +115,43 @@ pub(super) struct Notify {
     prefix: String,
     #[argh(option, description = "only keys that end with this", default = "String::new()")]
     suffix: String,
+    #[argh(option, description = "only objects of at least so many bytes")]
+    size_min: Option<String>,
+    #[argh(option, description = "only objects of at most so many bytes")]
+    size_max: Option<String>,
+    #[argh(option, description = "only this content type: image/png, or 'image/*'")]
+    content_type: Option<String>,
+    #[argh(option, description = "KEY=VALUE, repeatable: only objects with this tag; '*' takes any value")]
+    tag: Vec<String>,
+    #[argh(option, description = "KEY=VALUE, repeatable: only objects with this user metadata")]
+    metadata: Vec<String>,
     #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
     endpoint: Option<String>,
 }
 
 impl Notify {
+    fn filter(&self) -> Result<Filter, String> {
+        let single = [("size-min", &self.size_min), ("size-max", &self.size_max), ("content-type", &self.content_type)];
+        let mut wanted: Vec<(String, &str)> = Vec::new();
+        wanted.extend(single.iter().filter_map(|(name, value)| Some(((*name).to_owned(), value.as_deref()?))));
+        for (kind, pairs) in [("tag", &self.tag), ("metadata", &self.metadata)] {
+            for pair in pairs {
+                let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair}: write --{kind} KEY=VALUE"))?;
+                wanted.push((format!("{kind}:{key}"), value));
+            }
+        }
+        let mut filter = Filter::default();
+        for (name, value) in wanted {
+            if !filter.set(&name, value).map_err(|error| error.to_string())? {
+                return Err(format!("{name}: it needs a key, as in --tag KEY=VALUE"));
+            }
+        }
+        filter.check().map_err(|error| error.to_string())?;
+        Ok(filter)
+    }
+
     pub fn run(self) -> Result<(), String> {
+        let filter = self.filter()?;
         let (target, arn) = match (self.hook, self.topic) {
             (Some(hook), None) => (Target::Hook(hook.clone()), format!("arn:aerie:hook:::{hook}")),
             (None, Some(topic)) => (Target::Topic(topic.clone()), format!("arn:aerie:mqtt:::{topic}")),
@@ -111,7 +162,10 @@ impl Notify {
         let present = client.call(Method::GET, &path, "notification=", Vec::new())?;
         let mut configuration = Configuration::parse(&present).map_err(|error| error.to_string())?;
         let events = if self.event.is_empty() { vec!["s3:ObjectCreated:*".to_owned()] } else { self.event };
-        let id = format!("{arn} {} {} {}", events.join(","), self.prefix, self.suffix);
+        let mut id = format!("{arn} {} {} {}", events.join(","), self.prefix, self.suffix);
+        for (name, value) in filter.entries() {
+            id.push_str(&format!(" {name}={value}"));
+        }
         let id = crate::hash::hex_encode(&Md5::of(id.as_bytes()));
         if configuration.rules.iter().any(|rule| rule.id == id) {
             println!("{arn} is notified of {} already", self.bucket);
@@ -124,6 +178,7 @@ impl Notify {
             events,
             prefix: self.prefix,
             suffix: self.suffix,
+            filter,
         });
         client.call(Method::PUT, &path, "notification=", configuration.to_xml().into_bytes())?;
         println!("{arn} is notified of {}", self.bucket);

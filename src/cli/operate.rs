@@ -45,7 +45,7 @@ pub(super) struct Verify {
 pub(super) struct OutboxCommand {
     #[argh(
         positional,
-        description = "status, dead, revive (all dead ones are attempted anew)",
+        description = "status, dead, revive (all dead ones are attempted anew), forget (all dead ones go, and what they hold)",
         default = "String::from(\"status\")"
     )]
     action: String,
@@ -99,7 +99,8 @@ impl OutboxCommand {
             "status" => (Method::GET, "/_aerie/v1/outbox"),
             "dead" => (Method::GET, "/_aerie/v1/outbox/dead"),
             "revive" => (Method::POST, "/_aerie/v1/outbox/revive"),
-            other => return Err(format!("{other}: say status, dead or revive")),
+            "forget" => (Method::POST, "/_aerie/v1/outbox/forget"),
+            other => return Err(format!("{other}: say status, dead, revive or forget")),
         };
         println!("{}", Client::find(self.endpoint)?.ask(method, path, "", Vec::new())?);
         Ok(())

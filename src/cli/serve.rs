@@ -23,6 +23,11 @@ pub(super) struct Serve {
     address: Option<String>,
     #[argh(option, description = "parity shards of a new pool: how many drives may go")]
     parity: Option<u8>,
+    #[argh(
+        option,
+        description = "empty folder that replaces a drive that was mounted, though nothing is mounted on it"
+    )]
+    replace: Vec<String>,
     #[argh(option, description = "external MQTT broker, mqtt://HOST:PORT; the embedded one is then off")]
     mqtt: Option<String>,
 }
@@ -65,6 +70,7 @@ impl Serve {
             settings.server.address = address;
         }
         settings.pool.parity = self.parity.or(settings.pool.parity);
+        settings.pool.replace = expand_all(&self.replace)?;
         if let Some(url) = self.mqtt {
             settings.mqtt.url = url;
         }
@@ -73,12 +79,16 @@ impl Serve {
         } else {
             self.drives
         };
-        let mut places = Vec::new();
-        for name in &named {
-            places.extend(server::expand(name)?);
-        }
-        Ok((settings, places))
+        Ok((settings, expand_all(&named)?))
     }
+}
+
+fn expand_all(names: &[String]) -> Result<Vec<String>, String> {
+    let mut places = Vec::new();
+    for name in names {
+        places.extend(server::expand(name)?);
+    }
+    Ok(places)
 }
 
 /// Logs go to standard error; AERIE_LOG filters them (`info` unless said, `aerie=debug` for more).

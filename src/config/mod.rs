@@ -22,7 +22,7 @@ use crate::inference::InferenceSettings;
 use crate::mqtt::{BrokerSettings, PublisherSettings};
 use crate::outbox::OutboxSettings;
 use crate::tls::TlsSettings;
-use crate::upkeep::UpkeepSettings;
+use crate::upkeep::{LifecycleSettings, UpkeepSettings};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub struct Settings {
     pub mqtt: PublisherSettings,
     pub broker: BrokerSettings,
     pub upkeep: UpkeepSettings,
+    pub lifecycle: LifecycleSettings,
+    pub audit: AuditSettings,
 }
 
 /// The S3 side.
@@ -53,12 +55,12 @@ pub struct ServerSettings {
     pub cores: usize,
     /// Open connections of the whole process; one more is closed at once.
     pub connections_max: usize,
+    /// TLS on the address; without, requests come and go in clear.
+    pub tls: Option<TlsSettings>,
     /// Object ownership of new buckets that name none. `BucketOwnerEnforced` is AWS's since April 2023; with
     /// `ObjectWriter`, its older one, access control lists count.
     pub object_ownership: ObjectOwnership,
     pub clients: ClientSettings,
-    /// TLS on the address; without, requests come and go in clear.
-    pub tls: Option<TlsSettings>,
 }
 
 /// What one client address (of IPv6, its /64) may take; 0, as it is made, bounds nothing.
@@ -81,9 +83,9 @@ impl Default for ServerSettings {
             domain: None,
             cores: 0,
             connections_max: 4096,
+            tls: None,
             object_ownership: ObjectOwnership::default(),
             clients: ClientSettings::default(),
-            tls: None,
         }
     }
 }
@@ -102,6 +104,14 @@ impl std::fmt::Debug for CredentialSettings {
     }
 }
 
+/// What the audit log takes down beside administration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// Every request, durable before it is answered: each costs a commit of the metadata.
+    pub requests: bool,
+}
+
 /// The drives.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -112,6 +122,9 @@ pub struct PoolSettings {
     pub parity: Option<u8>,
     /// Least shards of a stripe that must be durable before a write counts; unset: the data shards.
     pub write_shards_min: Option<u8>,
+    /// Empty folders that may replace drives that were mounted. A word for one start, so that no file can say it.
+    #[serde(skip)]
+    pub replace: Vec<String>,
 }
 
 /// Memory of the whole process.

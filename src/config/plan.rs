@@ -52,9 +52,9 @@ pub fn plan(settings: &Settings, drives: usize, parity: Option<u8>) -> Result<Pl
     ];
     let used: u64 = fixed.iter().map(|(_, bytes)| bytes).sum();
     let budget_bytes = settings.memory.budget_bytes;
-    // Stripes under way and the one being filled, each with its parity.
+    // Stripes under way and the one being filled, each with its parity; MD5 and the socket hold no more than one besides.
     let stripe = (limits::STRIPE_BYTES * (data + parity)).div_ceil(data) as u64;
-    let transfer_bytes = (limits::STRIPES_IN_FLIGHT_PER_UPLOAD as u64 + 1) * stripe;
+    let transfer_bytes = (limits::STRIPES_IN_FLIGHT_PER_UPLOAD as u64 + 2) * stripe;
     let transfers = budget_bytes.saturating_sub(used) / transfer_bytes;
     let transfers_max = usize::try_from(transfers).unwrap_or(usize::MAX).min(settings.server.connections_max);
     if transfers_max < TRANSFERS_MIN {

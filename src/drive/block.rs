@@ -52,6 +52,11 @@ impl BlockIdentity {
     /// The header of `block` when all of it is what it must be; `None` for a hole, bitrot, or a misdirected block.
     pub fn verify(&self, block: &[u8]) -> Option<BlockHeader> {
         let (header, rest) = block.split_at_checked(BLOCK_HEADER_BYTES)?;
+        self.verify_parts(header.first_chunk()?, rest)
+    }
+
+    /// `verify`, for a header and what follows it in another place.
+    pub fn verify_parts(&self, header: &[u8; BLOCK_HEADER_BYTES], rest: &[u8]) -> Option<BlockHeader> {
         let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let found = BlockHeader { shard_bytes: number(8), user_bytes: number(12) };
         let payload = rest.get(..found.shard_bytes as usize)?;

@@ -1,7 +1,7 @@
 //! The drive's thread: a bounded queue, drained in groups, one sync per dirty file and group.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
@@ -14,7 +14,7 @@ use super::label::{Label, LabelError};
 use super::segment::{self, SEGMENTS_DIR, Segments};
 use super::ticket::Ticket;
 use crate::limits;
-use crate::seam::{Space, Storage};
+use crate::seam::{Space, Storage, is_aligned};
 
 /// Why a drive could not be opened or does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,8 @@ pub enum DriveFault {
     Failed { place: String, reason: String },
 }
 
-/// A block to be written: header and payload, shared without copying.
+/// A block to be written: header and payload, shared without copying. One whose parts lie on pages, in memory and on the
+/// drive, goes past the page cache; its header brings the page that it ends.
 #[derive(Debug, Clone)]
 pub struct Block {
     pub segment: u32,
@@ -69,6 +70,8 @@ pub struct Check {
     pub label: Result<Option<Label>, LabelError>,
     /// So little is left that even small writes to the metadata must be deletes.
     pub full: bool,
+    /// Bytes that segments may still take.
+    pub room: u64,
 }
 
 /// What the thread has in hand, within reach of whoever finds that it hangs in a system call.
@@ -245,13 +248,14 @@ impl Drive {
         }
     }
 
-    /// Reads what is in memory already; `WouldBlock` when the drive's thread must do it.
-    pub fn read_nowait(&self, segment: u32, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    /// Fills both buffers, one after the other, with what is in memory already; `WouldBlock` when the drive's thread must
+    /// do it.
+    pub fn read_nowait(&self, segment: u32, offset: u64, header: &mut [u8], payload: &mut [u8]) -> io::Result<()> {
         // Opening may block, and is the thread's work, too.
         let file = self.segments.opened(segment).ok_or(io::ErrorKind::WouldBlock)?;
-        let mut buffer = vec![0; length];
-        match file.read_at_nowait(&mut buffer, offset)? {
-            read if read == length => Ok(buffer),
+        let length = header.len() + payload.len();
+        match file.read_at_nowait(&mut [IoSliceMut::new(header), IoSliceMut::new(payload)], offset)? {
+            read if read == length => Ok(()),
             _ => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
@@ -393,8 +397,12 @@ impl Worker {
 
     fn check(&self) -> Check {
         let label = Label::read(&*self.storage);
-        let full = self.storage.space().is_ok_and(|space| space.available < segment::reserve(space) / 2);
-        Check { label, full }
+        let space = self.storage.space().ok();
+        let full = space.is_some_and(|space| space.available < segment::reserve(space) / 2);
+        // A segment is made whole or not at all, and two are filled side by side.
+        let kept = |space| segment::reserve(space) + 2 * self.segments.segment_bytes();
+        let room = space.map_or(u64::MAX, |space| space.available.saturating_sub(kept(space)));
+        Check { label, full, room }
     }
 
     fn write(&mut self, block: &Block) -> io::Result<()> {
@@ -404,7 +412,13 @@ impl Worker {
         let (file, new) = self.segments.file_or_new(block.segment)?;
         self.dirty.new_names |= new;
         self.dirty.segments.insert(block.segment);
-        file.write_vectored_at(&[IoSlice::new(&block.header), IoSlice::new(&block.payload)], block.offset)
+        let buffers = [IoSlice::new(&block.header), IoSlice::new(&block.payload)];
+        // The page cache would cost more than the write, and a sync would have to wait for it.
+        if is_aligned(&buffers, block.offset) {
+            file.write_direct_at(&buffers, block.offset)
+        } else {
+            file.write_vectored_at(&buffers, block.offset)
+        }
     }
 
     fn sync(&mut self) -> io::Result<()> {

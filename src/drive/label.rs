@@ -48,6 +48,9 @@ pub struct Label {
     /// Segment numbers up to this one may have been used.
     #[serde(default)]
     pub segments_reserved: u32,
+    /// Slots whose folder was a mount point at the last start that saw the drive.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounted: Vec<usize>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +72,7 @@ impl Label {
             epoch: 0,
             rebuilding: vec![],
             segments_reserved: 0,
+            mounted: vec![],
         }
     }
 

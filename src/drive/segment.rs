@@ -42,6 +42,11 @@ impl Segments {
         Ok(file)
     }
 
+    /// Bytes of each file.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
     /// The segment's file, created with its space reserved where it is new; `true` when it was created.
     pub fn file_or_new(&self, segment: u32) -> io::Result<(Arc<dyn StorageFile>, bool)> {
         match self.file(segment) {

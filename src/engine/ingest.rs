@@ -75,21 +75,28 @@ impl Engine {
             }
             self.take(&mut sink, chunk, size, size_hint, inline).await?;
         }
-        let md5 = md5.finish();
+        let (md5, finished) = futures_util::future::join(md5.finish(), self.finish_sink(sink, size, inline)).await;
+        let (stored, missed) = finished?;
+        // From here on an error gives the space back.
+        let pool = self.pool.clone();
+        let mut ingested = Ingested { size, md5, checksum: None, body: Some(stored), missed, pool };
         compare_md5(expected, md5)?;
         let announced = body.trailing_checksum();
-        let checksum = checksummer.map(|c| finish_checksum(c, expected, announced)).transpose()?;
-        let (body, missed) = match sink {
-            Sink::Small(bytes) if inline == Inline::Allowed => (Body::Inline(bytes.freeze()), 0),
-            Sink::Small(bytes) if bytes.is_empty() => (Body::Extents(Vec::new()), 0),
+        ingested.checksum = checksummer.map(|c| finish_checksum(c, expected, announced)).transpose()?;
+        Ok(ingested)
+    }
+
+    async fn finish_sink(&self, sink: Sink, size: u64, inline: Inline) -> Result<(Body, u64), EngineError> {
+        match sink {
+            Sink::Small(bytes) if inline == Inline::Allowed => Ok((Body::Inline(bytes.freeze()), 0)),
+            Sink::Small(bytes) if bytes.is_empty() => Ok((Body::Extents(Vec::new()), 0)),
             Sink::Small(bytes) => {
                 let mut writer = self.pool.writer(Some(size));
                 writer.write(&bytes).await?;
-                finish_writer(writer).await?
+                finish_writer(writer).await
             }
-            Sink::Pool(writer) => finish_writer(*writer).await?,
-        };
-        Ok(Ingested { size, md5, checksum, body: Some(body), missed, pool: self.pool.clone() })
+            Sink::Pool(writer) => finish_writer(*writer).await,
+        }
     }
 
     async fn take(

@@ -4,6 +4,7 @@
 //! acknowledged before both are durable. One `Engine` per thread; its futures run on any executor and set no timers.
 
 mod bucket;
+mod governance;
 mod ingest;
 mod model;
 mod multipart;
@@ -17,6 +18,7 @@ pub use model::*;
 pub use open::open_meta;
 pub use read::{ObjectReader, version_id};
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::limits;
@@ -31,12 +33,13 @@ pub struct Engine {
     reader: Reader,
     pool: Arc<Pool>,
     world: World,
+    lifecycle: RefCell<governance::LifecycleMemory>,
 }
 
 impl Engine {
     pub fn new(meta: Meta, pool: Arc<Pool>, world: World) -> Result<Engine, EngineError> {
         let reader = meta.reader()?;
-        Ok(Engine { meta, reader, pool, world })
+        Ok(Engine { meta, reader, pool, world, lifecycle: RefCell::default() })
     }
 
     pub fn world(&self) -> &World {

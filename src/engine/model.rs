@@ -7,8 +7,8 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 use crate::meta::{
-    self, Attributes, Bucket, ChecksumAlgorithm, ChecksumType, EventName, MetaError, Requester, StoredChecksum,
-    WriteCondition,
+    self, Attributes, Bucket, ChecksumAlgorithm, ChecksumType, DeleteCause, EventName, MetaError, Requester,
+    StoredChecksum, WriteCondition,
 };
 use crate::pool::PoolError;
 
@@ -130,6 +130,7 @@ pub struct DeleteObject {
     pub version: meta::VersionRef,
     pub condition: WriteCondition,
     pub requester: Requester,
+    pub cause: DeleteCause,
 }
 
 /// Server-side copy. Source conditions were checked by the caller against `source`.

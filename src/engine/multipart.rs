@@ -37,6 +37,7 @@ impl Engine {
     }
 
     pub async fn upload_part(&self, part: UploadPart, body: &mut dyn BodySource) -> Result<PutDone, EngineError> {
+        self.refuse_part_over_quota(&part)?;
         let mut ingested = self.ingest(body, part.size_hint, &part.expected, Inline::Never).await?;
         let etag = hash::hex_encode(&ingested.md5);
         let modified_ms = self.world.clock.unix_ms();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::{BodyError, BodyFuture, BodySource, Engine, EngineError, ObjectVersion, check_key};
-use crate::meta::{self, Body, Bucket, MetaError, Version, VersionKind, VersionRef, Versioning};
+use crate::meta::{self, Body, Bucket, BucketId, MetaError, Sequence, Version, VersionKind, VersionRef, Versioning};
 use crate::pool::StripeReader;
 
 impl Engine {
@@ -22,6 +22,12 @@ impl Engine {
                 latest: version == VersionRef::Latest,
             }),
         }
+    }
+
+    /// A version by its number, held ones included, also when its bucket is gone.
+    pub fn held_object(&self, bucket: BucketId, key: &str, version: Sequence) -> Result<ObjectVersion, EngineError> {
+        let found = self.reader.version(bucket, key, VersionRef::Numbered(version))?;
+        Ok(ObjectVersion { version: found, version_id: None })
     }
 
     /// Starts to read `range` of a version that `head_object` gave. The range must lie within the version.

@@ -11,6 +11,7 @@ impl Engine {
     pub async fn put_object(&self, put: PutObject, body: &mut dyn BodySource) -> Result<PutDone, EngineError> {
         check_key(&put.key)?;
         self.refuse_early(&put.bucket, &put.key, &put.condition)?;
+        self.refuse_over_quota(&put.bucket, &put.key, put.size_hint)?;
         let ingested = self.ingest(body, put.size_hint, &put.expected, Inline::Allowed).await?;
         let etag = hash::hex_encode(&ingested.md5);
         let new = Upload {
@@ -29,6 +30,7 @@ impl Engine {
         check_key(&copy.key)?;
         self.refuse_early(&copy.bucket, &copy.key, &copy.condition)?;
         let size = copy.source.version.size;
+        self.refuse_over_quota(&copy.bucket, &copy.key, Some(size))?;
         let mut source = self.read_object(&copy.source, 0..size);
         let expected =
             ExpectedDigests { content_md5: None, checksum: copy.checksum.map(|algorithm| (algorithm, None)) };
@@ -58,6 +60,7 @@ impl Engine {
             time_ms: self.world.clock.unix_ms(),
             condition: delete.condition,
             requester: delete.requester,
+            cause: delete.cause,
         };
         Ok(self.meta.delete_version(delete).await?)
     }

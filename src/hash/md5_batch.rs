@@ -1,30 +1,30 @@
-//! MD5 of the uploads that run at the same time on one thread, many streams in one pass over SIMD lanes.
+//! MD5 of an upload, hashed together with the uploads that run at the same time.
 //!
-//! A single MD5 stream cannot use SIMD: each step waits for the one before. Uploads that have bytes at the same time
-//! can: 8 lanes give some 6 times, 16 lanes some 13 times the throughput of one stream. An upload therefore puts its bytes
-//! in its thread's queue and lets the other tasks that are ready do the same; whoever is polled next hashes for all.
-//! An upload that is alone on its thread hashes at once.
+//! Small uploads are hashed by their core: each lets the other tasks that are ready put their bytes in the queue, too;
+//! whoever is polled next hashes for all. Large ones collect their bytes and hand them to the thread of `md5_lanes`, portion
+//! by portion, while they receive.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::LazyLock;
 use std::task::Poll;
 
 use bytes::Bytes;
-use md5_many::{Md5Many, Md5State};
+use futures_channel::oneshot;
+use md5_many::Md5State;
 
-use super::Md5;
+use super::md5_lanes::{self, LANES, Portion, Upload};
 
-/// Jobs at which nobody waits for more: the widest kernel is full.
-const LANES: usize = 16;
-/// Lane counts that have kernels without gaps; a batch is padded to the next one.
-const WIDTHS: [usize; 2] = [8, LANES];
-/// Fewer bytes than this are hashed at once: the wait would cost more than it gives.
+/// Bytes that are collected before they are handed over.
+const PORTION_BYTES: usize = 256 << 10;
+/// Pieces that make a portion however small they are: each keeps memory of its own.
+const PORTION_PIECES: usize = 256;
+/// Portions that an upload collects while one of it is hashed; beyond, it waits.
+const COLLECTED_PORTIONS_MAX: usize = 2;
+/// An upload of fewer bytes than this is hashed by its core: the way to the other thread would cost more.
+const LARGE_BYTES_MIN: usize = 64 << 10;
+/// One of fewer bytes than this is hashed at once: the wait for others would cost more than it gives.
 const BATCHED_BYTES_MIN: usize = 2048;
-
-/// Looks at the processor once.
-static ENGINE: LazyLock<Md5Many> = LazyLock::new(Md5Many::new);
 
 thread_local! {
     static QUEUE: RefCell<Vec<Job>> = const { RefCell::new(Vec::new()) };
@@ -32,15 +32,20 @@ thread_local! {
 }
 
 struct Job {
-    state: Md5State,
-    bytes: Bytes,
+    portion: Portion,
     done: Rc<Cell<Option<Md5State>>>,
 }
 
-/// MD5 of one upload, hashed together with the others of its thread. Not `Send`: it belongs to the thread's queue.
+/// MD5 of one upload. Not `Send`: it belongs to its thread's queue.
 #[derive(Debug)]
 pub struct BatchedMd5 {
-    md5: Md5,
+    state: Md5State,
+    collected: Vec<Bytes>,
+    collected_bytes: usize,
+    /// The portion that is hashed; its answer is the next state.
+    under_way: Option<oneshot::Receiver<Md5State>>,
+    /// Begun with the first portion.
+    upload: Option<Upload>,
     _on_this_thread: std::marker::PhantomData<Rc<()>>,
 }
 
@@ -48,33 +53,86 @@ impl BatchedMd5 {
     #[expect(clippy::new_without_default, reason = "it is counted, so it is begun, not defaulted")]
     pub fn new() -> BatchedMd5 {
         STREAMS.set(STREAMS.get() + 1);
-        BatchedMd5 { md5: Md5::new(), _on_this_thread: std::marker::PhantomData }
+        BatchedMd5 {
+            state: Md5State::new(),
+            collected: Vec::new(),
+            collected_bytes: 0,
+            under_way: None,
+            upload: None,
+            _on_this_thread: std::marker::PhantomData,
+        }
     }
 
-    /// Adds bytes. Yields once to the thread's other tasks when there are other streams.
+    /// Adds bytes, which are kept until they are hashed; waits while there are `COLLECTED_PORTIONS_MAX` portions of them.
     pub async fn update(&mut self, bytes: &Bytes) {
-        if STREAMS.get() < 2 || bytes.len() < BATCHED_BYTES_MIN {
-            self.md5.update(bytes);
+        self.collected.push(bytes.clone());
+        self.collected_bytes += bytes.len();
+        let full = self.collected_portions();
+        if full == 0 {
             return;
         }
+        if let Some(answer) = &mut self.under_way
+            && let Ok(Some(state)) = answer.try_recv()
+        {
+            self.state = state;
+            self.under_way = None;
+        }
+        if self.under_way.is_none() {
+            self.hand_over();
+        } else if full >= COLLECTED_PORTIONS_MAX {
+            self.settle().await;
+            self.hand_over();
+        }
+    }
+
+    pub async fn finish(mut self) -> [u8; 16] {
+        self.settle().await;
+        if self.upload.is_some() || self.collected_bytes >= LARGE_BYTES_MIN {
+            self.hand_over();
+            self.settle().await;
+        } else {
+            self.hash_with_neighbours().await;
+        }
+        self.state.finalize()
+    }
+
+    fn collected_portions(&self) -> usize {
+        (self.collected_bytes / PORTION_BYTES).max(self.collected.len() / PORTION_PIECES)
+    }
+
+    fn hand_over(&mut self) {
+        self.upload.get_or_insert_with(Upload::begin);
+        self.under_way = Some(self.take_portion().hand_over());
+    }
+
+    fn take_portion(&mut self) -> Portion {
+        self.collected_bytes = 0;
+        Portion::new(self.state, std::mem::take(&mut self.collected))
+    }
+
+    /// Waits for the portion under way.
+    async fn settle(&mut self) {
+        if let Some(answer) = self.under_way.take() {
+            self.state = answer.await.expect("the thread answers each portion");
+        }
+    }
+
+    /// Hashes what was collected. Yields once to the thread's other tasks when there are other streams.
+    async fn hash_with_neighbours(&mut self) {
+        let alone = STREAMS.get() < 2 || self.collected_bytes < BATCHED_BYTES_MIN;
         let done = Rc::new(Cell::new(None));
+        let portion = self.take_portion();
         let waiting = QUEUE.with_borrow_mut(|queue| {
-            queue.push(Job { state: self.md5.state, bytes: bytes.clone(), done: done.clone() });
+            queue.push(Job { portion, done: done.clone() });
             queue.len()
         });
-        if waiting >= LANES {
-            hash_queue();
-        } else {
+        if !alone && waiting < LANES {
             yield_once().await;
         }
         if done.get().is_none() {
             hash_queue();
         }
-        self.md5.state = done.get().expect("the queue that held the job was hashed");
-    }
-
-    pub fn finish(self) -> [u8; 16] {
-        self.md5.clone().finish()
+        self.state = done.get().expect("the queue that held the job was hashed");
     }
 }
 
@@ -99,22 +157,11 @@ async fn yield_once() {
 
 /// Hashes all that waits on this thread.
 fn hash_queue() {
-    let jobs = QUEUE.take();
-    for batch in jobs.chunks(LANES) {
-        let mut states: Vec<Md5State> = batch.iter().map(|job| job.state).collect();
-        let mut inputs: Vec<&[u8]> = batch.iter().map(|job| job.bytes.as_ref()).collect();
-        if states.len() > 1 {
-            // Idle lanes hash the shortest input again: a batch with gaps would take the slow path.
-            let width =
-                WIDTHS.into_iter().find(|width| *width >= states.len()).expect("a batch has at most LANES jobs");
-            let shortest = inputs.iter().copied().min_by_key(|input| input.len()).expect("a batch is not empty");
-            states.resize(width, Md5State::new());
-            inputs.resize(width, shortest);
-        }
-        ENGINE.update_many(&mut states, &inputs);
-        for (job, state) in batch.iter().zip(states) {
-            job.done.set(Some(state));
-        }
+    let (mut portions, done): (Vec<Portion>, Vec<_>) =
+        QUEUE.take().into_iter().map(|job| (job.portion, job.done)).unzip();
+    md5_lanes::hash_all(&mut portions);
+    for (portion, done) in portions.into_iter().zip(done) {
+        done.set(Some(portion.state));
     }
 }
 
@@ -145,7 +192,7 @@ mod tests {
                     md5.update(&body.slice(from..body.len().min(from + 2500 + stream * 61))).await;
                 }
                 let expected: [u8; 16] = md5::Md5::digest(&body).into();
-                assert_eq!(md5.finish(), expected, "stream {stream} of {streams}");
+                assert_eq!(md5.finish().await, expected, "stream {stream} of {streams}");
             };
             pollster::block_on(futures_util::future::join_all((0..streams).map(upload)));
         }
@@ -153,17 +200,42 @@ mod tests {
     }
 
     #[test]
+    fn large_uploads_of_several_threads_share_the_lanes() {
+        let upload = |length: usize, piece: usize, seed: u64| async move {
+            let body = bytes(length, seed);
+            let mut md5 = BatchedMd5::new();
+            for from in (0..length).step_by(piece) {
+                md5.update(&body.slice(from..length.min(from + piece))).await;
+            }
+            let expected: [u8; 16] = md5::Md5::digest(&body).into();
+            assert_eq!(md5.finish().await, expected, "{length} bytes in pieces of {piece}");
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..4u64 {
+                scope.spawn(move || {
+                    let shapes =
+                        [(700_001, 65_536), (1 << 20, 8_191), (3_000_000, 400_000), (262_144, 262_144), (70_000, 63)];
+                    let uploads = shapes.iter().enumerate();
+                    let uploads = uploads.map(|(at, (length, piece))| upload(*length, *piece, thread * 10 + at as u64));
+                    pollster::block_on(futures_util::future::join_all(uploads));
+                    assert_eq!(STREAMS.get(), 0);
+                });
+            }
+        });
+    }
+
+    #[test]
     fn an_upload_that_goes_away_harms_no_other() {
         let body = bytes(10_000, 1);
-        let mut others = vec![BatchedMd5::new(), BatchedMd5::new()];
+        let (mut going, mut left) = (BatchedMd5::new(), BatchedMd5::new());
+        pollster::block_on(going.update(&body));
+        pollster::block_on(left.update(&body));
         {
-            let mut gone = std::pin::pin!(others[0].update(&body));
+            let mut gone = std::pin::pin!(going.finish());
             let mut context = std::task::Context::from_waker(futures_util::task::noop_waker_ref());
             assert!(gone.as_mut().poll(&mut context).is_pending());
         }
-        let mut left = others.pop().expect("two were made");
-        pollster::block_on(left.update(&body));
         let expected: [u8; 16] = md5::Md5::digest(&body).into();
-        assert_eq!(left.finish(), expected);
+        assert_eq!(pollster::block_on(left.finish()), expected);
     }
 }

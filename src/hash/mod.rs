@@ -1,12 +1,13 @@
 //! Hashes: MD5 for entity tags, S3's flexible checksums, XXH3-128 for blocks on a drive.
 //!
-//! A leaf: it knows nothing of objects, drives or requests, holds no state between calls and runs on the caller's
-//! thread. Signatures (HMAC-SHA256) are not here; they belong to the wire layer.
+//! A leaf: it knows nothing of objects, drives or requests and runs on the caller's thread, but for the MD5 of large
+//! uploads, which has one of its own. Signatures (HMAC-SHA256) are not here; they belong to the wire layer.
 
 mod block;
 mod checksum;
 mod md5;
 mod md5_batch;
+mod md5_lanes;
 mod text;
 
 pub use block::block_checksum;

@@ -41,6 +41,8 @@ pub(super) struct HostParts {
     pub inference: Arc<Inference>,
     pub world: World,
     pub grants: Grants,
+    /// Digests of the models that it may load, by name; `None`: any.
+    pub pins: Option<BTreeMap<String, String>>,
     pub bounds: Bounds,
     pub event_id: String,
 }
@@ -50,6 +52,8 @@ pub(super) struct Host {
     parts: HostParts,
     table: ResourceTable,
     models_open: usize,
+    /// Models that were loaded, with the digests of their files.
+    pub models_used: BTreeMap<String, String>,
     pub memory: MemoryLimit,
     pub output_hit: bool,
     output_left: u64,
@@ -105,6 +109,7 @@ impl Host {
             parts,
             table: ResourceTable::new(),
             models_open: 0,
+            models_used: BTreeMap::new(),
             output_hit: false,
             results: Vec::new(),
             state_writes: BTreeMap::new(),
@@ -324,8 +329,20 @@ impl inference::Host for Host {
             return Ok(Err(types::Error::Limit(text)));
         }
         match self.timed(|parts| parts.inference.load(&*parts.models, &name)) {
+            Ok(model)
+                if self
+                    .parts
+                    .pins
+                    .as_ref()
+                    .is_some_and(|pins| pins.get(&name).is_none_or(|pin| pin != model.digest())) =>
+            {
+                Ok(Err(types::Error::Denied(format!(
+                    "model {name} is not the one of the hook's bundle; add the bundle again"
+                ))))
+            }
             Ok(model) => {
                 self.models_open += 1;
+                self.models_used.insert(name, model.digest().to_owned());
                 Ok(Ok(self.table.push(LoadedModel(model))?))
             }
             Err(error) => Ok(Err(error.into())),

@@ -1,11 +1,13 @@
 //! What the operator grants a hook. Deny by default; what is not said is the settings' default.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
 /// Defaults of all hooks on this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HookSettings {
     /// Bytes of memory of an instance.
@@ -16,6 +18,15 @@ pub struct HookSettings {
     pub output_bytes: u64,
     /// Instances at the same time, over all hooks.
     pub instances: u32,
+    /// Per cent of all processors that hooks may take, 1 to 100; the time of inference is counted.
+    pub cpu_share: u32,
+    /// Degrees Celsius of the board's hottest zone from which on hooks run at a tenth of their share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature_max: Option<f64>,
+    /// Public keys (`ed25519:…`) whose signature on a bundle counts.
+    pub trusted_keys: Vec<String>,
+    /// Only hooks from bundles that one of `trusted_keys` signed are installed and run.
+    pub require_signature: bool,
 }
 
 impl Default for HookSettings {
@@ -25,6 +36,10 @@ impl Default for HookSettings {
             deadline_ms: limits::HOOK_DEADLINE.as_millis() as u64,
             output_bytes: limits::HOOK_OUTPUT_BYTES,
             instances: limits::HOOK_INSTANCES,
+            cpu_share: 100,
+            temperature_max: None,
+            trusted_keys: Vec::new(),
+            require_signature: false,
         }
     }
 }
@@ -49,6 +64,12 @@ pub struct Manifest {
     pub digest: String,
     pub module_bytes: u64,
     pub added_ms: i64,
+    /// Public key that signed the bundle it came in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    /// SHA-256 of the models that its bundle brought, by name: it runs with no others. Absent: whatever is in the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<BTreeMap<String, String>>,
     #[serde(flatten)]
     pub grants: Grants,
 }
@@ -63,6 +84,9 @@ pub struct Grants {
     pub deadline_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_bytes: Option<u64>,
+    /// Invocations that may begin in a second; absent: as many as there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_per_s: Option<u32>,
     /// May set tags of the object.
     pub tags: bool,
     /// May store derived objects below this prefix.
@@ -71,6 +95,19 @@ pub struct Grants {
 }
 
 impl Grants {
+    /// Refuses to give less than `wanted` asks for.
+    pub fn cover(&self, wanted: &Grants) -> Result<(), String> {
+        if wanted.tags && !self.tags {
+            return Err("it asks to set tags; trust its key, or add it with --allow-tags".to_owned());
+        }
+        match &wanted.derive {
+            Some(prefix) if self.derive.as_ref() != Some(prefix) => Err(format!(
+                "it asks to store objects below {prefix}; trust its key, or add it with --allow-derive {prefix}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses what no hook may have.
     pub fn check(&self) -> Result<(), String> {
         let deadline = limits::HOOK_DEADLINE_MAX.as_millis() as u64;
@@ -83,6 +120,9 @@ impl Grants {
             if value.is_some_and(|value| value == 0 || value > most) {
                 return Err(format!("{name} is {}, it may be 1 to {most}", value.unwrap_or_default()));
             }
+        }
+        if self.rate_per_s == Some(0) {
+            return Err("rate_per_s is 0, it is at least 1".to_owned());
         }
         if self.derive.as_ref().is_some_and(|prefix| prefix.is_empty() || prefix.len() > limits::KEY_BYTES_MAX / 2) {
             return Err("the prefix of derived objects must not be empty, nor longer than 512 bytes".to_owned());

@@ -4,6 +4,7 @@
 //! each invocation (`runtime`). What it can reach is the WIT contract (`contract`, `host`), within the bounds of its
 //! manifest. Runs on the outbox's hook threads, or on a core for a transform. Knows nothing of rules, retries or MQTT.
 
+pub mod bundle;
 mod cache;
 mod contract;
 mod host;
@@ -12,6 +13,7 @@ mod manifest;
 mod model;
 mod object;
 mod picture;
+mod rate;
 mod runtime;
 pub mod store;
 #[cfg(test)]
@@ -28,6 +30,7 @@ pub use trial::{TrialReport, trial};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -39,6 +42,7 @@ use cache::CodeCache;
 use contract::types;
 use host::{Host, HostParts, StateSource};
 use object::{Author, ObjectFault, ObjectSource, StoredObject};
+use rate::Rates;
 use runtime::{Compiled, Runtime};
 use store::StoredModels;
 
@@ -63,6 +67,7 @@ pub struct Hooks {
     /// Hooks that are being added or removed.
     changing: Mutex<HashSet<String>>,
     journal: Journal,
+    rates: Rates,
 }
 
 /// A hook may be changed by one at a time.
@@ -79,6 +84,15 @@ impl Drop for Changing<'_> {
 
 impl Hooks {
     pub fn new(settings: HookSettings, inference: InferenceSettings) -> Result<Hooks, HookFault> {
+        let refuse = |reason: String| HookFault::Module(format!("settings: {reason}"));
+        settings
+            .trusted_keys
+            .iter()
+            .try_for_each(|key| bundle::check_public(key))
+            .map_err(|error| refuse(format!("hooks.trusted_keys: {error}")))?;
+        if settings.require_signature && settings.trusted_keys.is_empty() {
+            return Err(refuse("hooks.require_signature needs hooks.trusted_keys".to_owned()));
+        }
         let runtime = Runtime::new(settings.instances)?;
         let inference = Arc::new(Inference::new(inference));
         Ok(Hooks {
@@ -90,6 +104,7 @@ impl Hooks {
             compiling: Mutex::default(),
             changing: Mutex::default(),
             journal: Journal::default(),
+            rates: Rates::default(),
         })
     }
 
@@ -102,6 +117,17 @@ impl Hooks {
         self.inference.loaded_bytes()
     }
 
+    /// Refuses what nobody has signed, where the settings ask for a signature.
+    pub fn check_unsigned(&self) -> Result<(), StoreError> {
+        if !self.settings.require_signature {
+            return Ok(());
+        }
+        Err(StoreError::Refused(
+            "hooks.require_signature is set: put module and models in a bundle (`aerie hook bundle --key FILE`) and add that"
+                .to_owned(),
+        ))
+    }
+
     /// Checks, compiles and keeps a hook, or its next version; invocations under way end with the old one. Compiling
     /// takes its time: call it on a thread that may block.
     pub async fn add(
@@ -111,27 +137,78 @@ impl Hooks {
         module: Bytes,
         grants: Grants,
     ) -> Result<Manifest, StoreError> {
+        self.check_unsigned()?;
+        let _changing = self.change(name)?;
+        let (manifest, compiled) = self.prepare(engine, name, &module, grants)?;
+        self.install(engine, manifest, module, compiled).await
+    }
+
+    /// Adds a bundle: its models, then its hook. What the bundle asks for it gets where a trusted key signed it;
+    /// otherwise `granted` must have each capability.
+    pub async fn add_bundle(&self, engine: &Engine, file: Bytes, granted: &Grants) -> Result<Manifest, StoreError> {
+        let refuse = |reason: String| StoreError::Refused(format!("the bundle is refused: {reason}"));
+        let bundle = bundle::Bundle::parse(&file).map_err(|error| refuse(error.to_string()))?;
+        let is_trusted = bundle.signer.as_ref().is_some_and(|signer| self.settings.trusted_keys.contains(signer));
+        if self.settings.require_signature && !is_trusted {
+            return Err(refuse(match &bundle.signer {
+                Some(signer) => format!("{signer} signed it, which hooks.trusted_keys does not list"),
+                None => "it is not signed; sign it with `aerie hook sign`".to_owned(),
+            }));
+        }
+        if !is_trusted {
+            granted.cover(&bundle.grants).map_err(refuse)?;
+        }
+        let _changing = self.change(&bundle.name)?;
+        let (mut manifest, compiled) = self.prepare(engine, &bundle.name, &bundle.module, bundle.grants.clone())?;
+        manifest.signer = bundle.signer.clone().filter(|_| is_trusted);
+        manifest.models = Some(bundle.pins());
+        for model in &bundle.models {
+            store::put_model(engine, &model.name, model.bytes.clone()).await?;
+            store::put_labels(engine, &model.name, model.labels.clone().unwrap_or_default()).await?;
+        }
+        self.install(engine, manifest, bundle.module, compiled).await
+    }
+
+    /// Checks a hook and compiles it; nothing is kept yet but its code.
+    fn prepare(
+        &self,
+        engine: &Engine,
+        name: &str,
+        module: &[u8],
+        grants: Grants,
+    ) -> Result<(Manifest, Compiled), StoreError> {
         store::check_name(name)?;
         grants.check().map_err(StoreError::Refused)?;
         if module.len() as u64 > limits::HOOK_MODULE_BYTES_MAX {
             let most = limits::HOOK_MODULE_BYTES_MAX;
             return Err(StoreError::Refused(format!("the module has {} bytes, the limit is {most}", module.len())));
         }
-        let _changing = self.change(name)?;
-        let digest = digest(&module);
-        let compiled =
-            self.compile(engine, &digest, &module).map_err(|fault| StoreError::Refused(fault.to_string()))?;
+        let digest = digest(module);
+        let compiled = self.compile(engine, &digest, module).map_err(|fault| StoreError::Refused(fault.to_string()))?;
         let manifest = Manifest {
             name: name.to_owned(),
             world: compiled.world(),
             digest,
             module_bytes: module.len() as u64,
             added_ms: engine.world().clock.unix_ms(),
+            signer: None,
+            models: None,
             grants,
         };
+        Ok((manifest, compiled))
+    }
+
+    async fn install(
+        &self,
+        engine: &Engine,
+        manifest: Manifest,
+        module: Bytes,
+        compiled: Compiled,
+    ) -> Result<Manifest, StoreError> {
         store::put_hook(engine, &manifest, module).await?;
-        if let Some(stamp) = store::hook_stamp(engine, name)? {
-            self.keep(name, Installed { stamp, manifest: Arc::new(manifest.clone()), compiled });
+        if let Some(stamp) = store::hook_stamp(engine, &manifest.name)? {
+            let name = manifest.name.clone();
+            self.keep(&name, Installed { stamp, manifest: Arc::new(manifest.clone()), compiled });
         }
         Ok(manifest)
     }
@@ -191,10 +268,12 @@ impl Hooks {
             let Some(stamp) = stamp else { return Err(HookFault::NotInstalled(name.to_owned())) };
             let kept = self.installed.lock().expect("no holder of this lock panics").get(name).cloned();
             if let Some(installed) = kept.filter(|installed| installed.stamp == stamp) {
+                self.check_signer(&installed.manifest)?;
                 return Ok(installed);
             }
             let manifest = pollster::block_on(store::hook(engine, name)).map_err(object_fault)?;
             let Some(manifest) = manifest else { continue };
+            self.check_signer(&manifest)?;
             if let Some(compiled) = self.restore(engine, &manifest)? {
                 let installed = Installed { stamp, manifest: Arc::new(manifest), compiled };
                 self.keep(name, installed.clone());
@@ -204,6 +283,18 @@ impl Hooks {
         Err(HookFault::Module(format!(
             "the module that the manifest names is gone; run `aerie hook add {name} FILE.wasm`"
         )))
+    }
+
+    /// A hook that was installed before a signature was asked for, or whose key is no longer trusted, does not run.
+    fn check_signer(&self, manifest: &Manifest) -> Result<(), HookFault> {
+        let is_trusted = manifest.signer.as_ref().is_some_and(|signer| self.settings.trusted_keys.contains(signer));
+        if is_trusted || !self.settings.require_signature {
+            return Ok(());
+        }
+        Err(HookFault::Module(
+            "hooks.require_signature is set and no key of hooks.trusted_keys signed it; add its signed bundle"
+                .to_owned(),
+        ))
     }
 
     /// The compiled hook of a manifest, from the cache or from its module; `None` where the store has no such module.
@@ -265,6 +356,7 @@ impl Hooks {
             inference: self.inference.clone(),
             world: engine.world().clone(),
             bounds: Bounds::of(&self.settings, &grants),
+            pins: installed.manifest.models.clone(),
             grants,
             event_id,
         }
@@ -280,15 +372,17 @@ impl Hooks {
 }
 
 impl HookRunner for Hooks {
+    fn wait(&self, engine: &Rc<Engine>, hook: &str) -> Option<Duration> {
+        // What is wrong with the hook is told by the attempt.
+        let per_second = self.find(engine, hook).ok()?.manifest.grants.rate_per_s?;
+        self.rates.take(hook, per_second, engine.world().clock.monotonic_ns()).err()
+    }
+
     fn run(&self, engine: &Rc<Engine>, invocation: &Invocation) -> Result<Outcome, HookFault> {
         let hook = &invocation.hook;
         let installed = self.find(engine, hook)?;
         let requester = &invocation.change.requester.principal;
-        let author = Author {
-            principal: principal(requester, hook),
-            digest: installed.manifest.digest.clone(),
-            event_id: invocation.event_id.clone(),
-        };
+        let author = Author { principal: principal(requester, hook), event_id: invocation.event_id.clone() };
         let mut object = Box::new(StoredObject::of_change(engine.clone(), &invocation.change, author));
         // A replay comes by what the hook itself has stored, and would find more of it with each round.
         if installed.manifest.grants.derive.is_some()
@@ -304,29 +398,35 @@ impl HookRunner for Hooks {
         let parts = self.parts(engine, hook, &installed, object, invocation.event_id.clone());
         let start_ns = engine.world().clock.monotonic_ns();
         let (mut host, answer) = self.runtime.on_event(&installed.compiled, &event_of(invocation), parts);
-        let answer = answer.and_then(|()| apply(&mut host));
+        let answer = answer.and_then(|()| apply(&mut host, &installed.manifest.digest));
         self.note(engine, hook, &mut host, start_ns, answer.as_ref().err());
         answer
     }
 }
 
 /// Does what the hook asked for, once it has ended well. A repeated attempt does the same again.
-fn apply(host: &mut Host) -> Result<Outcome, HookFault> {
+fn apply(host: &mut Host, module: &str) -> Result<Outcome, HookFault> {
     let failed = |fault| match fault {
         ObjectFault::Gone(what) | ObjectFault::Failed(what) => HookFault::Object(what),
         ObjectFault::Refused(message) => HookFault::Rejected { message, retry: false },
     };
+    // Where the version or its bucket is gone meanwhile, there is no place for what would stand beside it.
+    let or_gone = |done| match done {
+        Err(ObjectFault::Gone(_)) => Ok(()),
+        done => done.map_err(failed),
+    };
+    let provenance = Provenance { module: module.to_owned(), models: std::mem::take(&mut host.models_used) };
     for (key, content_type, bytes) in std::mem::take(&mut host.derived) {
-        host.object().put_derived(&key, &content_type, bytes).map_err(failed)?;
+        or_gone(host.object().put_derived(&key, &content_type, bytes, &provenance))?;
     }
     if !host.tags.is_empty() {
-        match host.object().set_tags(&host.tags) {
-            // A version that is gone needs no tags.
-            Ok(()) | Err(ObjectFault::Gone(_)) => {}
-            Err(fault) => return Err(failed(fault)),
-        }
+        or_gone(host.object().set_tags(&host.tags, &provenance))?;
     }
-    Ok(Outcome { results: std::mem::take(&mut host.results), state_writes: std::mem::take(&mut host.state_writes) })
+    Ok(Outcome {
+        results: std::mem::take(&mut host.results),
+        state_writes: std::mem::take(&mut host.state_writes),
+        provenance,
+    })
 }
 
 fn event_of(invocation: &Invocation) -> types::Event {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::limits;
@@ -34,7 +35,49 @@ pub struct Outcome {
     pub results: Vec<HookResult>,
     /// What the hook keeps for later, by key; `None` removes. To be committed with the results.
     pub state_writes: BTreeMap<String, Option<Vec<u8>>>,
+    /// What made the results.
+    pub provenance: Provenance,
 }
+
+/// Which code and which models made something.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// SHA-256 of the hook's module, hex.
+    pub module: String,
+    /// Models that the invocation loaded: name and SHA-256 of the file, hex.
+    pub models: BTreeMap<String, String>,
+}
+
+impl Provenance {
+    /// What goes beside a published result: names and values.
+    pub fn properties(&self, hook: &str) -> Vec<(String, String)> {
+        if self.module.is_empty() {
+            return Vec::new();
+        }
+        let mut properties = vec![(BY.to_owned(), hook.to_owned()), (MODULE.to_owned(), self.module.clone())];
+        properties.extend(self.models.iter().map(|(name, digest)| (MODEL.to_owned(), format!("{name}={digest}"))));
+        properties
+    }
+
+    /// The models as one text: `NAME=DIGEST NAME=DIGEST`; those that do not fit into `bytes_max` are left out.
+    pub fn models_text(&self, bytes_max: usize) -> String {
+        let mut text = String::new();
+        for (name, digest) in &self.models {
+            let entry = format!("{}{name}={digest}", if text.is_empty() { "" } else { " " });
+            if text.len() + entry.len() <= bytes_max {
+                text.push_str(&entry);
+            }
+        }
+        text
+    }
+}
+
+/// Names of provenance, in the metadata of derived objects and beside published results: the hook (in metadata all
+/// hooks that led to the object), the digest of its module, a model with its digest, and the event.
+pub(super) const BY: &str = "aerie-hook";
+pub(super) const MODULE: &str = "aerie-hook-sha256";
+pub(super) const MODEL: &str = "aerie-model";
+pub(super) const EVENT: &str = "aerie-event";
 
 impl Outcome {
     /// The state's writes as metadata properties.
@@ -129,5 +172,10 @@ impl HookFault {
 
 /// Runs hooks. Called on a hook thread, which lends its engine to read the object.
 pub trait HookRunner: Send + Sync {
+    /// How long a hook has to wait for its next turn; `None` takes the turn.
+    fn wait(&self, _engine: &Rc<Engine>, _hook: &str) -> Option<Duration> {
+        None
+    }
+
     fn run(&self, engine: &Rc<Engine>, invocation: &Invocation) -> Result<Outcome, HookFault>;
 }

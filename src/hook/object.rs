@@ -6,12 +6,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::model::HOOK_PRINCIPAL;
+use super::model::{BY, EVENT, HOOK_PRINCIPAL, MODEL, MODULE, Provenance};
 use super::store::Bytewise;
 use crate::engine::{Engine, EngineError, ExpectedDigests, ObjectVersion, PutObject};
 use crate::hash::{Md5, hex_encode};
 use crate::limits;
-use crate::meta::{Attributes, Bucket, Change, EventName, MetaError, Requester, VersionRef, WriteCondition};
+use crate::meta::{Attributes, Bucket, BucketId, Change, EventName, MetaError, Requester, VersionRef, WriteCondition};
 
 /// Why an object could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,24 +49,22 @@ pub(super) trait ObjectSource {
     fn describe(&self) -> Result<ObjectInfo, ObjectFault>;
     /// Up to `length` bytes; fewer only at the end.
     fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, ObjectFault>;
-    /// Sets tags beside those that are there.
-    fn set_tags(&self, tags: &BTreeMap<String, String>) -> Result<(), ObjectFault>;
-    /// Stores a derived object in the same bucket.
-    fn put_derived(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), ObjectFault>;
+    /// Sets tags beside those that are there, and one that says where they are from.
+    fn set_tags(&self, tags: &BTreeMap<String, String>, from: &Provenance) -> Result<(), ObjectFault>;
+    /// Stores a derived object in the same bucket, whose metadata says where it is from.
+    fn put_derived(&self, key: &str, content_type: &str, bytes: Bytes, from: &Provenance) -> Result<(), ObjectFault>;
 }
 
-/// Metadata of derived objects: the hooks that led to it, the last one's module, and the event.
-const BY: &str = "aerie-hook";
-const MODULE: &str = "aerie-hook-sha256";
-const EVENT: &str = "aerie-event";
+/// S3's bound on the value of a tag.
+const TAG_VALUE_BYTES_MAX: usize = 256;
+/// Of the digests of models in a derived object's metadata; S3 allows 2 KiB of metadata in all.
+const METADATA_MODELS_BYTES_MAX: usize = 1024;
 
 /// In whose name, and because of what, a hook changes objects.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Author {
     /// Of the changes it makes.
     pub principal: String,
-    /// Of the hook's module, hex.
-    pub digest: String,
     pub event_id: String,
 }
 
@@ -74,6 +72,11 @@ impl Author {
     /// The hooks of the principal's chain.
     fn hooks(&self) -> &str {
         self.principal.strip_prefix(HOOK_PRINCIPAL).unwrap_or_default()
+    }
+
+    /// The hook itself.
+    fn hook(&self) -> &str {
+        self.hooks().rsplit(',').next().unwrap_or_default()
     }
 }
 
@@ -83,14 +86,17 @@ pub(super) struct StoredObject {
     bucket_name: String,
     key: String,
     version: VersionRef,
+    /// The bucket of the change; another one may have its name by now.
+    bucket: Option<BucketId>,
     pub author: Author,
-    found: RefCell<Option<(Bucket, ObjectVersion)>>,
+    found: RefCell<Option<ObjectVersion>>,
 }
 
 impl StoredObject {
     pub fn of_change(engine: Rc<Engine>, change: &Change, author: Author) -> StoredObject {
         let version = change.version.map_or(VersionRef::Latest, VersionRef::Numbered);
-        StoredObject::new(engine, &change.bucket_name, &change.key, version, author)
+        let object = StoredObject::new(engine, &change.bucket_name, &change.key, version, author);
+        StoredObject { bucket: Some(change.bucket), ..object }
     }
 
     pub fn new(engine: Rc<Engine>, bucket: &str, key: &str, version: VersionRef, author: Author) -> StoredObject {
@@ -99,19 +105,35 @@ impl StoredObject {
             bucket_name: bucket.to_owned(),
             key: key.to_owned(),
             version,
+            bucket: None,
             author,
             found: RefCell::default(),
         }
     }
 
-    fn find(&self) -> Result<(Bucket, ObjectVersion), ObjectFault> {
+    /// The bucket as it is now, where it is still the change's.
+    fn bucket(&self) -> Result<Bucket, ObjectFault> {
+        let bucket = self.engine.bucket(&self.bucket_name)?;
+        if self.bucket.is_some_and(|id| id != bucket.id) {
+            return Err(EngineError::Meta(MetaError::NoSuchBucket).into());
+        }
+        Ok(bucket)
+    }
+
+    fn find(&self) -> Result<ObjectVersion, ObjectFault> {
         if let Some(found) = &*self.found.borrow() {
             return Ok(found.clone());
         }
-        let bucket = self.engine.bucket(&self.bucket_name)?;
-        let object = self.engine.head_object(&bucket, &self.key, self.version)?;
-        *self.found.borrow_mut() = Some((bucket.clone(), object.clone()));
-        Ok((bucket, object))
+        let object = match (self.bucket(), self.bucket, self.version) {
+            (Ok(bucket), _, _) => self.engine.head_object(&bucket, &self.key, self.version)?,
+            // The bucket may go before the hook has run: its versions are held all the same.
+            (Err(ObjectFault::Gone(_)), Some(id), VersionRef::Numbered(version)) => {
+                self.engine.held_object(id, &self.key, version)?
+            }
+            (Err(fault), _, _) => return Err(fault),
+        };
+        *self.found.borrow_mut() = Some(object.clone());
+        Ok(object)
     }
 
     fn requester(&self) -> Requester {
@@ -121,7 +143,7 @@ impl StoredObject {
     /// The hooks that led to the object, as the principal of a change. (The change that stored it has the same one; a
     /// replay, or a client that sets tags, has another.)
     pub fn cause(&self) -> Option<String> {
-        let (_, object) = self.find().ok()?;
+        let object = self.find().ok()?;
         object.version.attributes.user_metadata.get(BY).map(|hooks| format!("{HOOK_PRINCIPAL}{hooks}"))
     }
 
@@ -135,7 +157,7 @@ impl StoredObject {
 
 impl ObjectSource for StoredObject {
     fn describe(&self) -> Result<ObjectInfo, ObjectFault> {
-        let (_, object) = self.find()?;
+        let object = self.find()?;
         let version = object.version;
         Ok(ObjectInfo {
             size: version.size,
@@ -147,7 +169,7 @@ impl ObjectSource for StoredObject {
     }
 
     fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, ObjectFault> {
-        let (_, object) = self.find()?;
+        let object = self.find()?;
         let start = offset.min(object.version.size);
         let end = start.saturating_add(length).min(object.version.size);
         let mut bytes = Vec::with_capacity((end - start) as usize);
@@ -161,40 +183,47 @@ impl ObjectSource for StoredObject {
         Ok(bytes)
     }
 
-    fn set_tags(&self, tags: &BTreeMap<String, String>) -> Result<(), ObjectFault> {
-        let (bucket, object) = self.find()?;
+    fn set_tags(&self, tags: &BTreeMap<String, String>, from: &Provenance) -> Result<(), ObjectFault> {
+        let (bucket, object) = (self.bucket()?, self.find()?);
         let version = VersionRef::Numbered(object.version.sequence);
         // A client may have set tags while the hook ran: those stay.
         let there = self.engine.head_object(&bucket, &self.key, version)?.version.attributes.tags;
         let mut all = there.clone();
         all.extend(tags.clone());
+        let models = from.models_text(TAG_VALUE_BYTES_MAX - from.module.len() - 1);
+        all.insert(format!("{BY}.{}", self.author.hook()), format!("{} {models}", from.module).trim_end().to_owned());
         if all == there {
             return Ok(());
         }
         if all.len() > limits::OBJECT_TAGS_MAX {
             let most = limits::OBJECT_TAGS_MAX;
-            return Err(ObjectFault::Refused(format!("with the hook's tags the object would have more than {most}")));
+            return Err(ObjectFault::Refused(format!(
+                "with the hook's tags, and the one that says where they are from, the object would have more than {most}"
+            )));
         }
         pollster::block_on(self.engine.set_tags(&bucket, &self.key, version, all, self.requester()))?;
         Ok(())
     }
 
-    fn put_derived(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), ObjectFault> {
-        let bucket = self.engine.bucket(&self.bucket_name)?;
+    fn put_derived(&self, key: &str, content_type: &str, bytes: Bytes, from: &Provenance) -> Result<(), ObjectFault> {
+        let bucket = self.bucket()?;
         if self.is_stored(&bucket, key, &bytes) {
             return Ok(());
         }
-        let provenance = [
+        let mut provenance = vec![
             (BY, self.author.hooks().to_owned()),
-            (MODULE, self.author.digest.clone()),
+            (MODULE, from.module.clone()),
             (EVENT, self.author.event_id.clone()),
         ];
+        if !from.models.is_empty() {
+            provenance.push((MODEL, from.models_text(METADATA_MODELS_BYTES_MAX)));
+        }
         let put = PutObject {
             bucket,
             key: key.to_owned(),
             attributes: Attributes {
                 content_type: Some(content_type.to_owned()),
-                user_metadata: provenance.map(|(name, value)| (name.to_owned(), value)).into(),
+                user_metadata: provenance.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
                 ..Attributes::default()
             },
             size_hint: Some(bytes.len() as u64),
@@ -228,12 +257,12 @@ impl ObjectSource for LocalObject {
         Ok(self.bytes[start..end].to_vec())
     }
 
-    fn set_tags(&self, tags: &BTreeMap<String, String>) -> Result<(), ObjectFault> {
+    fn set_tags(&self, tags: &BTreeMap<String, String>, _from: &Provenance) -> Result<(), ObjectFault> {
         self.changes.borrow_mut().extend(tags.iter().map(|(name, value)| format!("tag {name}={value}")));
         Ok(())
     }
 
-    fn put_derived(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), ObjectFault> {
+    fn put_derived(&self, key: &str, content_type: &str, bytes: Bytes, _from: &Provenance) -> Result<(), ObjectFault> {
         self.changes.borrow_mut().push(format!("derived object {key} ({content_type}, {} bytes)", bytes.len()));
         Ok(())
     }

@@ -13,7 +13,9 @@ use crate::engine::{
 };
 use crate::inference::{ModelFile, ModelSource};
 use crate::limits;
-use crate::meta::{Attributes, Bucket, EventName, ListQuery, Listed, MetaError, Requester, VersionRef, WriteCondition};
+use crate::meta::{
+    Attributes, Bucket, DeleteCause, EventName, ListQuery, Listed, MetaError, Requester, VersionRef, WriteCondition,
+};
 
 /// Name of the system bucket; no client can make or name it.
 pub const SYSTEM_BUCKET: &str = ".aerie";
@@ -117,6 +119,7 @@ async fn delete(engine: &Engine, key: String) -> Result<(), EngineError> {
         version: VersionRef::Latest,
         condition: WriteCondition::default(),
         requester: Requester::default(),
+        cause: DeleteCause::PLAIN,
     };
     engine.delete_object(&bucket, delete).await?;
     Ok(())

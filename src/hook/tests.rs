@@ -2,9 +2,11 @@
 //! written as text here, so that no other toolchain is needed: core modules with the contract embedded, as wit-bindgen's
 //! guests are.
 
+mod bundles;
 mod cache;
 mod chains;
 mod guest;
+mod rate;
 mod sandbox;
 mod shelf;
 mod stored;

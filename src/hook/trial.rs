@@ -98,6 +98,7 @@ pub fn trial(
         world: world.clone(),
         bounds: Bounds::of(&settings, &grants),
         grants,
+        pins: None,
         event_id: event.id.clone(),
     };
     let start_ns = world.clock.monotonic_ns();
@@ -113,7 +114,7 @@ pub fn trial(
     let mut host = match compiled.world() {
         HookWorld::Hook => {
             let (mut host, answer) = runtime.on_event(&compiled, &event, parts);
-            match answer.and_then(|()| apply(&mut host)) {
+            match answer.and_then(|()| apply(&mut host, &super::digest(wasm))) {
                 Ok(outcome) => report.results = outcome.results,
                 Err(fault) => report.fault = Some(fault),
             }

@@ -36,6 +36,7 @@ pub struct LoadedModel {
     outputs: Vec<Port>,
     labels: Vec<String>,
     file_bytes: u64,
+    digest: String,
 }
 
 impl std::fmt::Debug for LoadedModel {
@@ -58,6 +59,7 @@ impl LoadedModel {
         if !super::framing::well_framed(&file.bytes) {
             return Err(refuse("it is not a whole ONNX file; export or copy it anew".to_owned()));
         }
+        let digest = crate::hash::hex_encode(ring::digest::digest(&ring::digest::SHA256, &file.bytes).as_ref());
         // The parser is given whatever was uploaded: should it panic, this model is refused and nothing else suffers.
         let parsed = catch_unwind(AssertUnwindSafe(|| ModelOptions::with_all_ops().load(file.bytes)));
         let model = match parsed {
@@ -68,7 +70,7 @@ impl LoadedModel {
         let inputs = model.input_ids().iter().map(|&node| input_of(&model, node)).collect();
         let output_nodes = model.output_ids().to_vec();
         let outputs = output_nodes.iter().map(|&node| port_of(&model, node)).collect();
-        Ok(LoadedModel { model, inputs, output_nodes, outputs, labels: file.labels, file_bytes })
+        Ok(LoadedModel { model, inputs, output_nodes, outputs, labels: file.labels, file_bytes, digest })
     }
 
     pub fn inputs(&self) -> Vec<Port> {
@@ -79,6 +81,10 @@ impl LoadedModel {
     }
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+    /// SHA-256 of the file that it was loaded from, hex.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
     /// Bytes of the file that it was loaded from.
     pub fn file_bytes(&self) -> u64 {

@@ -3,9 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::model::*;
-use super::{Meta, MetaError, upload};
+use super::row::{json, json_column};
+use super::writer::Group;
+use super::{Meta, MetaError, change, upload};
 
-const COLUMNS: &str = "SELECT id, name, region, created_ms, versioning, object_lock, watched, owner FROM bucket";
+const COLUMNS: &str = "SELECT id, name, region, created_ms, versioning, object_lock, watched, owner, rules FROM bucket";
 
 impl Meta {
     /// Creates a bucket that is the store's own.
@@ -33,8 +35,8 @@ impl Meta {
         self.writer
             .write(move |group| {
                 let versioning = if object_lock { Versioning::Enabled } else { Versioning::Unversioned };
-                let inserted = group
-                    .connection()
+                let connection = group.connection();
+                let inserted = connection
                     .prepare_cached(
                         "INSERT INTO bucket(name, region, created_ms, versioning, object_lock, watched, owner)
                          VALUES(?1, ?2, ?3, ?4, ?5, 0, ?6) ON CONFLICT(name) DO NOTHING",
@@ -44,14 +46,16 @@ impl Meta {
                 if inserted == 0 {
                     return Err(MetaError::BucketExists);
                 }
-                let bucket = group.connection().last_insert_rowid();
+                let bucket = connection.last_insert_rowid();
+                connection.prepare_cached("INSERT INTO usage VALUES(?1, 0, 0)")?.execute([bucket])?;
                 for (kind, document) in &documents {
-                    group
-                        .connection()
-                        .prepare_cached("INSERT INTO bucket_config VALUES(?1, ?2, ?3)")?
-                        .execute(params![bucket, config_name(*kind), document])?;
+                    connection.prepare_cached("INSERT INTO bucket_config VALUES(?1, ?2, ?3)")?.execute(params![
+                        bucket,
+                        config_name(*kind),
+                        document
+                    ])?;
                 }
-                Ok(())
+                if object_lock { group.guard_retention() } else { Ok(()) }
             })
             .await
     }
@@ -71,9 +75,11 @@ impl Meta {
                     return Err(MetaError::BucketNotEmpty);
                 }
                 upload::abort_all(group, bucket.id, now_ms)?;
+                change::keep_rules(group, &bucket)?;
                 for sql in [
                     "DELETE FROM completed WHERE bucket = ?1",
                     "DELETE FROM bucket_config WHERE bucket = ?1",
+                    "DELETE FROM usage WHERE bucket = ?1",
                     "DELETE FROM bucket WHERE id = ?1",
                 ] {
                     connection.prepare_cached(sql)?.execute([bucket.id.0])?;
@@ -87,6 +93,9 @@ impl Meta {
     pub async fn set_versioning(&self, bucket: BucketId, state: Versioning) -> Result<(), MetaError> {
         self.writer
             .write(move |group| {
+                if group.bucket(bucket)?.object_lock && state != Versioning::Enabled {
+                    return Err(MetaError::LockNeedsVersioning);
+                }
                 let updated = group
                     .connection()
                     .prepare_cached("UPDATE bucket SET versioning = ?2 WHERE id = ?1")?
@@ -108,7 +117,13 @@ impl Meta {
         self.writer
             .write(move |group| {
                 let connection = group.connection();
-                group.bucket(bucket)?;
+                let row = group.bucket(bucket)?;
+                if kind == BucketConfig::Notification {
+                    change::keep_rules(group, &row)?;
+                }
+                if kind == BucketConfig::Lifecycle {
+                    change_rules(group, bucket, |rules| rules.lifecycle = document.is_some())?;
+                }
                 match document {
                     Some(document) => connection
                         .prepare_cached("INSERT OR REPLACE INTO bucket_config VALUES(?1, ?2, ?3)")?
@@ -127,6 +142,22 @@ impl Meta {
             })
             .await
     }
+}
+
+/// Changes what writes to the bucket are held against.
+pub(super) fn change_rules(
+    group: &Group<'_>,
+    bucket: BucketId,
+    change: impl FnOnce(&mut BucketRules),
+) -> Result<(), MetaError> {
+    let mut rules = group.bucket(bucket)?.rules;
+    change(&mut rules);
+    group
+        .connection()
+        .prepare_cached("UPDATE bucket SET rules = ?2 WHERE id = ?1")?
+        .execute(params![bucket.0, json(&rules)])?;
+    group.forget_buckets();
+    Ok(())
 }
 
 pub(super) fn by_id(connection: &Connection, id: BucketId) -> Result<Bucket, MetaError> {
@@ -172,6 +203,7 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Bucket> {
         object_lock: row.get(5)?,
         watched: row.get(6)?,
         owner: row.get(7)?,
+        rules: json_column(row, 8)?,
     })
 }
 

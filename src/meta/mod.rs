@@ -4,11 +4,16 @@
 //! Each thread that reads has a `Reader` of its own. The database is mirrored to m+1 drives. Layout: FORMAT.md.
 //! Absent here: HTTP, hashes of bodies, the bytes of extents, and any decision about what an event leads to.
 
+mod audit;
 mod bucket;
 mod change;
 mod checkpoint;
+mod feed;
 mod files;
+mod held;
+mod known;
 mod list;
+mod lock;
 mod log;
 mod model;
 mod object;
@@ -16,24 +21,33 @@ mod open;
 mod outbox;
 mod reader;
 mod repair;
+mod retention;
+mod rolling;
 mod row;
 mod schema;
 mod space;
 mod upload;
+mod usage;
 mod vfs;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use change::EarlierRules;
+pub use feed::{ChangeTap, Wants};
 pub use model::*;
 pub use object::check_condition;
 pub use outbox::*;
 pub use reader::Reader;
+pub use retention::RetentionClockStatus;
+pub use rolling::ROLLING_PRINCIPAL;
 pub use space::{ExtentCursor, ExtentPage, Garbage, HealTask, ReferredExtents};
 pub use upload::CompletedUpload;
 
 use std::sync::Arc;
+
+use retention::RetentionClock;
 
 use crate::seam::{Storage, World};
 
@@ -56,6 +70,17 @@ pub enum MetaError {
     PartChanged,
     #[error("a condition of the request does not hold")]
     ConditionFailed,
+    /// Retention or a legal hold is in force.
+    #[error("the version is protected by object lock")]
+    Locked,
+    #[error("the bucket has no object lock; turn it on with PutObjectLockConfiguration")]
+    NoObjectLock,
+    #[error("object lock needs versioning, enabled before and for ever after")]
+    LockNeedsVersioning,
+    #[error("the retain until date is past; name one in the future")]
+    RetainUntilPast,
+    #[error("the bucket's quota is used up; delete objects, or raise it with `aerie bucket quota`")]
+    QuotaExceeded,
     #[error("too many changes are waiting; try again")]
     Busy,
     #[error("the drives are full; delete objects or add space")]
@@ -101,6 +126,8 @@ pub type OnCopyFailed = Arc<dyn Fn(usize) + Send + Sync>;
 pub struct Meta {
     writer: writer::WriterHandle,
     database: Arc<open::Database>,
+    feed: Arc<feed::Feed>,
+    retention: Arc<RetentionClock>,
     /// Only its clock is used: to stamp what callers give no time for.
     world: World,
 }
@@ -118,9 +145,43 @@ impl Meta {
         let connection = open::connect(&database)?;
         schema::check(&connection, pool_id)?;
         schema::upgrade(&connection)?;
+        let retention = Arc::new(retention_clock(&connection, &world)?);
         let checkpointer = checkpoint::Checkpointer::start(open::connect(&database)?, database.clone())?;
-        let writer = writer::WriterHandle::start(connection, checkpointer, database.clone())?;
-        Ok(Meta { writer, database, world })
+        let feed = Arc::new(feed::Feed::default());
+        let writer =
+            writer::WriterHandle::start(connection, checkpointer, database.clone(), feed.clone(), retention.clone())?;
+        Ok(Meta { writer, database, feed, retention, world })
+    }
+
+    /// How the clock stands by which retention is judged.
+    pub fn retention_clock(&self) -> RetentionClockStatus {
+        self.retention.status()
+    }
+
+    /// The time by which retention is judged, in milliseconds since the Unix epoch.
+    pub fn retention_now_ms(&self) -> i64 {
+        self.retention.now_ms()
+    }
+
+    /// Looks whether the wall clock has been set meanwhile. To be called now and then.
+    pub fn look_at_clock(&self) {
+        self.retention.look();
+    }
+
+    /// Stores the retention clock. To be called every `limits::RETENTION_SAVE_INTERVAL`.
+    pub async fn save_retention_clock(&self) -> Result<(), MetaError> {
+        match self.retention.mark() {
+            Some(mark) => self.writer.write(move |group| save_mark(group.connection(), &mark)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// An operator vouches for the wall clock: the retention clock takes its time, forth or back.
+    pub async fn accept_clock(&self) -> Result<(), MetaError> {
+        match self.retention.accept() {
+            Some(mark) => self.writer.write(move |group| save_mark(group.connection(), &mark)).await,
+            None => Ok(()),
+        }
     }
 
     /// Slots whose copies are complete: what the labels are to say. After `open` these are all copies that could be
@@ -132,6 +193,12 @@ impl Meta {
     /// `listener` is called on the writer's thread after each group commit that wrote to the outbox; it must not block.
     pub fn listen(&self, listener: Arc<dyn Fn() + Send + Sync>) {
         self.writer.listen(listener);
+    }
+
+    /// The changes that are committed from now on and that `wants` picks, of any bucket: watched or not, after they are
+    /// durable. `Busy` when `LISTENERS_MAX` listen already.
+    pub fn tap(&self, wants: Wants) -> Result<ChangeTap, MetaError> {
+        self.feed.tap(wants)
     }
 
     /// A small named value that belongs to the whole pool (keys, cursors); `None` removes it.
@@ -156,14 +223,41 @@ impl Meta {
 
     /// A read connection for the calling thread.
     pub fn reader(&self) -> Result<Reader, MetaError> {
-        Reader::open(&self.database)
+        Reader::open(&self.database, self.writer.count_of_bucket_changes())
     }
 
     /// Finishes queued commits, checkpoints and stops the writer thread. The files are released when the last `Meta`
     /// and `Reader` are gone.
     pub fn close(&self) {
+        if let Err(error) = pollster::block_on(self.save_retention_clock()) {
+            tracing::warn!(%error, "the retention clock could not be stored; it loses some minutes");
+        }
         self.writer.stop();
+        self.feed.close();
     }
+}
+
+const RETENTION_PROPERTY: &str = "retention-clock";
+
+/// The clock as it was stored. A store that has a bucket with object lock, but no clock yet, gets one now.
+fn retention_clock(connection: &rusqlite::Connection, world: &World) -> Result<RetentionClock, MetaError> {
+    use rusqlite::OptionalExtension;
+    let text: Option<String> = connection
+        .query_row("SELECT value FROM property WHERE name = ?1", [RETENTION_PROPERTY], |row| row.get(0))
+        .optional()?;
+    let stored = text
+        .map(|text| serde_json::from_str(&text))
+        .transpose()
+        .map_err(|error| MetaError::Damaged(format!("the retention clock cannot be read: {error}")))?;
+    let clock = RetentionClock::new(world.clock.clone(), stored);
+    if stored.is_none() && connection.prepare("SELECT 1 FROM bucket WHERE object_lock = 1")?.exists([])? {
+        save_mark(connection, &clock.guard())?;
+    }
+    Ok(clock)
+}
+
+fn save_mark(connection: &rusqlite::Connection, mark: &retention::Mark) -> Result<(), MetaError> {
+    set_property(connection, RETENTION_PROPERTY, Some(&row::json(mark)))
 }
 
 fn set_property(connection: &rusqlite::Connection, name: &str, value: Option<&str>) -> Result<(), MetaError> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::acl::Acl;
 pub use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 pub use crate::notification::EventName;
+use crate::notification::EventRecord;
 use crate::pool::Extent;
 
 /// Row number of a bucket.
@@ -35,6 +36,95 @@ pub struct Bucket {
     pub watched: bool,
     /// Canonical id of the account that owns it; empty: the store's own (`access::owner_id` reads it).
     pub owner: String,
+    pub rules: BucketRules,
+}
+
+/// What every write to a bucket is held against. Stored as JSON in the bucket's row; unknown fields are refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BucketRules {
+    /// Retention of new versions that bring none of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_retention: Option<DefaultRetention>,
+    /// It has a lifecycle document.
+    #[serde(skip_serializing_if = "is_false")]
+    pub lifecycle: bool,
+    /// Most bytes of all versions and parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
+    /// Most versions; delete markers are not counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota_objects: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rolling: Option<Rolling>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// A rolling bucket drops its oldest unlocked versions when the pool is short of space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rolling {
+    /// Also when its versions have more bytes than this together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// What a bucket holds, all versions and the parts of uploads under way together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    pub bytes: u64,
+    /// Versions; delete markers are not counted.
+    pub objects: u64,
+}
+
+/// How firmly a version is held until its date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum RetentionMode {
+    /// Who may bypass governance may delete the version, or shorten its retention.
+    Governance,
+    /// Nobody may.
+    Compliance,
+}
+
+impl RetentionMode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RetentionMode::Governance => "GOVERNANCE",
+            RetentionMode::Compliance => "COMPLIANCE",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<RetentionMode> {
+        [RetentionMode::Governance, RetentionMode::Compliance].into_iter().find(|mode| mode.as_str() == text)
+    }
+}
+
+/// A version may not be deleted before a time, which is judged by the retention clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    pub mode: RetentionMode,
+    pub until_ms: i64,
+}
+
+/// Retention that a bucket gives to its new versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DefaultRetention {
+    pub mode: RetentionMode,
+    pub period: RetentionPeriod,
+}
+
+/// As S3 counts: a year has 365 days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RetentionPeriod {
+    Days(u32),
+    Years(u32),
 }
 
 /// A configuration document of a bucket, kept as the client sent it once it was checked.
@@ -128,6 +218,12 @@ pub struct Attributes {
     /// Its access control list; `None`: its owner alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acl: Option<Acl>,
+    /// Only in buckets with object lock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+    /// `None` where it was never set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub legal_hold: Option<bool>,
 }
 
 /// One version of one key.
@@ -196,6 +292,30 @@ pub struct Change {
     pub requester: Requester,
 }
 
+impl Change {
+    /// As S3 tells it. `rule` is the id of the configuration's entry that matched, `host` the appliance's name.
+    pub fn event_record(&self, rule: &str, region: &str, host: &str) -> EventRecord {
+        let there = self.version.is_some();
+        EventRecord {
+            event: self.event,
+            region: region.to_owned(),
+            time_ms: self.time_ms,
+            principal: self.requester.principal.clone(),
+            source_ip: self.requester.source_ip.clone(),
+            request_id: self.requester.request_id.clone(),
+            host_id: host.to_owned(),
+            configuration_id: rule.to_owned(),
+            bucket: self.bucket_name.clone(),
+            owner: host.to_owned(),
+            key: self.key.clone(),
+            size: there.then_some(self.size),
+            etag: there.then(|| self.etag.clone()),
+            version_id: self.version_id.clone(),
+            sequencer: self.sequence.0,
+        }
+    }
+}
+
 /// A new version to commit.
 #[derive(Debug, Clone)]
 pub struct NewVersion {
@@ -231,6 +351,35 @@ pub struct DeleteVersion {
     pub time_ms: i64,
     pub condition: WriteCondition,
     pub requester: Requester,
+    pub cause: DeleteCause,
+}
+
+/// Who wants a delete. Whoever it is, a locked version stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteCause {
+    /// A client, or a part of the program that acts for one.
+    Request {
+        /// The client asks to, and may, pass over governance retention.
+        bypass_governance: bool,
+    },
+    /// A lifecycle rule, which judged the version in this place: elsewhere it is left alone (`ConditionFailed`).
+    Lifecycle(KeyPlace),
+}
+
+impl DeleteCause {
+    /// A client's delete without further rights.
+    pub const PLAIN: DeleteCause = DeleteCause::Request { bypass_governance: false };
+}
+
+/// Where a version stands among those of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// It is the newest.
+    Newest(Sequence),
+    /// There is a newer one.
+    Noncurrent(Sequence),
+    /// There is no other.
+    Only(Sequence),
 }
 
 /// What a delete did.

@@ -2,8 +2,9 @@
 //!
 //! A bucket that was never versioned, or whose versioning is suspended, writes null versions: one a key, each replacing
 //! the last. An enabled one adds. Whatever is replaced or deleted gives its inline bytes back in the same transaction
-//! and its extents to reclaim.
+//! and its extents to reclaim, unless a hook is still to see it (`held`).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, params};
@@ -12,7 +13,7 @@ use super::change::{self, Fact};
 use super::model::*;
 use super::row::{find_version, json, rank, sequence};
 use super::writer::Group;
-use super::{Meta, MetaError, space};
+use super::{Meta, MetaError, held, lock, rolling, space, usage};
 use crate::pool::{self, Extent};
 
 impl Meta {
@@ -38,6 +39,7 @@ impl Meta {
             .write(move |group| {
                 let bucket = group.bucket(delete.bucket)?;
                 check_delete(group, &delete)?;
+                check_place(group, &delete)?;
                 match (delete.version, bucket.versioning) {
                     (VersionRef::Latest, Versioning::Unversioned) => delete_only_version(group, &bucket, &delete),
                     (VersionRef::Latest, _) => mark_deleted(group, &bucket, &delete),
@@ -161,10 +163,13 @@ pub(super) fn add_version(group: &Group<'_>, version: &NewVersion) -> Result<Com
     }
     let is_null = bucket.versioning != Versioning::Enabled;
     if is_null {
-        remove_null(group, bucket.id, &version.key, version.modified_ms)?;
+        remove_null(group, &bucket, &version.key, version.modified_ms, false)?;
     }
     let sequence = group.next_sequence();
-    insert(group, sequence, is_null, version)?;
+    insert(group, &bucket, sequence, is_null, version)?;
+    group.count_usage(bucket.id, version.size as i64, 1);
+    rolling::make_room(group, &bucket, sequence, version.modified_ms)?;
+    usage::check_quota(group, &bucket)?;
     let version_id = change::version_id(&bucket, is_null, sequence);
     let fact = Fact {
         sequence,
@@ -183,7 +188,18 @@ pub(super) fn add_version(group: &Group<'_>, version: &NewVersion) -> Result<Com
 
 const INSERT: &str = "INSERT INTO version VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
-fn insert(group: &Group<'_>, sequence: Sequence, is_null: bool, version: &NewVersion) -> Result<(), MetaError> {
+fn insert(
+    group: &Group<'_>,
+    bucket: &Bucket,
+    sequence: Sequence,
+    is_null: bool,
+    version: &NewVersion,
+) -> Result<(), MetaError> {
+    let mut attributes = Cow::Borrowed(&version.attributes);
+    let retention = lock::retention_of_new(group, bucket, attributes.retention);
+    if retention != attributes.retention {
+        attributes.to_mut().retention = retention;
+    }
     let extents = match &version.body {
         Body::Extents(extents) => Some(pool::encode_extents(extents)),
         Body::Inline(bytes) => {
@@ -205,80 +221,167 @@ fn insert(group: &Group<'_>, sequence: Sequence, is_null: bool, version: &NewVer
         version.size as i64,
         version.etag,
         version.modified_ms,
-        json(&version.attributes),
+        json(&attributes),
         extents,
     ])?;
-    Ok(())
+    rolling::note(group, bucket, &version.key, sequence)
 }
 
 /// What has to be known of a version to remove it.
-struct Held {
+struct Condemned {
     sequence: Sequence,
     is_null: bool,
     marker: bool,
     extents: Option<Vec<Extent>>,
+    size: u64,
 }
 
-fn held(row: &Row<'_>) -> rusqlite::Result<Held> {
-    Ok(Held {
+fn condemned(row: &Row<'_>) -> rusqlite::Result<Condemned> {
+    Ok(Condemned {
         sequence: sequence(row.get(0)?),
         is_null: row.get(1)?,
         marker: row.get(2)?,
         extents: space::extents_column(row, 3)?,
+        size: row.get::<_, i64>(4)? as u64,
     })
 }
 
-fn find_held(group: &Group<'_>, bucket: BucketId, key: &str, which: VersionRef) -> Result<Option<Held>, MetaError> {
+fn find_condemned(
+    group: &Group<'_>,
+    bucket: BucketId,
+    key: &str,
+    which: VersionRef,
+) -> Result<Option<Condemned>, MetaError> {
     let connection = group.connection();
     let found = match which {
         VersionRef::Latest => connection
             .prepare_cached(
-                "SELECT rank, is_null, marker, extents FROM version WHERE bucket = ?1 AND key = ?2 ORDER BY rank LIMIT 1",
+                "SELECT rank, is_null, marker, extents, size FROM version WHERE bucket = ?1 AND key = ?2 ORDER BY rank LIMIT 1",
             )?
-            .query_row(params![bucket.0, key.as_bytes()], held),
+            .query_row(params![bucket.0, key.as_bytes()], condemned),
         VersionRef::Null => connection
             .prepare_cached(
-                "SELECT rank, is_null, marker, extents FROM version
+                "SELECT rank, is_null, marker, extents, size FROM version
                  WHERE bucket = ?1 AND key = ?2 AND is_null = 1 ORDER BY rank LIMIT 1",
             )?
-            .query_row(params![bucket.0, key.as_bytes()], held),
+            .query_row(params![bucket.0, key.as_bytes()], condemned),
         VersionRef::Exact(sequence) => connection
             .prepare_cached(
-                "SELECT rank, is_null, marker, extents FROM version
+                "SELECT rank, is_null, marker, extents, size FROM version
                  WHERE bucket = ?1 AND key = ?2 AND rank = ?3 AND is_null = 0",
             )?
-            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], held),
+            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], condemned),
         VersionRef::Numbered(sequence) => connection
             .prepare_cached(
-                "SELECT rank, is_null, marker, extents FROM version WHERE bucket = ?1 AND key = ?2 AND rank = ?3",
+                "SELECT rank, is_null, marker, extents, size FROM version WHERE bucket = ?1 AND key = ?2 AND rank = ?3",
             )?
-            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], held),
+            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], condemned),
     };
     Ok(found.optional()?)
 }
 
-fn remove(group: &Group<'_>, bucket: BucketId, key: &str, held: &Held, now_ms: i64) -> Result<(), MetaError> {
+/// Removes a version, unless it is locked: every removal passes here.
+fn remove(
+    group: &Group<'_>,
+    bucket: &Bucket,
+    key: &str,
+    gone: &Condemned,
+    now_ms: i64,
+    bypass_governance: bool,
+) -> Result<(), MetaError> {
     let connection = group.connection();
+    if !gone.marker {
+        lock::check_removal(group, bucket, key, gone.sequence, bypass_governance)?;
+        rolling::forget(group, bucket, gone.sequence)?;
+        group.count_usage(bucket.id, -(gone.size as i64), -1);
+    }
+    let is_held = !gone.marker && held::hold(group, bucket.id, key, gone.sequence)?;
     connection.prepare_cached("DELETE FROM version WHERE bucket = ?1 AND key = ?2 AND rank = ?3")?.execute(params![
-        bucket.0,
+        bucket.id.0,
         key.as_bytes(),
-        rank(held.sequence)
+        rank(gone.sequence)
     ])?;
-    match &held.extents {
+    if is_held {
+        return Ok(());
+    }
+    match &gone.extents {
         Some(extents) => space::bury(group, extents, now_ms),
-        None if held.marker => Ok(()),
+        None if gone.marker => Ok(()),
         None => {
-            connection.prepare_cached("DELETE FROM inline WHERE sequence = ?1")?.execute([held.sequence.0 as i64])?;
+            connection.prepare_cached("DELETE FROM inline WHERE sequence = ?1")?.execute([gone.sequence.0 as i64])?;
             Ok(())
         }
     }
 }
 
-fn remove_null(group: &Group<'_>, bucket: BucketId, key: &str, now_ms: i64) -> Result<(), MetaError> {
-    match find_held(group, bucket, key, VersionRef::Null)? {
-        Some(held) => remove(group, bucket, key, &held, now_ms),
+fn remove_null(
+    group: &Group<'_>,
+    bucket: &Bucket,
+    key: &str,
+    now_ms: i64,
+    bypass_governance: bool,
+) -> Result<(), MetaError> {
+    match find_condemned(group, bucket.id, key, VersionRef::Null)? {
+        Some(gone) => remove(group, bucket, key, &gone, now_ms, bypass_governance),
         None => Ok(()),
     }
+}
+
+/// Removes one version for good because the store itself wants it so, with the event of a lifecycle rule. Gives its bytes.
+pub(super) fn expire(
+    group: &Group<'_>,
+    bucket: &Bucket,
+    key: &str,
+    sequence: Sequence,
+    principal: &str,
+    now_ms: i64,
+) -> Result<u64, MetaError> {
+    let Some(gone) = find_condemned(group, bucket.id, key, VersionRef::Numbered(sequence))? else { return Ok(0) };
+    remove(group, bucket, key, &gone, now_ms, false)?;
+    let fact = Fact {
+        sequence: group.next_sequence(),
+        event: EventName::LifecycleExpirationDelete,
+        time_ms: now_ms,
+        key,
+        version_id: change::version_id(bucket, gone.is_null, gone.sequence),
+        version: None,
+        size: 0,
+        etag: "",
+        requester: &Requester { principal: principal.to_owned(), ..Requester::default() },
+    };
+    change::record(group, bucket, fact)?;
+    Ok(gone.size)
+}
+
+/// A lifecycle rule has judged a version in its place among those of its key: it must still be there.
+fn check_place(group: &Group<'_>, delete: &DeleteVersion) -> Result<(), MetaError> {
+    let DeleteCause::Lifecycle(place) = delete.cause else { return Ok(()) };
+    let mut select = group
+        .connection()
+        .prepare_cached("SELECT rank FROM version WHERE bucket = ?1 AND key = ?2 ORDER BY rank LIMIT 2")?;
+    let newest: Vec<Sequence> = select
+        .query_map(params![delete.bucket.0, delete.key.as_bytes()], |row| Ok(sequence(row.get(0)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let holds = match place {
+        KeyPlace::Newest(judged) => newest.first() == Some(&judged),
+        KeyPlace::Noncurrent(judged) => newest.first().is_some_and(|newest| *newest > judged),
+        KeyPlace::Only(judged) => newest == [judged],
+    };
+    if holds { Ok(()) } else { Err(MetaError::ConditionFailed) }
+}
+
+/// The events of a delete: of one that is for good, and of one that makes a marker.
+fn events_of(cause: DeleteCause) -> (EventName, EventName) {
+    match cause {
+        DeleteCause::Request { .. } => (EventName::ObjectRemovedDelete, EventName::ObjectRemovedDeleteMarkerCreated),
+        DeleteCause::Lifecycle(_) => {
+            (EventName::LifecycleExpirationDelete, EventName::LifecycleExpirationDeleteMarkerCreated)
+        }
+    }
+}
+
+fn bypasses(cause: DeleteCause) -> bool {
+    cause == DeleteCause::Request { bypass_governance: true }
 }
 
 /// A delete's conditions hold for the version that it names.
@@ -295,8 +398,8 @@ fn check_delete(group: &Group<'_>, delete: &DeleteVersion) -> Result<(), MetaErr
 }
 
 fn delete_only_version(group: &Group<'_>, bucket: &Bucket, delete: &DeleteVersion) -> Result<Deleted, MetaError> {
-    if let Some(held) = find_held(group, bucket.id, &delete.key, VersionRef::Latest)? {
-        remove(group, bucket.id, &delete.key, &held, delete.time_ms)?;
+    if let Some(gone) = find_condemned(group, bucket.id, &delete.key, VersionRef::Latest)? {
+        remove(group, bucket, &delete.key, &gone, delete.time_ms, bypasses(delete.cause))?;
         record_delete(group, bucket, delete, None)?;
     }
     Ok(Deleted { version_id: None, delete_marker: false })
@@ -307,12 +410,12 @@ fn delete_one(group: &Group<'_>, bucket: &Bucket, delete: &DeleteVersion) -> Res
         VersionRef::Exact(sequence) | VersionRef::Numbered(sequence) => super::version_id_text(sequence),
         VersionRef::Null | VersionRef::Latest => "null".to_owned(),
     };
-    let Some(held) = find_held(group, bucket.id, &delete.key, delete.version)? else {
+    let Some(gone) = find_condemned(group, bucket.id, &delete.key, delete.version)? else {
         return Ok(Deleted { version_id: Some(named), delete_marker: false });
     };
-    remove(group, bucket.id, &delete.key, &held, delete.time_ms)?;
-    record_delete(group, bucket, delete, change::version_id(bucket, held.is_null, held.sequence))?;
-    Ok(Deleted { version_id: Some(named), delete_marker: held.marker })
+    remove(group, bucket, &delete.key, &gone, delete.time_ms, bypasses(delete.cause))?;
+    record_delete(group, bucket, delete, change::version_id(bucket, gone.is_null, gone.sequence))?;
+    Ok(Deleted { version_id: Some(named), delete_marker: gone.marker })
 }
 
 fn record_delete(
@@ -323,7 +426,7 @@ fn record_delete(
 ) -> Result<(), MetaError> {
     let fact = Fact {
         sequence: group.next_sequence(),
-        event: EventName::ObjectRemovedDelete,
+        event: events_of(delete.cause).0,
         time_ms: delete.time_ms,
         key: &delete.key,
         version_id,
@@ -338,7 +441,7 @@ fn record_delete(
 fn mark_deleted(group: &Group<'_>, bucket: &Bucket, delete: &DeleteVersion) -> Result<Deleted, MetaError> {
     let is_null = bucket.versioning == Versioning::Suspended;
     if is_null {
-        remove_null(group, bucket.id, &delete.key, delete.time_ms)?;
+        remove_null(group, bucket, &delete.key, delete.time_ms, bypasses(delete.cause))?;
     }
     let sequence = group.next_sequence();
     group.connection().prepare_cached(INSERT)?.execute(params![
@@ -356,7 +459,7 @@ fn mark_deleted(group: &Group<'_>, bucket: &Bucket, delete: &DeleteVersion) -> R
     let version_id = change::version_id(bucket, is_null, sequence);
     let fact = Fact {
         sequence,
-        event: EventName::ObjectRemovedDeleteMarkerCreated,
+        event: events_of(delete.cause).1,
         time_ms: delete.time_ms,
         key: &delete.key,
         version_id: version_id.clone(),

@@ -3,9 +3,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::row::{json, json_column, key_column};
+use super::row::{json, json_column, key_column, optional_json_column};
 use super::writer::Group;
-use super::{BucketId, Change, EventName, Meta, MetaError, Reader, Sequence};
+use super::{BucketId, Change, EventName, Meta, MetaError, Reader, Sequence, held};
 
 /// Tables beside `change`, which belongs to the versions.
 pub(super) const TABLES: &str = "
@@ -27,6 +27,8 @@ pub struct NewInvocation {
     pub rule: String,
     pub hook: String,
     pub change: Change,
+    /// Dropped, and counted, when it has not ended by then (Unix milliseconds).
+    pub expires_ms: Option<i64>,
 }
 
 /// Where an invocation stands.
@@ -52,6 +54,7 @@ pub struct StoredInvocation {
     pub attempts: u32,
     pub next_ms: i64,
     pub last_error: Option<String>,
+    pub expires_ms: Option<i64>,
 }
 
 /// One MQTT message, to be queued.
@@ -66,6 +69,8 @@ pub struct NewPublication {
     pub priority: u8,
     /// Dropped, and counted, when it is not sent by then.
     pub expires_ms: Option<i64>,
+    /// Where it is from, as names and values that go beside the payload (user properties of MQTT 5).
+    pub properties: Vec<(String, String)>,
 }
 
 /// A queued MQTT message.
@@ -84,6 +89,8 @@ pub struct OutboxUpdate {
     pub invocations: Vec<NewInvocation>,
     /// Invocations that are done; they are removed.
     pub finished: Vec<i64>,
+    /// Invocations whose time to live is over; they are removed and counted.
+    pub expired: Vec<i64>,
     /// Invocations to be attempted again: id, failed attempts, earliest time, the error.
     pub retried: Vec<(i64, u32, i64, String)>,
     /// Invocations that are given up: id, failed attempts, the error.
@@ -95,6 +102,8 @@ pub struct OutboxUpdate {
     pub acknowledged: Vec<i64>,
     /// Publications that policy drops (expired, overflow); they are removed and counted.
     pub dropped: Vec<i64>,
+    /// Held versions whose bytes are given up, though dead invocations speak of them.
+    pub given_up: Vec<Sequence>,
     /// Properties that change with all this (a hook's state, where a replay stands); `None` removes.
     pub properties: Vec<(String, Option<String>)>,
 }
@@ -107,8 +116,14 @@ pub struct OutboxStats {
     pub dead: u64,
     pub publications: u64,
     pub publication_bytes: u64,
-    /// Since the pool was created.
+    /// Publications dropped by policy since the pool was created.
     pub dropped: u64,
+    /// Invocations whose time to live was over, since the pool was created.
+    pub expired: u64,
+    /// Versions that were overwritten or deleted and wait for hooks.
+    pub held: u64,
+    /// Their bytes.
+    pub held_bytes: u64,
 }
 
 /// What is counted as it is written, so that nobody has to scan for it.
@@ -121,9 +136,12 @@ pub(super) enum Tally {
     PublicationBytes,
     Dropped,
     HealTasks,
+    Held,
+    HeldBytes,
+    Expired,
 }
 
-const TALLIES: [Tally; 7] = [
+const TALLIES: [Tally; 10] = [
     Tally::Changes,
     Tally::Pending,
     Tally::Dead,
@@ -131,6 +149,9 @@ const TALLIES: [Tally; 7] = [
     Tally::PublicationBytes,
     Tally::Dropped,
     Tally::HealTasks,
+    Tally::Held,
+    Tally::HeldBytes,
+    Tally::Expired,
 ];
 
 impl Tally {
@@ -144,6 +165,9 @@ impl Tally {
             Tally::PublicationBytes => "count-publication-bytes",
             Tally::Dropped => "count-dropped",
             Tally::HealTasks => "count-heal",
+            Tally::Held => "count-held",
+            Tally::HeldBytes => "count-held-bytes",
+            Tally::Expired => "count-expired",
         }
     }
 
@@ -189,11 +213,14 @@ impl Counts {
 impl Meta {
     /// Applies one update; durable when this returns. Row ids that are gone already are passed over.
     pub async fn update_outbox(&self, update: OutboxUpdate) -> Result<(), MetaError> {
+        let now_ms = self.world.clock.unix_ms();
         self.writer
             .write(move |group| {
-                consume(group, &update.consumed)?;
+                let mut spoken_of = consume(group, &update.consumed)?;
                 queue_invocations(group, &update.invocations)?;
-                settle_invocations(group, &update)?;
+                spoken_of.extend(settle_invocations(group, &update)?);
+                held::release(group, &spoken_of, now_ms)?;
+                update.given_up.iter().try_for_each(|version| held::give_up(group, *version, now_ms))?;
                 queue_publications(group, &update.publications)?;
                 remove_publications(group, &update.acknowledged)?;
                 let dropped = remove_publications(group, &update.dropped)?;
@@ -207,13 +234,24 @@ impl Meta {
     }
 }
 
-fn consume(group: &Group<'_>, sequences: &[Sequence]) -> Result<(), MetaError> {
-    let mut delete = group.connection().prepare_cached("DELETE FROM change WHERE sequence = ?1")?;
+/// Removes changes; gives the versions that they spoke of.
+fn consume(group: &Group<'_>, sequences: &[Sequence]) -> Result<Vec<Sequence>, MetaError> {
+    let mut versions = Vec::new();
+    let mut delete = group.connection().prepare_cached("DELETE FROM change WHERE sequence = ?1 RETURNING version")?;
     for sequence in sequences {
-        let deleted = delete.execute([sequence.0 as i64])?;
-        group.count(Tally::Changes, -(deleted as i64));
+        if let Some(version) = delete.query_row([sequence.0 as i64], |row| version_column(row, 0)).optional()? {
+            group.count(Tally::Changes, -1);
+            versions.extend(version);
+        }
     }
-    Ok(())
+    if !sequences.is_empty() {
+        super::change::forget_rules(group)?;
+    }
+    Ok(versions)
+}
+
+fn version_column(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Sequence>> {
+    Ok(row.get::<_, Option<i64>>(index)?.map(|version| Sequence(version as u64)))
 }
 
 const PENDING: i64 = 0;
@@ -221,24 +259,32 @@ const DEAD: i64 = 1;
 
 fn queue_invocations(group: &Group<'_>, invocations: &[NewInvocation]) -> Result<(), MetaError> {
     let mut insert = group.connection().prepare_cached(
-        "INSERT INTO invocation(event_id, rule, hook, change, state, attempts, next_ms) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0)",
+        "INSERT INTO invocation(event_id, rule, hook, change, state, attempts, next_ms, version, expires_ms)
+         VALUES(?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7)",
     )?;
     for invocation in invocations {
-        let NewInvocation { event_id, rule, hook, change } = invocation;
-        insert.execute(params![event_id, rule, hook, json(change), PENDING])?;
+        let NewInvocation { event_id, rule, hook, change, expires_ms } = invocation;
+        let version = change.version.map(|version| version.0 as i64);
+        insert.execute(params![event_id, rule, hook, json(change), PENDING, version, expires_ms])?;
         group.count(Tally::Pending, 1);
         group.note_change();
     }
     Ok(())
 }
 
-/// Applies what became of invocations.
-fn settle_invocations(group: &Group<'_>, update: &OutboxUpdate) -> Result<(), MetaError> {
+/// Applies what became of invocations; gives the versions that the ended ones spoke of.
+fn settle_invocations(group: &Group<'_>, update: &OutboxUpdate) -> Result<Vec<Sequence>, MetaError> {
     let connection = group.connection();
-    let mut delete = connection.prepare_cached("DELETE FROM invocation WHERE id = ?1 RETURNING state")?;
-    for id in &update.finished {
-        if let Some(state) = delete.query_row([id], |row| row.get::<_, i64>(0)).optional()? {
+    let mut versions = Vec::new();
+    let mut delete = connection.prepare_cached("DELETE FROM invocation WHERE id = ?1 RETURNING state, version")?;
+    for (id, counter) in
+        update.finished.iter().map(|id| (id, None)).chain(update.expired.iter().map(|id| (id, Some(Tally::Expired))))
+    {
+        let removed = delete.query_row([id], |row| Ok((row.get::<_, i64>(0)?, version_column(row, 1)?))).optional()?;
+        if let Some((state, version)) = removed {
             group.count(if state == PENDING { Tally::Pending } else { Tally::Dead }, -1);
+            counter.into_iter().for_each(|counter| group.count(counter, 1));
+            versions.extend(version);
         }
     }
     let mut retry = connection.prepare_cached(
@@ -265,7 +311,7 @@ fn settle_invocations(group: &Group<'_>, update: &OutboxUpdate) -> Result<(), Me
             group.note_change();
         }
     }
-    Ok(())
+    Ok(versions)
 }
 
 /// Bytes that a publication is counted with.
@@ -275,12 +321,13 @@ fn counted_bytes(topic: usize, payload: usize) -> i64 {
 
 fn queue_publications(group: &Group<'_>, publications: &[NewPublication]) -> Result<(), MetaError> {
     let mut insert = group.connection().prepare_cached(
-        "INSERT INTO publication(event_id, topic, payload, qos, retain, priority, expires_ms)
-         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO publication(event_id, topic, payload, qos, retain, priority, expires_ms, properties)
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     for publication in publications {
-        let NewPublication { event_id, topic, payload, qos, retain, priority, expires_ms } = publication;
-        insert.execute(params![event_id, topic, payload, qos, retain, priority, expires_ms])?;
+        let NewPublication { event_id, topic, payload, qos, retain, priority, expires_ms, properties } = publication;
+        let properties = (!properties.is_empty()).then(|| json(properties));
+        insert.execute(params![event_id, topic, payload, qos, retain, priority, expires_ms, properties])?;
         group.count(Tally::Publications, 1);
         group.count(Tally::PublicationBytes, counted_bytes(topic.len(), payload.len()));
         group.note_change();
@@ -328,7 +375,7 @@ impl Reader {
             InvocationState::Dead => DEAD,
         };
         self.rows(
-            "SELECT id, event_id, rule, hook, change, attempts, next_ms, last_error FROM invocation
+            "SELECT id, event_id, rule, hook, change, attempts, next_ms, last_error, expires_ms FROM invocation
              WHERE state = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
             params![code, after, limit as i64],
             |row| {
@@ -342,15 +389,25 @@ impl Reader {
                     attempts: row.get(5)?,
                     next_ms: row.get(6)?,
                     last_error: row.get(7)?,
+                    expires_ms: row.get(8)?,
                 })
             },
+        )
+    }
+
+    /// Dead invocations whose time to live was over before `now_ms`. (Pending ones end when their turn comes.)
+    pub fn expired_dead(&self, now_ms: i64, limit: usize) -> Result<Vec<i64>, MetaError> {
+        self.rows(
+            "SELECT id FROM invocation WHERE expires_ms <= ?1 AND state = 1 LIMIT ?2",
+            params![now_ms, limit as i64],
+            |row| row.get(0),
         )
     }
 
     /// Publications in order, from after row `after`.
     pub fn publications(&self, after: i64, limit: usize) -> Result<Vec<StoredPublication>, MetaError> {
         self.rows(
-            "SELECT id, event_id, topic, payload, qos, retain, priority, expires_ms FROM publication
+            "SELECT id, event_id, topic, payload, qos, retain, priority, expires_ms, properties FROM publication
              WHERE id > ?1 ORDER BY id LIMIT ?2",
             params![after, limit as i64],
             |row| {
@@ -362,6 +419,7 @@ impl Reader {
                     retain: row.get(5)?,
                     priority: row.get(6)?,
                     expires_ms: row.get(7)?,
+                    properties: optional_json_column(row, 8)?.unwrap_or_default(),
                 };
                 Ok(StoredPublication { id: row.get(0)?, publication })
             },
@@ -377,6 +435,9 @@ impl Reader {
             publications: read(Tally::Publications)?,
             publication_bytes: read(Tally::PublicationBytes)?,
             dropped: read(Tally::Dropped)?,
+            expired: read(Tally::Expired)?,
+            held: read(Tally::Held)?,
+            held_bytes: read(Tally::HeldBytes)?,
         })
     }
 }
@@ -393,7 +454,7 @@ fn change_of(row: &Row<'_>) -> rusqlite::Result<Change> {
         bucket_name: row.get(4)?,
         key: key_column(row, 5)?,
         version_id: row.get(6)?,
-        version: row.get::<_, Option<i64>>(7)?.map(|version| Sequence(version as u64)),
+        version: version_column(row, 7)?,
         size: row.get::<_, i64>(8)? as u64,
         etag: row.get(9)?,
         requester: json_column(row, 10)?,

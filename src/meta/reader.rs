@@ -1,30 +1,39 @@
 //! Reads, on a connection that belongs to the calling thread.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
+use super::known::KnownBuckets;
 use super::model::*;
 use super::open::{self, Database};
-use super::{MetaError, bucket, row};
+use super::{MetaError, bucket, held, row};
 
 /// A read connection. One per thread; every call sees all that was committed before it began.
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
+    known: KnownBuckets,
+    bucket_changes: Arc<AtomicU64>,
     /// Outlives the connection: fields are dropped in this order.
     _database: Arc<Database>,
 }
 
 impl Reader {
-    pub(super) fn open(database: &Arc<Database>) -> Result<Reader, MetaError> {
+    pub(super) fn open(database: &Arc<Database>, bucket_changes: Arc<AtomicU64>) -> Result<Reader, MetaError> {
         let connection = open::connect(database)?;
         connection.pragma_update(None, "query_only", true)?;
-        Ok(Reader { connection, _database: database.clone() })
+        Ok(Reader { connection, known: KnownBuckets::default(), bucket_changes, _database: database.clone() })
     }
 
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    #[cfg(test)]
+    pub(super) fn known(&self) -> &KnownBuckets {
+        &self.known
     }
 
     pub(super) fn rows<T>(
@@ -63,7 +72,12 @@ impl Reader {
     }
 
     pub fn bucket(&self, name: &str) -> Result<Bucket, MetaError> {
-        bucket::by_name(&self.connection, name)
+        let look = || bucket::by_name(&self.connection, name);
+        self.known.bucket(self.bucket_changes.load(Ordering::Acquire), name, look)
+    }
+
+    pub fn bucket_by_id(&self, id: BucketId) -> Result<Bucket, MetaError> {
+        bucket::by_id(&self.connection, id)
     }
 
     pub fn buckets(&self) -> Result<Vec<Bucket>, MetaError> {
@@ -71,12 +85,18 @@ impl Reader {
     }
 
     pub fn bucket_config(&self, bucket: BucketId, kind: BucketConfig) -> Result<Option<String>, MetaError> {
-        bucket::config(&self.connection, bucket, kind)
+        let look = || bucket::config(&self.connection, bucket, kind);
+        self.known.document(self.bucket_changes.load(Ordering::Acquire), bucket, kind, look)
     }
 
-    /// The version asked for, delete markers included (as S3, `Latest` may be a marker).
+    /// The version asked for, delete markers included (as S3, `Latest` may be a marker). By number, one that is held for
+    /// hooks is found as well.
     pub fn version(&self, bucket: BucketId, key: &str, version: VersionRef) -> Result<Version, MetaError> {
-        row::find_version(&self.connection, bucket, key, version)?.ok_or(match version {
+        let found = match (row::find_version(&self.connection, bucket, key, version)?, version) {
+            (None, VersionRef::Numbered(sequence)) => held::find(&self.connection, bucket, sequence)?,
+            (found, _) => found,
+        };
+        found.ok_or(match version {
             VersionRef::Latest => MetaError::NoSuchKey,
             _ => MetaError::NoSuchVersion,
         })

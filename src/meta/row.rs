@@ -67,6 +67,22 @@ pub(super) fn version_of(
     })
 }
 
+/// The statement that reads one version with its body.
+macro_rules! select {
+    ($which:literal) => {
+        concat!(
+            "SELECT rank, is_null, marker, size, etag, modified_ms, attributes, extents, inline.bytes FROM version ",
+            "LEFT JOIN inline ON extents IS NULL AND inline.sequence = -rank WHERE bucket = ?1 AND key = ?2 ",
+            $which
+        )
+    };
+}
+
+pub(super) const SELECT_LATEST: &str = select!("ORDER BY rank LIMIT 1");
+const SELECT_NULL: &str = select!("AND is_null = 1 ORDER BY rank LIMIT 1");
+const SELECT_EXACT: &str = select!("AND rank = ?3 AND is_null = 0");
+const SELECT_NUMBERED: &str = select!("AND rank = ?3");
+
 /// One version with its body.
 pub(super) fn find_version(
     connection: &Connection,
@@ -84,21 +100,16 @@ pub(super) fn find_version(
         };
         version_of(row, 0, bucket, key.to_owned(), body)
     };
-    let select = "SELECT rank, is_null, marker, size, etag, modified_ms, attributes, extents, inline.bytes
-        FROM version LEFT JOIN inline ON extents IS NULL AND inline.sequence = -rank WHERE bucket = ?1 AND key = ?2";
+    let (bucket_and_key, statement) = (params![bucket.0, key.as_bytes()], |sql| connection.prepare_cached(sql));
     let found = match version {
-        VersionRef::Latest => connection
-            .prepare_cached(&format!("{select} ORDER BY rank LIMIT 1"))?
-            .query_row(params![bucket.0, key.as_bytes()], decode),
-        VersionRef::Null => connection
-            .prepare_cached(&format!("{select} AND is_null = 1 ORDER BY rank LIMIT 1"))?
-            .query_row(params![bucket.0, key.as_bytes()], decode),
-        VersionRef::Exact(sequence) => connection
-            .prepare_cached(&format!("{select} AND rank = ?3 AND is_null = 0"))?
-            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], decode),
-        VersionRef::Numbered(sequence) => connection
-            .prepare_cached(&format!("{select} AND rank = ?3"))?
-            .query_row(params![bucket.0, key.as_bytes(), rank(sequence)], decode),
+        VersionRef::Latest => statement(SELECT_LATEST)?.query_row(bucket_and_key, decode),
+        VersionRef::Null => statement(SELECT_NULL)?.query_row(bucket_and_key, decode),
+        VersionRef::Exact(sequence) => {
+            statement(SELECT_EXACT)?.query_row(params![bucket.0, key.as_bytes(), rank(sequence)], decode)
+        }
+        VersionRef::Numbered(sequence) => {
+            statement(SELECT_NUMBERED)?.query_row(params![bucket.0, key.as_bytes(), rank(sequence)], decode)
+        }
     };
     Ok(found.optional()?)
 }

@@ -9,6 +9,21 @@ use super::MetaError;
 const STEPS: &[&str] = &[
     // Canonical id of the account that owns the bucket; empty: the store's own.
     "ALTER TABLE bucket ADD COLUMN owner TEXT NOT NULL DEFAULT '';",
+    super::held::TABLES,
+    // Rules that writes are held against, what each bucket holds, and the versions of rolling buckets by age.
+    "ALTER TABLE bucket ADD COLUMN rules TEXT NOT NULL DEFAULT '{}';
+     CREATE TABLE usage(bucket INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, objects INTEGER NOT NULL);
+     INSERT INTO usage SELECT id, 0, 0 FROM bucket;
+     UPDATE usage SET (bytes, objects) = (counted.bytes, counted.objects) FROM
+         (SELECT bucket, sum(size) AS bytes, sum(1 - marker) AS objects FROM version GROUP BY bucket) AS counted
+         WHERE usage.bucket = counted.bucket;
+     UPDATE usage SET bytes = usage.bytes + counted.bytes FROM
+         (SELECT upload.bucket, sum(size) AS bytes FROM part JOIN upload ON upload.id = part.upload GROUP BY upload.bucket)
+         AS counted WHERE usage.bucket = counted.bucket;
+     CREATE TABLE rolling(bucket INTEGER NOT NULL, sequence INTEGER NOT NULL, key BLOB NOT NULL,
+         PRIMARY KEY(bucket, sequence)) WITHOUT ROWID;",
+    // Lines of the audit log.
+    "CREATE TABLE audit(number INTEGER PRIMARY KEY, line TEXT NOT NULL);",
 ];
 
 /// Layout that this program writes. A database with a later one is refused.

@@ -33,6 +33,8 @@ pub enum ExtentCursor {
     Part { upload_id: String, number: u32 },
     /// Behind this version.
     Version { bucket: BucketId, key: String, sequence: Sequence },
+    /// Behind this held version.
+    Held { sequence: Sequence },
 }
 
 /// The extents of one part or version.
@@ -188,15 +190,16 @@ impl Reader {
         outbox::Tally::HealTasks.read(self.connection())
     }
 
-    /// Walks every extent that a part or a version refers to, from after `after`, visiting up to `limit` rows.
+    /// Walks every extent that a part, a version or a held version refers to, from after `after`, visiting up to `limit`
+    /// rows.
     ///
-    /// Parts come before versions: a part that becomes a version's during the walk is met at least once. What is written
-    /// during the walk may be met or not.
+    /// Parts come before versions, and these before held ones: a part that becomes a version's, or a version that comes
+    /// to be held, is met at least once. What is written during the walk may be met or not.
     pub fn all_extents(&self, after: Option<&ExtentCursor>, limit: usize) -> Result<ExtentPage, MetaError> {
         let mut visited = match after {
             None => self.parts_after("", 0, limit)?,
             Some(ExtentCursor::Part { upload_id, number }) => self.parts_after(upload_id, *number, limit)?,
-            Some(ExtentCursor::Version { .. }) => Vec::new(),
+            Some(ExtentCursor::Version { .. } | ExtentCursor::Held { .. }) => Vec::new(),
         };
         if visited.len() < limit {
             let rest = limit - visited.len();
@@ -205,7 +208,15 @@ impl Reader {
                     self.versions_after(bucket.0, key.as_bytes(), super::row::rank(*sequence), rest)?
                 }
                 None | Some(ExtentCursor::Part { .. }) => self.versions_after(i64::MIN, b"", i64::MIN, rest)?,
+                Some(ExtentCursor::Held { .. }) => Vec::new(),
             });
+        }
+        if visited.len() < limit {
+            let first = match after {
+                Some(ExtentCursor::Held { sequence }) => *sequence,
+                _ => Sequence(0),
+            };
+            visited.extend(self.held_after(first, limit - visited.len())?);
         }
         let next = visited.last().filter(|_| visited.len() == limit).map(|(owner, _)| owner.clone());
         let referring = |(owner, extents): (_, Option<Vec<Extent>>)| Some(ReferredExtents { owner, extents: extents? });
@@ -218,6 +229,17 @@ impl Reader {
             params![upload_id, number, limit as i64],
             |row| {
                 Ok((ExtentCursor::Part { upload_id: row.get(0)?, number: row.get(1)? }, extents_column(row, 2)?))
+            },
+        )
+    }
+
+    fn held_after(&self, sequence: Sequence, limit: usize) -> Result<Vec<Visited>, MetaError> {
+        self.rows(
+            "SELECT sequence, extents FROM held WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
+            params![sequence.0 as i64, limit as i64],
+            |row| {
+                let sequence = Sequence(row.get::<_, i64>(0)? as u64);
+                Ok((ExtentCursor::Held { sequence }, extents_column(row, 1)?))
             },
         )
     }

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::model::*;
 use super::row::{json, json_column, key_column, optional_json_column};
 use super::writer::Group;
-use super::{Meta, MetaError, Reader, object, space};
+use super::{Meta, MetaError, Reader, object, space, usage};
 use crate::limits;
 use crate::pool::{self, Extent};
 
@@ -61,10 +61,15 @@ impl Meta {
                     return Err(MetaError::NoSuchUpload);
                 }
                 let replaced = connection
-                    .prepare_cached("SELECT extents FROM part WHERE upload = ?1 AND number = ?2")?
-                    .query_row(params![upload_id, part.number], |row| space::extents_column(row, 0))
+                    .prepare_cached("SELECT extents, size FROM part WHERE upload = ?1 AND number = ?2")?
+                    .query_row(params![upload_id, part.number], |row| {
+                        Ok((space::extents_column(row, 0)?, row.get::<_, i64>(1)?))
+                    })
                     .optional()?;
-                space::bury(group, &replaced.flatten().unwrap_or_default(), part.modified_ms)?;
+                let (replaced, replaced_bytes) = replaced.unwrap_or_default();
+                group.count_usage(bucket, part.size as i64 - replaced_bytes, 0);
+                usage::check_quota(group, &group.bucket(bucket)?)?;
+                space::bury(group, &replaced.unwrap_or_default(), part.modified_ms)?;
                 group.count_live(&extents, 1);
                 space::queue_heal(group, &extents, missed)?;
                 connection.prepare_cached("INSERT OR REPLACE INTO part VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
@@ -102,7 +107,7 @@ impl Meta {
                         None => Err(MetaError::NoSuchUpload),
                     };
                 }
-                let others = take_parts(group, &upload_id, &parts, &extents)?;
+                let others = take_parts(group, version.bucket, &upload_id, &parts, &extents)?;
                 let committed = object::add_version(group, &version)?;
                 space::bury(group, &others, version.modified_ms)?;
                 space::queue_heal(group, &extents, version.missed)?;
@@ -120,7 +125,7 @@ impl Meta {
                 if !upload_exists(group, bucket, &key, &upload_id)? {
                     return Err(MetaError::NoSuchUpload);
                 }
-                abort(group, &upload_id, now_ms)
+                abort(group, bucket, &upload_id, now_ms)
             })
             .await
     }
@@ -189,11 +194,11 @@ fn part_of(row: &Row<'_>) -> rusqlite::Result<Part> {
 pub(super) fn abort_all(group: &Group<'_>, bucket: BucketId, now_ms: i64) -> Result<(), MetaError> {
     let mut select = group.connection().prepare_cached("SELECT id FROM upload WHERE bucket = ?1")?;
     let ids: Vec<String> = select.query_map([bucket.0], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    ids.iter().try_for_each(|id| abort(group, id, now_ms))
+    ids.iter().try_for_each(|id| abort(group, bucket, id, now_ms))
 }
 
-fn abort(group: &Group<'_>, upload_id: &str, now_ms: i64) -> Result<(), MetaError> {
-    let extents = remove_parts(group, upload_id)?.into_iter().flat_map(|part| part.extents).collect::<Vec<_>>();
+fn abort(group: &Group<'_>, bucket: BucketId, upload_id: &str, now_ms: i64) -> Result<(), MetaError> {
+    let extents = remove_parts(group, bucket, upload_id)?.into_iter().flat_map(|part| part.extents).collect::<Vec<_>>();
     space::bury(group, &extents, now_ms)?;
     group.connection().prepare_cached("DELETE FROM upload WHERE id = ?1")?.execute([upload_id])?;
     Ok(())
@@ -212,29 +217,31 @@ struct Removed {
 }
 
 /// Removes all parts of an upload, in order.
-fn remove_parts(group: &Group<'_>, upload_id: &str) -> Result<Vec<Removed>, MetaError> {
+fn remove_parts(group: &Group<'_>, bucket: BucketId, upload_id: &str) -> Result<Vec<Removed>, MetaError> {
     let mut select = group
         .connection()
-        .prepare_cached("SELECT number, etag, extents FROM part WHERE upload = ?1 ORDER BY number")?;
+        .prepare_cached("SELECT number, etag, extents, size FROM part WHERE upload = ?1 ORDER BY number")?;
     let decode = |row: &Row<'_>| {
         let extents = space::extents_column(row, 2)?.unwrap_or_default();
-        Ok(Removed { number: row.get(0)?, etag: row.get(1)?, extents })
+        Ok((Removed { number: row.get(0)?, etag: row.get(1)?, extents }, row.get::<_, i64>(3)?))
     };
-    let removed = select.query_map([upload_id], decode)?.collect::<rusqlite::Result<_>>()?;
+    let removed: Vec<(Removed, i64)> = select.query_map([upload_id], decode)?.collect::<rusqlite::Result<_>>()?;
+    group.count_usage(bucket, -removed.iter().map(|(_, size)| size).sum::<i64>(), 0);
     group.connection().prepare_cached("DELETE FROM part WHERE upload = ?1")?.execute([upload_id])?;
-    Ok(removed)
+    Ok(removed.into_iter().map(|(part, _)| part).collect())
 }
 
 /// Removes the parts; gives the extents of those not chosen. The chosen ones must be what the version is made of.
 fn take_parts(
     group: &Group<'_>,
+    bucket: BucketId,
     upload_id: &str,
     chosen: &[(u32, String)],
     wanted: &[Extent],
 ) -> Result<Vec<Extent>, MetaError> {
     let (mut taken, mut others) = (Vec::with_capacity(wanted.len()), Vec::new());
     let mut left = chosen.iter().peekable();
-    for part in remove_parts(group, upload_id)? {
+    for part in remove_parts(group, bucket, upload_id)? {
         match left.next_if(|(number, etag)| *number == part.number && *etag == part.etag) {
             Some(_) => taken.extend(part.extents),
             None => others.extend(part.extents),

@@ -14,9 +14,12 @@ use futures_channel::oneshot;
 use rusqlite::Connection;
 
 use super::checkpoint::Checkpointer;
+use super::feed::Feed;
 use super::open::Database;
 use super::outbox::{Counts, Tally};
-use super::{Bucket, BucketId, MetaError, Sequence};
+use super::retention::RetentionClock;
+use super::usage::{UsageDelta, UsageDeltas};
+use super::{Bucket, BucketId, Change, MetaError, Sequence};
 use crate::limits;
 use crate::pool::Extent;
 
@@ -29,7 +32,12 @@ pub(super) struct Group<'a> {
     buckets: RefCell<HashMap<BucketId, Bucket>>,
     /// Rows that this mutation adds to (or takes from) the counted tables.
     counts: Cell<Counts>,
+    usage: RefCell<UsageDeltas>,
+    retention: &'a RetentionClock,
     changed: Cell<bool>,
+    feed: &'a Feed,
+    /// Facts for those who listen, until they are committed.
+    told: RefCell<Vec<Change>>,
     /// Some bucket's row or configuration changed.
     buckets_changed: Cell<bool>,
 }
@@ -57,9 +65,39 @@ impl Group<'_> {
         self.counts.set(counts);
     }
 
+    /// Notes that a bucket holds more, or less.
+    pub fn count_usage(&self, bucket: BucketId, bytes: i64, objects: i64) {
+        self.usage.borrow_mut().add(bucket, UsageDelta { bytes, objects });
+    }
+
+    /// Looks at what the group changes in the buckets' usage.
+    pub fn usage<T>(&self, look: impl FnOnce(&UsageDeltas) -> T) -> T {
+        look(&self.usage.borrow())
+    }
+
+    /// The time by which retention is judged.
+    pub fn retention_now_ms(&self) -> i64 {
+        self.retention.now_ms()
+    }
+
+    /// From now on versions may be locked: the retention clock no longer follows the wall clock.
+    pub fn guard_retention(&self) -> Result<(), MetaError> {
+        super::save_mark(self.connection, &self.retention.guard())
+    }
+
     /// A row was written to the outbox: its readers are to be woken after the commit.
     pub fn note_change(&self) {
         self.changed.set(true);
+    }
+
+    /// Whether somebody listens to the live feed.
+    pub fn is_heard(&self) -> bool {
+        self.feed.is_tapped()
+    }
+
+    /// For the live feed, after the commit.
+    pub fn tell(&self, change: Change) {
+        self.told.borrow_mut().push(change);
     }
 
     /// The bucket's row, remembered until a bucket changes.
@@ -139,6 +177,8 @@ impl WriterHandle {
         connection: Connection,
         checkpointer: Checkpointer,
         database: Arc<Database>,
+        feed: Arc<Feed>,
+        retention: Arc<RetentionClock>,
     ) -> Result<WriterHandle, MetaError> {
         let (queue, requests) = crossbeam_channel::bounded(limits::META_QUEUE_MAX);
         let listeners = Arc::new(RwLock::new(Vec::new()));
@@ -151,7 +191,9 @@ impl WriterHandle {
             listeners: listeners.clone(),
             bucket_changes: bucket_changes.clone(),
             checkpointer,
+            feed,
             sequence: sequence as u64,
+            retention,
             _database: database,
         };
         let thread = std::thread::Builder::new()
@@ -193,10 +235,24 @@ impl WriterHandle {
             }
         }
     }
+
+    /// What `bucket_changes` looks at, for those that look often.
+    pub fn count_of_bucket_changes(&self) -> Arc<AtomicU64> {
+        self.bucket_changes.clone()
+    }
 }
 
 fn stopped() -> MetaError {
     MetaError::Unavailable("the metadata writer has stopped".to_owned())
+}
+
+/// What a group that is durable has done.
+#[derive(Default)]
+struct Committed {
+    /// The outbox was written to.
+    changed: bool,
+    /// For those who listen.
+    told: Vec<Change>,
 }
 
 struct Writer {
@@ -205,7 +261,9 @@ struct Writer {
     listeners: Arc<RwLock<Vec<Listener>>>,
     bucket_changes: Arc<AtomicU64>,
     checkpointer: Checkpointer,
+    feed: Arc<Feed>,
     sequence: u64,
+    retention: Arc<RetentionClock>,
     /// Outlives the connection: fields are dropped in this order.
     _database: Arc<Database>,
 }
@@ -234,24 +292,25 @@ impl Writer {
     }
 
     fn commit_group(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
-        let (changed, commit) = match self.transaction(jobs) {
-            Ok(changed) => (changed, Ok(())),
+        let (Committed { changed, told }, commit) = match self.transaction(jobs) {
+            Ok(committed) => (committed, Ok(())),
             Err(error) => {
                 tracing::error!(%error, "a group of metadata changes failed");
                 if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
                     tracing::error!("the failed group could not be rolled back");
                 }
-                (false, Err(error))
+                (Committed::default(), Err(error))
             }
         };
         jobs.drain(..).for_each(|job| job.deliver(&commit));
         if changed {
             self.listeners.read().expect("no holder of this lock panics").iter().for_each(|listener| listener());
         }
+        self.feed.tell(told);
     }
 
-    /// Runs all jobs and commits; `true` when the outbox was written to.
-    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<bool, MetaError> {
+    /// Runs all jobs and commits.
+    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Committed, MetaError> {
         self.run_cached("BEGIN IMMEDIATE")?;
         let group = Group {
             connection: &self.connection,
@@ -259,15 +318,22 @@ impl Writer {
             live: RefCell::default(),
             counts: Cell::default(),
             buckets: RefCell::default(),
+            usage: RefCell::default(),
+            retention: &self.retention,
             changed: Cell::new(false),
+            feed: &self.feed,
+            told: RefCell::default(),
             buckets_changed: Cell::new(false),
         };
         let mut live: BTreeMap<u32, i64> = BTreeMap::new();
         let mut counts = Counts::default();
         for job in jobs {
             let changed_before = group.changed.get();
+            let told_before = group.told.borrow().len();
             self.run_cached("SAVEPOINT mutation")?;
-            if job.run(&group) {
+            let good = job.run(&group);
+            group.usage.borrow_mut().end(good);
+            if good {
                 group.live.take().into_iter().for_each(|(segment, bytes)| *live.entry(segment).or_default() += bytes);
                 counts.merge(group.counts.take());
             } else {
@@ -276,12 +342,14 @@ impl Writer {
                 group.counts.take();
                 group.forget_buckets();
                 group.changed.set(changed_before);
+                group.told.borrow_mut().truncate(told_before);
             }
             self.run_cached("RELEASE mutation")?;
         }
-        let (sequence, changed) = (group.sequence.get(), group.changed.get());
+        let (sequence, changed, told) = (group.sequence.get(), group.changed.get(), group.told.take());
         super::space::add_live(&self.connection, &live)?;
         counts.store(&self.connection)?;
+        group.usage.borrow().store(&self.connection)?;
         if sequence != self.sequence {
             self.connection
                 .prepare_cached("UPDATE state SET value = ?1 WHERE name = 'sequence'")?
@@ -293,7 +361,7 @@ impl Writer {
             self.bucket_changes.fetch_add(1, Ordering::Release);
         }
         self.sequence = sequence;
-        Ok(changed)
+        Ok(Committed { changed, told })
     }
 
     fn run_cached(&self, sql: &str) -> Result<(), MetaError> {

@@ -167,6 +167,7 @@ impl LinkSender {
                     properties.correlation_data = Some(Bytes::copy_from_slice(message.event_id.as_bytes()));
                     properties.user_properties = vec![("event-id".to_owned(), message.event_id.clone())];
                 }
+                properties.user_properties.extend(message.properties.iter().cloned());
                 let sent = client.try_publish_with_properties(topic, qos, retain, message.payload.clone(), properties);
                 sent.map_err(|error| error.to_string())
             }

@@ -56,6 +56,8 @@ pub struct Message {
     pub retain: bool,
     /// Not sent after this time (Unix milliseconds).
     pub expires_ms: Option<i64>,
+    /// User properties beside `event-id`; MQTT 3.1.1 has no place for them.
+    pub properties: Vec<(String, String)>,
 }
 
 /// What is to leave the queue.

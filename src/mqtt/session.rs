@@ -43,6 +43,8 @@ pub enum Ended {
 const READ_AHEAD: usize = 64;
 /// Bytes of an MQTT 5 publish beside topic, payload and twice the event id.
 const PUBLISH_OVERHEAD_BYTES: usize = 64;
+/// Bytes of an MQTT 5 user property beside name and value.
+const PROPERTY_OVERHEAD_BYTES: usize = 5;
 /// Topics that one connection may pass over; more of them end it.
 const HELD_TOPICS_MAX: usize = 1024;
 
@@ -183,7 +185,15 @@ impl Session<'_> {
             Some(left) => Some(u32::try_from(left.div_euclid(1000) + 1).unwrap_or(u32::MAX)),
             None => None,
         };
-        let bytes = message.payload.len() + message.topic.len() + 2 * message.event_id.len() + PUBLISH_OVERHEAD_BYTES;
+        let bytes = message.payload.len()
+            + message.topic.len()
+            + 2 * message.event_id.len()
+            + message
+                .properties
+                .iter()
+                .map(|(name, value)| name.len() + value.len() + PROPERTY_OVERHEAD_BYTES)
+                .sum::<usize>()
+            + PUBLISH_OVERHEAD_BYTES;
         let reason = match check_topic(&message.topic) {
             Err(error) => Some(error.to_string()),
             Ok(()) if bytes > grants.packet_bytes_max => {
@@ -260,6 +270,7 @@ impl Session<'_> {
             qos: 1,
             retain: true,
             expires_ms: None,
+            properties: Vec::new(),
         };
         self.hand_over(message, grants, None)
     }

@@ -1,6 +1,6 @@
 //! A bucket's rules: what they match and which sets of them are refused.
 
-use super::{EventName, Target, event_matches};
+use super::{EventName, Filter, ObjectFacts, Target, event_matches};
 use crate::xml::XmlError;
 
 /// One entry of a bucket's notification configuration.
@@ -15,6 +15,8 @@ pub struct Rule {
     pub events: Vec<String>,
     pub prefix: String,
     pub suffix: String,
+    /// What else the object must be.
+    pub filter: Filter,
 }
 
 /// A bucket's notification configuration.
@@ -38,10 +40,14 @@ pub enum NotificationError {
     WrongEntry { arn: String, entry: &'static str, expected: &'static str },
     #[error("the event is not supported for notifications: `{event}`; known are {known}")]
     Event { event: String, known: String },
-    #[error("filter rule name must be either prefix or suffix, not `{0}`")]
+    #[error(
+        "filter rule name must be either prefix or suffix, not `{0}`; here also size-min, size-max, content-type, tag:KEY and metadata:KEY"
+    )]
     FilterName(String),
     #[error("cannot specify more than one {0} rule in a filter")]
-    FilterRepeated(&'static str),
+    FilterRepeated(String),
+    #[error("the filter rule {name} cannot be used: `{value}` {reason}")]
+    FilterValue { name: String, value: String, reason: &'static str },
     #[error("the filter value has more than {limit} bytes, which no key has")]
     FilterTooLong { limit: usize },
     #[error("the id has more than {limit} bytes; shorten it")]
@@ -71,6 +77,7 @@ impl NotificationError {
             | NotificationError::Event { .. }
             | NotificationError::FilterName(_)
             | NotificationError::FilterRepeated(_)
+            | NotificationError::FilterValue { .. }
             | NotificationError::FilterTooLong { .. }
             | NotificationError::IdTooLong { .. }
             | NotificationError::IdRepeated(_)
@@ -81,7 +88,8 @@ impl NotificationError {
 }
 
 impl Configuration {
-    /// The rules that want this event of this key. The key is compared as it is, not in its URL-encoded form.
+    /// The rules that want this event of this key, their further filters aside (`Rule::wants`). The key is compared as it
+    /// is, not in its URL-encoded form.
     pub fn matches<'a>(&'a self, event: EventName, key: &'a str) -> impl Iterator<Item = &'a Rule> {
         self.rules.iter().filter(move |rule| rule.matches(event, key))
     }
@@ -110,6 +118,12 @@ impl Configuration {
 }
 
 impl Rule {
+    /// Whether the rule's further filters hold. `None`: the object is gone, as with a removal; of that nothing is known but
+    /// its key, and a rule that asks for more does not want it.
+    pub fn wants(&self, object: Option<&ObjectFacts<'_>>) -> bool {
+        self.filter.is_empty() || object.is_some_and(|object| self.filter.holds(object))
+    }
+
     /// Whether the rule wants this event of this key. Prefix and suffix may overlap within the key.
     pub fn matches(&self, event: EventName, key: &str) -> bool {
         key.starts_with(&self.prefix)
@@ -130,7 +144,7 @@ impl Rule {
             let wants = |rule: &Rule| rule.events.iter().any(|pattern| event_matches(pattern, *event));
             wants(self) && wants(other)
         };
-        same_kind && prefixes && suffixes && EventName::ALL.iter().any(shares)
+        same_kind && prefixes && suffixes && !self.filter.excludes(&other.filter) && EventName::ALL.iter().any(shares)
     }
 }
 
@@ -146,6 +160,7 @@ mod tests {
             events: events.iter().map(|&event| event.to_owned()).collect(),
             prefix: prefix.to_owned(),
             suffix: suffix.to_owned(),
+            filter: Filter::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::arn::entry_of;
 use super::configuration::{Configuration, NotificationError, Rule};
 use super::event::is_known_pattern;
-use super::{EventName, Target};
+use super::{EventName, Filter, Target};
 use crate::limits;
 use crate::xml::{self, Document, Element};
 
@@ -87,8 +87,8 @@ fn read_rule(entry: Entry, element: &Element<'_>) -> Result<Rule, NotificationEr
     if events.is_empty() {
         return Err(missing("Event"));
     }
-    let (prefix, suffix) = read_filter(element)?;
-    let mut rule = Rule { id: String::new(), target, arn: arn.to_owned(), events, prefix, suffix };
+    let (prefix, suffix, filter) = read_filter(element)?;
+    let mut rule = Rule { id: String::new(), target, arn: arn.to_owned(), events, prefix, suffix, filter };
     rule.id = match element.text_of("Id").map(str::trim) {
         None | Some("") => made_id(&rule),
         Some(id) if id.len() > limits::NOTIFICATION_ID_BYTES_MAX => {
@@ -119,31 +119,36 @@ fn known_patterns() -> String {
     patterns.join(", ")
 }
 
-fn read_filter(element: &Element<'_>) -> Result<(String, String), NotificationError> {
-    let (mut prefix, mut suffix) = (None, None);
+fn read_filter(element: &Element<'_>) -> Result<(String, String, Filter), NotificationError> {
+    let (mut prefix, mut suffix, mut filter) = (None, None, Filter::default());
     let keys = element.child("Filter").and_then(|filter| filter.child("S3Key"));
     for rule in keys.iter().flat_map(|keys| keys.children_named("FilterRule")) {
         let name = rule.text_of("Name").unwrap_or_default().trim();
-        let (slot, word) = match name.to_ascii_lowercase().as_str() {
-            "prefix" => (&mut prefix, "prefix"),
-            "suffix" => (&mut suffix, "suffix"),
-            _ => return Err(NotificationError::FilterName(name.to_owned())),
-        };
         let value = rule.text_of("Value").unwrap_or_default();
         if value.len() > limits::KEY_BYTES_MAX {
             return Err(NotificationError::FilterTooLong { limit: limits::KEY_BYTES_MAX });
         }
+        let (slot, word) = match name.to_ascii_lowercase().as_str() {
+            "prefix" => (&mut prefix, "prefix"),
+            "suffix" => (&mut suffix, "suffix"),
+            _ if filter.set(name, value)? => continue,
+            _ => return Err(NotificationError::FilterName(name.to_owned())),
+        };
         if slot.replace(value.to_owned()).is_some() {
-            return Err(NotificationError::FilterRepeated(word));
+            return Err(NotificationError::FilterRepeated(word.to_owned()));
         }
     }
-    Ok((prefix.unwrap_or_default(), suffix.unwrap_or_default()))
+    filter.check()?;
+    Ok((prefix.unwrap_or_default(), suffix.unwrap_or_default(), filter))
 }
 
 /// The same entry gets the same id again, so that a repeated PUT does not rename the invocations that wait.
 fn made_id(rule: &Rule) -> String {
     let events = rule.events.join(",");
-    let content = [rule.arn.as_str(), &events, &rule.prefix, &rule.suffix].join("\0");
+    let mut content = [rule.arn.as_str(), &events, &rule.prefix, &rule.suffix].join("\0");
+    for (name, value) in rule.filter.entries() {
+        content.push_str(&format!("\0{name}\0{value}"));
+    }
     format!("{:032x}", twox_hash::XxHash3_128::oneshot(content.as_bytes()))
 }
 
@@ -153,18 +158,19 @@ fn write_rule(document: &mut Document, entry: Entry, rule: &Rule) {
     for event in &rule.events {
         document.text("Event", event);
     }
-    if rule.prefix.is_empty() && rule.suffix.is_empty() {
+    let own =
+        [("prefix", &rule.prefix), ("suffix", &rule.suffix)].map(|(name, value)| (name.to_owned(), value.clone()));
+    let entries: Vec<_> = own.into_iter().filter(|(_, value)| !value.is_empty()).chain(rule.filter.entries()).collect();
+    if entries.is_empty() {
         return;
     }
     document.inside("Filter", |document| {
         document.inside("S3Key", |document| {
-            for (name, value) in [("prefix", &rule.prefix), ("suffix", &rule.suffix)] {
-                if !value.is_empty() {
-                    document.inside("FilterRule", |document| {
-                        document.text("Name", name);
-                        document.text("Value", value);
-                    });
-                }
+            for (name, value) in &entries {
+                document.inside("FilterRule", |document| {
+                    document.text("Name", name);
+                    document.text("Value", value);
+                });
             }
         });
     });
@@ -197,7 +203,9 @@ mod tests {
              <CloudFunctionConfiguration><Id>f</Id>\
              <CloudFunction>arn:aws:lambda:us-east-1:1:function:detect</CloudFunction><Event>s3:ObjectCreated:Put</Event>\
              <Filter><S3Key><FilterRule><Name>SUFFIX</Name><Value>.jpg</Value></FilterRule>\
-             <FilterRule><Name>prefix</Name><Value>a &amp; b/ </Value></FilterRule></S3Key></Filter>\
+             <FilterRule><Name>prefix</Name><Value>a &amp; b/ </Value></FilterRule>\
+             <FilterRule><Name>size-min</Name><Value>10</Value></FilterRule>\
+             <FilterRule><Name>tag:kind</Name><Value>&lt;hot&gt;</Value></FilterRule></S3Key></Filter>\
              </CloudFunctionConfiguration><Unknown/>",
         )
         .expect("the document is valid");
@@ -208,6 +216,7 @@ mod tests {
         assert_eq!(rules[1].id.len(), 32, "an id is made where there is none");
         assert_eq!(rules[2].target, Target::Hook("detect".to_owned()));
         assert_eq!((rules[2].prefix.as_str(), rules[2].suffix.as_str()), ("a & b/ ", ".jpg"));
+        assert_eq!((rules[2].filter.size_min, rules[2].filter.tags["kind"].as_str()), (Some(10), "<hot>"));
         assert_eq!(configuration.hooks().collect::<Vec<_>>(), ["detect"]);
         let again = Configuration::parse(configuration.to_xml().as_bytes()).expect("what is written is valid");
         assert_eq!(again, configuration);
@@ -272,6 +281,8 @@ mod tests {
             ),
             (filtered(filter("infix", "x")), "InvalidArgument", "either prefix or suffix"),
             (filtered(filter("prefix", "x") + &filter("Prefix", "y")), "InvalidArgument", "more than one prefix"),
+            (filtered(filter("size-max", "x")), "InvalidArgument", "no number of bytes"),
+            (filtered(filter("tag:a", "x").repeat(2)), "InvalidArgument", "more than one tag:a"),
             ("<EventBridgeConfiguration/>".to_owned(), "NotImplemented", "EventBridge"),
         ];
         for (entries, code, expected) in cases {

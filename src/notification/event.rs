@@ -16,6 +16,8 @@ pub enum EventName {
     LifecycleExpirationDelete,
     LifecycleExpirationDeleteMarkerCreated,
     ObjectAclPut,
+    /// Not of an object: a notification configuration was put, and its topics are told so. No rule names it.
+    TestEvent,
 }
 
 impl EventName {
@@ -33,14 +35,24 @@ impl EventName {
             EventName::LifecycleExpirationDelete => "LifecycleExpiration:Delete",
             EventName::LifecycleExpirationDeleteMarkerCreated => "LifecycleExpiration:DeleteMarkerCreated",
             EventName::ObjectAclPut => "ObjectAcl:Put",
+            EventName::TestEvent => "TestEvent",
         }
     }
 
     /// The part before the colon, for example `ObjectCreated`.
     pub fn family(self) -> &'static str {
-        self.as_str().split_once(':').expect("every event name has a colon").0
+        self.as_str().split(':').next().expect("a split has a first piece")
     }
 
+    /// Version of the record's layout, by AWS's table: 2.3 for what came later than puts and deletes.
+    pub(super) fn record_version(self) -> &'static str {
+        match self.family() {
+            "ObjectTagging" | "ObjectAcl" | "LifecycleExpiration" => "2.3",
+            _ => "2.1",
+        }
+    }
+
+    /// What rules and listeners may ask for.
     pub const ALL: [EventName; 11] = [
         EventName::ObjectCreatedPut,
         EventName::ObjectCreatedPost,
@@ -56,14 +68,14 @@ impl EventName {
     ];
 
     pub fn parse(text: &str) -> Option<EventName> {
-        EventName::ALL.into_iter().find(|event| event.as_str() == text)
+        EventName::ALL.into_iter().chain([EventName::TestEvent]).find(|event| event.as_str() == text)
     }
 }
 
 /// Whether a rule's event type (`s3:ObjectCreated:Put`, `s3:ObjectCreated:*`, and `s3:*` as MinIO's listeners send it)
 /// covers this event.
 pub fn event_matches(pattern: &str, event: EventName) -> bool {
-    let Some(pattern) = pattern.strip_prefix("s3:") else { return false };
+    let Some(pattern) = pattern.strip_prefix("s3:").filter(|_| event != EventName::TestEvent) else { return false };
     match pattern.strip_suffix('*') {
         Some("") => true,
         Some(start) => start.strip_suffix(':') == Some(event.family()),
@@ -74,6 +86,28 @@ pub fn event_matches(pattern: &str, event: EventName) -> bool {
 /// Whether a stored rule may name events so: one that can be raised, or all of a family.
 pub(super) fn is_known_pattern(pattern: &str) -> bool {
     pattern != "s3:*" && EventName::ALL.into_iter().any(|event| event_matches(pattern, event))
+}
+
+/// Families of AWS's and MinIO's events that never happen here. A listener may name them, as `mc watch` does by habit; a
+/// stored rule may not, since nothing would ever come of it.
+const NEVER_RAISED: [&str; 9] = [
+    "ObjectAccessed",
+    "ObjectRestore",
+    "ObjectTransition",
+    "LifecycleTransition",
+    "IntelligentTiering",
+    "Replication",
+    "ReducedRedundancyLostObject",
+    "BucketCreated",
+    "BucketRemoved",
+];
+
+/// Whether a listener may name events so.
+pub fn may_listen_to(pattern: &str) -> bool {
+    let family = |name: &str| name.split(':').next().is_some_and(|family| NEVER_RAISED.contains(&family));
+    pattern == "s3:*"
+        || is_known_pattern(pattern)
+        || pattern.strip_prefix("s3:").is_some_and(|name| family(name) || name.starts_with("Scanner:"))
 }
 
 #[cfg(test)]
@@ -98,9 +132,24 @@ mod tests {
             ("ObjectCreated:Put", false, false),
             ("s3:ObjectCreated:", false, false),
             ("s3:ObjectAccessed:Get", false, false),
+            ("s3:TestEvent", false, false),
             ("", false, false),
         ] {
             assert_eq!((event_matches(pattern, put), is_known_pattern(pattern)), (covers, known), "{pattern}");
         }
+        for (pattern, may) in [
+            ("s3:*", true),
+            ("s3:ObjectCreated:*", true),
+            ("s3:ObjectAccessed:*", true),
+            ("s3:BucketCreated:*", true),
+            ("s3:Scanner:ManyVersions", true),
+            ("s3:ObjectEaten:*", false),
+            ("ObjectCreated:*", false),
+            ("", false),
+        ] {
+            assert_eq!(may_listen_to(pattern), may, "{pattern}");
+        }
+        assert_eq!(EventName::parse("TestEvent"), Some(EventName::TestEvent));
+        assert!(!event_matches("s3:*", EventName::TestEvent), "no rule and no listener gets it as an event");
     }
 }

@@ -7,11 +7,13 @@ mod arn;
 mod configuration;
 mod document;
 mod event;
+mod filter;
 mod record;
 
 pub use configuration::{Configuration, NotificationError, Rule};
-pub use event::{EventName, event_matches};
-pub use record::{EventRecord, records_json};
+pub use event::{EventName, event_matches, may_listen_to};
+pub use filter::{Filter, ObjectFacts};
+pub use record::{EventRecord, listened_json, records_json, test_event_json};
 
 /// Where a rule sends what matched.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

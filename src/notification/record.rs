@@ -1,5 +1,7 @@
 //! The event record: the JSON that S3 sends, field for field and in S3's order.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -42,6 +44,26 @@ pub fn records_json(records: &[EventRecord]) -> String {
     serde_json::to_string(&message).expect("a record has only texts and numbers")
 }
 
+/// The same for a listener: MinIO, whose call that is, writes `s3:` in front of the event's name.
+pub fn listened_json(record_of: &EventRecord) -> String {
+    let mut written = record(record_of);
+    written.event_name = format!("s3:{}", record_of.event.as_str()).into();
+    serde_json::to_string(&Message { records: vec![written] }).expect("a record has only texts and numbers")
+}
+
+/// What S3 sends to each topic when a configuration that names it is put.
+pub fn test_event_json(time_ms: i64, bucket: &str, request_id: &str, host_id: &str) -> String {
+    let message = TestMessage {
+        service: "Amazon S3",
+        event: "s3:TestEvent",
+        time: event_time(time_ms),
+        bucket,
+        request_id,
+        host_id,
+    };
+    serde_json::to_string(&message).expect("the message has only texts")
+}
+
 const KEY_ESCAPES: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/').remove(b' ');
 
@@ -58,11 +80,11 @@ fn event_time(time_ms: i64) -> String {
 
 fn record(record: &EventRecord) -> Record<'_> {
     Record {
-        event_version: "2.1",
+        event_version: record.event.record_version(),
         event_source: "aws:s3",
         aws_region: &record.region,
         event_time: event_time(record.time_ms),
-        event_name: record.event.as_str(),
+        event_name: record.event.as_str().into(),
         user_identity: Principal { principal_id: &record.principal },
         request_parameters: RequestParameters { source_ip: &record.source_ip },
         response_elements: ResponseElements { request_id: &record.request_id, host_id: &record.host_id },
@@ -86,6 +108,17 @@ fn record(record: &EventRecord) -> Record<'_> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TestMessage<'a> {
+    service: &'a str,
+    event: &'a str,
+    time: String,
+    bucket: &'a str,
+    request_id: &'a str,
+    host_id: &'a str,
+}
+
+#[derive(Serialize)]
 struct Message<'a> {
     #[serde(rename = "Records")]
     records: Vec<Record<'a>>,
@@ -98,7 +131,7 @@ struct Record<'a> {
     event_source: &'a str,
     aws_region: &'a str,
     event_time: String,
-    event_name: &'a str,
+    event_name: Cow<'a, str>,
     user_identity: Principal<'a>,
     request_parameters: RequestParameters<'a>,
     response_elements: ResponseElements<'a>,
@@ -207,6 +240,26 @@ mod tests {
             text.split_once("sequencer").expect("it has one").1.to_owned()
         });
         assert!(texts.is_sorted());
+    }
+
+    #[test]
+    fn later_events_say_so_and_listeners_get_minios_names() {
+        for (event, version) in [
+            (EventName::ObjectRemovedDelete, "2.1"),
+            (EventName::ObjectTaggingPut, "2.3"),
+            (EventName::ObjectAclPut, "2.3"),
+            (EventName::LifecycleExpirationDelete, "2.3"),
+        ] {
+            let text = records_json(&[EventRecord { event, ..example() }]);
+            assert!(text.contains(&format!(r#""eventVersion":"{version}""#)), "{text}");
+        }
+        assert!(listened_json(&example()).contains(r#""eventName":"s3:ObjectCreated:Put""#));
+        assert_eq!(
+            test_event_json(1_700_000_000_123, "pictures", "5582815E1AEA5ADF", "node"),
+            r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2023-11-14T22:13:20.123Z","Bucket":"pictures","#
+                .to_owned()
+                + r#""RequestId":"5582815E1AEA5ADF","HostId":"node"}"#
+        );
     }
 
     #[test]

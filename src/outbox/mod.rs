@@ -8,6 +8,7 @@
 //! Threads: `outbox` (the only writer of invocations and publications), `hook-N` (run hooks), `mqtt` (publishes).
 //! Architecture invariant: uploads know nothing of this layer; it learns of them from the change log alone.
 
+mod budget;
 mod dispatch;
 mod overflow;
 mod pump;
@@ -20,6 +21,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use budget::{BudgetMetrics, BudgetSettings};
 pub use replay::{Replay, ReplayRequest};
 pub use settings::{OutboxSettings, Route, RouteChange};
 
@@ -34,8 +36,9 @@ use crate::hook::HookRunner;
 use crate::limits;
 use crate::meta::{InvocationState, Meta, MetaError, OutboxStats, Sequence, StoredInvocation};
 use crate::mqtt::{LatencySnapshot, MqttError, Publisher, PublisherSettings, PublisherStats};
-use crate::seam::World;
+use crate::seam::{self, Thermometer, World};
 
+use budget::Budget;
 use dispatch::Dispatch;
 use pump::{Command, Counters, Pump};
 use replay::Replays;
@@ -68,8 +71,13 @@ pub struct OutboxParts {
     pub runner: Arc<dyn HookRunner>,
     pub world: World,
     pub settings: OutboxSettings,
+    /// How much of the machine hooks may take.
+    pub budget: BudgetSettings,
+    pub thermometer: Arc<dyn Thermometer>,
     /// `None`: publications wait.
     pub publisher: Option<PublisherSettings>,
+    /// Hooks, and the inference that they start, run behind the threads that serve requests.
+    pub background: bool,
 }
 
 /// How the outbox stands.
@@ -84,6 +92,7 @@ pub struct OutboxMetrics {
     pub invocations_dead: u64,
     /// From the commit of a version to the commit of what a hook made of it.
     pub invocation_latency: LatencySnapshot,
+    pub budget: BudgetMetrics,
     pub publisher: Option<PublisherStats>,
     /// From the read of a publication to its acknowledgement.
     pub publication_latency: Option<LatencySnapshot>,
@@ -106,8 +115,11 @@ pub struct Outbox {
 impl Outbox {
     /// Starts all threads; what was pending goes on at once.
     pub fn start(parts: OutboxParts) -> Result<Outbox, OutboxError> {
-        let OutboxParts { meta, engines, runner, world, settings, publisher } = parts;
+        let OutboxParts { meta, engines, runner, world, settings, budget, thermometer, publisher, background } = parts;
         settings.check()?;
+        budget.check()?;
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let budget = Budget::new(budget, processors, thermometer);
         let settings = Arc::new(settings);
         let publisher = match publisher {
             Some(publisher) => {
@@ -120,7 +132,7 @@ impl Outbox {
         let (command_sender, commands) = bounded(16);
         let (finished_sender, finished) = bounded(limits::OUTBOX_BATCH_MAX);
         let (end, ended) = bounded::<()>(0);
-        let line = Arc::new(Line::new(world.clone()));
+        let line = Arc::new(Line::new(world.clone(), budget));
         let counters = Arc::new(Counters::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let reader = meta.reader()?;
@@ -140,6 +152,7 @@ impl Outbox {
             stopping: Arc::clone(&stopping),
             cursor: 0,
             more: true,
+            let_go_ns: 0,
         };
         // A full channel says that the outbox will look anyway.
         meta.listen(Arc::new(move || _ = wake_sender.try_send(())));
@@ -162,7 +175,12 @@ impl Outbox {
                 settings: Arc::clone(&settings),
                 finished: finished_sender.clone(),
             };
-            outbox.spawn(&format!("hook-{number}"), end.clone(), move || worker.run())?;
+            outbox.spawn(&format!("hook-{number}"), end.clone(), move || {
+                if background {
+                    seam::thread::work_in_background();
+                }
+                worker.run();
+            })?;
         }
         drop(finished_sender);
         outbox.spawn("outbox", end, move || pump.run())?;
@@ -229,6 +247,7 @@ impl Outbox {
             attempts_failed: count(&self.counters.attempts_failed),
             invocations_dead: count(&self.counters.invocations_dead),
             invocation_latency: self.counters.latency.snapshot(),
+            budget: self.line.budget().metrics(),
             publisher: self.publisher.as_ref().map(Publisher::stats),
             publication_latency: self.publisher.as_ref().map(|publisher| publisher.latency().snapshot()),
         })

@@ -1,9 +1,10 @@
-//! What goes when too much waits for the broker: first the expired, then the oldest of the lowest priority.
+//! What goes when too much waits for the broker: first the expired, then the oldest of the lowest priority. And which held
+//! versions go when dead invocations keep too much.
 //!
 //! Runs on the outbox thread. One run frees a tenth of the bound, so that the table is walked seldom.
 
 use crate::limits;
-use crate::meta::{Meta, MetaError, OutboxUpdate, Reader, StoredPublication};
+use crate::meta::{Meta, MetaError, OutboxUpdate, Reader, Sequence, StoredPublication};
 
 /// Rows that are looked at together.
 const PAGE: usize = 16;
@@ -30,6 +31,20 @@ pub fn relieve(meta: &Meta, reader: &Reader, bytes_max: u64, now_ms: i64) -> Res
             return Ok(dropped);
         }
     }
+}
+
+/// The oldest versions that only dead invocations speak of, `excess` bytes together.
+pub fn beyond(reader: &Reader, excess: u64) -> Result<Vec<Sequence>, MetaError> {
+    let mut left = excess;
+    let mut versions = Vec::new();
+    for (version, bytes) in reader.held_by_dead(limits::OUTBOX_BATCH_MAX)? {
+        if left == 0 {
+            break;
+        }
+        left = left.saturating_sub(bytes);
+        versions.push(version);
+    }
+    Ok(versions)
 }
 
 fn bytes_of(row: &StoredPublication) -> u64 {

@@ -59,6 +59,8 @@ pub struct Pump {
     /// The last invocation that the schedule has seen, and whether more may follow it.
     pub cursor: i64,
     pub more: bool,
+    /// When to look next for what dead invocations keep too long, in monotonic nanoseconds.
+    pub let_go_ns: u64,
 }
 
 /// What goes into one transaction, and what follows from it.
@@ -130,6 +132,11 @@ impl Pump {
             }
             Attempt::Ran(row, Err(fault)) => self.fail(&row, &fault, batch),
             Attempt::Gone => None,
+            Attempt::Expired => {
+                batch.update.expired.push(finished.id);
+                None
+            }
+            Attempt::Later(wait) => Some(wait),
             Attempt::Unread(error) => {
                 tracing::warn!(id = finished.id, error, "an invocation cannot be read; it waits");
                 Some(limits::OUTBOX_COMMIT_RETRY)
@@ -140,7 +147,7 @@ impl Pump {
 
     /// Adds what a hook made to the publications.
     fn publish(&self, row: &StoredInvocation, outcome: Outcome, batch: &mut Batch) {
-        let route = self.settings.route_of_hook(&row.hook);
+        let route = self.settings.route_of_hook(&row.hook, &row.rule);
         let fields = TopicFields {
             device: &self.settings.device,
             bucket: &row.change.bucket_name,
@@ -148,6 +155,7 @@ impl Pump {
             hook: &row.hook,
         };
         let expires_ms = route.expires_ms(self.world.clock.unix_ms());
+        let properties = outcome.provenance.properties(&row.hook);
         for (index, result) in outcome.results.into_iter().enumerate() {
             let named = result.topic.as_deref().map(|below| below_prefix(&route.prefix, below, fields));
             let topic = match named {
@@ -175,6 +183,7 @@ impl Pump {
                 retain: route.retain,
                 priority: route.priority,
                 expires_ms,
+                properties: properties.clone(),
             });
         }
     }
@@ -223,6 +232,11 @@ impl Pump {
         self.commit(&batch.update)?;
         self.release(&batch);
         self.more |= !batch.update.invocations.is_empty();
+        let now_ns = self.world.clock.monotonic_ns();
+        if now_ns >= self.let_go_ns {
+            self.let_go()?;
+            self.let_go_ns = now_ns.saturating_add(nanoseconds(limits::OUTBOX_IDLE));
+        }
         if !batch.update.publications.is_empty() {
             (self.on_publication)();
             self.relieve()?;
@@ -316,6 +330,26 @@ impl Pump {
             tracing::warn!(dropped, "the outbox was full; messages of low priority are dropped and counted");
         }
         Ok(())
+    }
+
+    /// Ends dead invocations whose time is over, and gives up the oldest versions that only dead ones speak of where those
+    /// take more than their bound.
+    fn let_go(&self) -> Result<(), MetaError> {
+        let stats = self.reader.outbox_stats()?;
+        let mut update = OutboxUpdate::default();
+        if stats.dead > 0 {
+            update.expired = self.reader.expired_dead(self.world.clock.unix_ms(), limits::OUTBOX_BATCH_MAX)?;
+        }
+        if update.expired.is_empty() && stats.dead > 0 && stats.held_bytes > self.settings.held_bytes_max {
+            update.given_up = overflow::beyond(&self.reader, stats.held_bytes - self.settings.held_bytes_max)?;
+        }
+        if !update.given_up.is_empty() {
+            tracing::warn!(
+                versions = update.given_up.len(),
+                "dead invocations hold more than outbox.held_bytes_max; the oldest can no longer be revived with their object"
+            );
+        }
+        self.commit(&update)
     }
 
     /// An answer that nobody waits for any longer is let go.

@@ -154,6 +154,8 @@ fn invocation(bucket: &Bucket, version: &Version, hook: &str) -> NewInvocation {
         event_id: format!("{:016x}-{hook}", version.sequence.0),
         rule: String::new(),
         hook: hook.to_owned(),
+        // The operator asked for it, whatever its age.
+        expires_ms: None,
         change: Change {
             sequence: version.sequence,
             event: EventName::ObjectCreatedPut,

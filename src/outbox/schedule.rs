@@ -109,6 +109,11 @@ impl Schedule {
         Some(Turn { lane: lane_id, id, row: self.rows.remove(&id) })
     }
 
+    /// Whether a row may run.
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        !self.ready.is_empty() || self.next_due_ns().is_some_and(|due_ns| due_ns <= now_ns)
+    }
+
     /// When the first waiting row is due, in monotonic nanoseconds.
     pub fn next_due_ns(&self) -> Option<u64> {
         self.waiting.first().map(|(due_ns, _)| *due_ns)
@@ -190,6 +195,7 @@ mod tests {
             attempts: 0,
             next_ms: 0,
             last_error: None,
+            expires_ms: None,
         }
     }
 

@@ -24,6 +24,9 @@ pub struct OutboxSettings {
     /// Bytes of topics and payloads that wait for the broker. Beyond it the expired go, then the oldest of the lowest
     /// priority; they are counted. Uploads never fail because of it.
     pub publication_bytes_max: u64,
+    /// Bytes of overwritten or deleted versions that are kept for invocations that were given up. Beyond it the oldest
+    /// ones are let go; what still waits for its hook is never let go.
+    pub held_bytes_max: u64,
     /// How results are published where `hooks` says nothing else.
     pub results: Route,
     /// By hook.
@@ -32,6 +35,8 @@ pub struct OutboxSettings {
     pub events: Route,
     /// By topic, as the rule writes it.
     pub topics: BTreeMap<String, RouteChange>,
+    /// By id of the bucket's rule; wins over `hooks` and `topics`.
+    pub rules: BTreeMap<String, RouteChange>,
 }
 
 /// How something is published.
@@ -47,7 +52,7 @@ pub struct Route {
     pub retain: bool,
     /// Of two messages the one with the higher priority is kept longer when the outbox overflows.
     pub priority: u8,
-    /// Seconds after which an unsent message is worthless; 0: never.
+    /// Seconds after which an unsent message, or an invocation that has not ended, is worthless; 0: never.
     pub ttl_s: u64,
 }
 
@@ -73,10 +78,12 @@ impl Default for OutboxSettings {
             retry_ms_min: 500,
             retry_ms_max: 300_000,
             publication_bytes_max: 64 << 20,
+            held_bytes_max: 4 << 30,
             results: Route::default(),
             hooks: BTreeMap::new(),
             events: Route::default(),
             topics: BTreeMap::new(),
+            rules: BTreeMap::new(),
         }
     }
 }
@@ -114,12 +121,13 @@ impl Route {
 }
 
 impl OutboxSettings {
-    pub(super) fn route_of_hook(&self, hook: &str) -> Route {
-        self.results.changed(self.hooks.get(hook))
+    /// Of the results of a hook that a rule started; a replay has no rule.
+    pub(super) fn route_of_hook(&self, hook: &str, rule: &str) -> Route {
+        self.results.changed(self.hooks.get(hook)).changed(self.rules.get(rule))
     }
 
-    pub(super) fn route_of_topic(&self, topic: &str) -> Route {
-        self.events.changed(self.topics.get(topic))
+    pub(super) fn route_of_topic(&self, topic: &str, rule: &str) -> Route {
+        self.events.changed(self.topics.get(topic)).changed(self.rules.get(rule))
     }
 
     /// Finds what could not work, before anything is started.
@@ -141,10 +149,14 @@ impl OutboxSettings {
         if self.publication_bytes_max < 64 << 10 {
             return refuse("publication_bytes_max", "is below 64 KiB");
         }
-        let changed_hooks = self.hooks.keys().map(|hook| (format!("hooks.{hook}"), self.route_of_hook(hook)));
-        let changed_topics = self.topics.keys().map(|topic| (format!("topics.{topic}"), self.route_of_topic(topic)));
+        let changed_hooks = self.hooks.keys().map(|hook| (format!("hooks.{hook}"), self.route_of_hook(hook, "")));
+        let changed_topics =
+            self.topics.keys().map(|topic| (format!("topics.{topic}"), self.route_of_topic(topic, "")));
+        let changed_rules = self.rules.iter().flat_map(|(rule, change)| {
+            [&self.results, &self.events].map(|route| (format!("rules.{rule}"), route.changed(Some(change))))
+        });
         let plain = [("results".to_owned(), self.results.clone()), ("events".to_owned(), self.events.clone())];
-        for (key, route) in plain.into_iter().chain(changed_hooks).chain(changed_topics) {
+        for (key, route) in plain.into_iter().chain(changed_hooks).chain(changed_topics).chain(changed_rules) {
             if route.qos > 2 {
                 return refuse(&format!("{key}.qos"), "is above 2");
             }

@@ -29,6 +29,7 @@ impl PublicationSource for Publications {
                     qos: row.publication.qos,
                     retain: row.publication.retain,
                     expires_ms: row.publication.expires_ms,
+                    properties: row.publication.properties,
                 });
             }
             if end {

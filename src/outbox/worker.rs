@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
+use super::budget::Budget;
 use super::dispatch::{record_json, region};
 use super::schedule::{LaneId, Schedule, Turn};
 use super::{EngineFactory, OutboxSettings};
@@ -25,6 +26,7 @@ pub struct Line {
     inside: Mutex<Inside>,
     changed: Condvar,
     world: World,
+    budget: Budget,
 }
 
 #[derive(Debug, Default)]
@@ -34,8 +36,12 @@ struct Inside {
 }
 
 impl Line {
-    pub fn new(world: World) -> Line {
-        Line { inside: Mutex::default(), changed: Condvar::new(), world }
+    pub fn new(world: World, budget: Budget) -> Line {
+        Line { inside: Mutex::default(), changed: Condvar::new(), world, budget }
+    }
+
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Changes the schedule, at the present monotonic time, and wakes the hook threads.
@@ -65,6 +71,13 @@ impl Line {
                 return None;
             }
             let now_ns = self.world.clock.monotonic_ns();
+            let free_ns = self.budget.free_ns(now_ns);
+            if free_ns > now_ns && inside.schedule.is_due(now_ns) {
+                let wait = Duration::from_nanos(free_ns - now_ns).min(limits::OUTBOX_IDLE);
+                inside = self.changed.wait_timeout(inside, wait).unwrap_or_else(PoisonError::into_inner).0;
+                self.budget.note_wait(self.world.clock.monotonic_ns().saturating_sub(now_ns));
+                continue;
+            }
             if let Some(turn) = inside.schedule.take(now_ns) {
                 return Some(turn);
             }
@@ -93,6 +106,10 @@ pub enum Attempt {
     Ran(Box<StoredInvocation>, Result<Outcome, HookFault>),
     /// The row is gone; somebody forgot it.
     Gone,
+    /// Its time to live is over.
+    Expired,
+    /// Its hook has begun too often; no attempt of it.
+    Later(Duration),
     /// The metadata could not be read: no attempt of the hook's.
     Unread(String),
 }
@@ -111,7 +128,10 @@ impl Worker {
         let mut engine: Option<Rc<Engine>> = None;
         while let Some(turn) = self.line.take() {
             let (lane, id) = (turn.lane, turn.id);
+            let start_ns = self.line.world.clock.monotonic_ns();
             let attempt = self.attempt(&mut engine, turn);
+            let now_ns = self.line.world.clock.monotonic_ns();
+            self.line.budget.spend(now_ns.saturating_sub(start_ns), now_ns);
             // The outbox thread outlives the hook threads; it is gone only when it panicked.
             if self.finished.send(Finished { lane, id, attempt }).is_err() {
                 return;
@@ -137,6 +157,12 @@ impl Worker {
                 Err(error) => return Attempt::Unread(error.to_string()),
             },
         };
+        if row.expires_ms.is_some_and(|at| at <= engine.world().clock.unix_ms()) {
+            return Attempt::Expired;
+        }
+        if let Some(wait) = self.runner.wait(&engine, &row.hook) {
+            return Attempt::Later(wait);
+        }
         let run = AssertUnwindSafe(|| self.invoke(&engine, &row));
         let result = catch_unwind(run).unwrap_or_else(|_| {
             // What the panic left behind in the engine is not trusted.

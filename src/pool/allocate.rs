@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use crate::limits::BLOCK_ALIGN_BYTES;
 use crate::seam::Clock;
 
-/// Small and large runs fill segments of their own, so that a group of small writes dirties one file on each drive.
+/// Small and large runs fill segments of their own, so that a group of small writes dirties one file on each drive, and
+/// large ones begin on pages that the page cache knows nothing of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RunClass {
     Small,
@@ -61,6 +62,10 @@ impl Allocator {
     pub fn reserve(&self, last_used: u32) {
         let mut state = self.state.lock().expect("no holder of this lock panics");
         state.last = state.last.max(last_used);
+    }
+
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
     }
 
     /// The steady clock.

@@ -55,7 +55,10 @@ struct Stage {
 }
 
 fn open(machine: &SimMachine, world: &World) -> Result<Arc<Pool>, PoolError> {
-    Pool::open(machine.places(), PoolOptions { parity: Some(1), write_shards_min: None, world: world.clone() })
+    Pool::open(
+        machine.places(),
+        PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world: world.clone() },
+    )
 }
 
 fn body(length: usize, seed: u64) -> Vec<u8> {

@@ -30,22 +30,45 @@ impl Geometry {
         usize::from(self.data) + usize::from(self.parity)
     }
 
-    /// Bytes of one shard of a stripe that holds `user_bytes`: the k-th part, rounded up to the block alignment.
-    pub fn shard_bytes(&self, user_bytes: usize) -> usize {
-        user_bytes.div_ceil(usize::from(self.data)).next_multiple_of(limits::BLOCK_ALIGN_BYTES)
+    /// Whether a stripe that holds `user_bytes` is a large one, with its shards on whole pages.
+    pub fn is_large(&self, user_bytes: usize) -> bool {
+        user_bytes.div_ceil(usize::from(self.data)) >= limits::LARGE_SHARD_BYTES_MIN
     }
 
-    /// Bytes that a block (header and shard) of such a stripe takes on each drive.
+    /// Bytes of one shard of a stripe that holds `user_bytes`: the k-th part, rounded up to the alignment.
+    pub fn shard_bytes(&self, user_bytes: usize) -> usize {
+        let align = if self.is_large(user_bytes) { limits::DIRECT_ALIGN_BYTES } else { limits::BLOCK_ALIGN_BYTES };
+        user_bytes.div_ceil(usize::from(self.data)).next_multiple_of(align)
+    }
+
+    /// Bytes of a block (header and shard) of such a stripe.
     pub fn block_bytes(&self, user_bytes: usize) -> usize {
         limits::BLOCK_HEADER_BYTES + self.shard_bytes(user_bytes)
     }
 
-    /// Bytes that a whole run of `length` user bytes takes on each drive.
+    /// Bytes from a block of a full stripe to that of the next stripe: whole pages, so that each shard lies on a page.
+    pub fn full_block_stride(&self) -> usize {
+        limits::DIRECT_ALIGN_BYTES + self.shard_bytes(limits::STRIPE_BYTES)
+    }
+
+    /// Bytes that a run of `length` user bytes takes on each drive.
     pub fn run_bytes(&self, length: u64) -> u64 {
         let full = length / limits::STRIPE_BYTES as u64;
         let rest = (length % limits::STRIPE_BYTES as u64) as usize;
-        let tail = if rest == 0 { 0 } else { self.block_bytes(rest) as u64 };
-        full * self.block_bytes(limits::STRIPE_BYTES) as u64 + tail
+        let tail = match rest {
+            0 => 0,
+            _ if full > 0 || self.is_large(rest) => {
+                limits::DIRECT_ALIGN_BYTES + self.shard_bytes(rest).next_multiple_of(limits::DIRECT_ALIGN_BYTES)
+            }
+            _ => self.block_bytes(rest),
+        };
+        full * self.full_block_stride() as u64 + tail as u64
+    }
+
+    /// Bytes of such a run before its first block: a large stripe's header ends where a page does.
+    pub fn run_lead_bytes(&self, length: u64) -> u64 {
+        let first = length.min(limits::STRIPE_BYTES as u64) as usize;
+        if self.is_large(first) { (limits::DIRECT_ALIGN_BYTES - limits::BLOCK_HEADER_BYTES) as u64 } else { 0 }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::read::{StripePlace, stripes_of};
+use super::read::{StripePlace, Stripes};
 use super::{Extent, Pool, PoolError};
 use crate::drive::{Block, Ticket};
 use crate::limits::BLOCK_ALIGN_BYTES;
@@ -37,8 +37,7 @@ impl ExtentHealth {
 impl Pool {
     /// The extent cut into its stripes, each an extent of its own: upkeep works stripe by stripe, within its budget.
     pub fn stripes(&self, extent: &Extent) -> impl Iterator<Item = Extent> + use<> {
-        let places = stripes_of(self, &[*extent], 0..extent.length);
-        places.into_iter().map(|place| Extent {
+        Stripes::of(self.geometry, &[*extent], 0..extent.length).map(|place| Extent {
             segment: place.segment,
             offset: place.offset,
             length: place.user_bytes as u64,
@@ -48,7 +47,7 @@ impl Pool {
     /// Reads and verifies every block.
     pub async fn verify_extent(&self, extent: &Extent) -> ExtentHealth {
         let mut health = ExtentHealth::default();
-        for place in stripes_of(self, &[*extent], 0..extent.length) {
+        for place in Stripes::of(self.geometry, &[*extent], 0..extent.length) {
             let found = self.read_all_blocks(&place).await;
             health.add(self.stripe_health(&place, |shard| found[shard].is_some()));
         }
@@ -59,7 +58,7 @@ impl Pool {
     /// is still wrong afterwards.
     pub async fn heal_extent(self: &Arc<Self>, extent: &Extent) -> Result<ExtentHealth, PoolError> {
         let mut health = ExtentHealth::default();
-        for place in stripes_of(self, &[*extent], 0..extent.length) {
+        for place in Stripes::of(self.geometry, &[*extent], 0..extent.length) {
             let mut found = self.read_all_blocks(&place).await;
             let missing: Vec<usize> = (0..found.len()).filter(|shard| found[*shard].is_none()).collect();
             let healed = if missing.is_empty() {

@@ -4,12 +4,14 @@
 //! gives exactly those bytes or an error, never others. Knows nothing of keys, versions or SQL.
 
 mod allocate;
+mod buffer;
 #[cfg(test)]
 mod crash;
 mod extent;
 mod heal;
 mod open;
 mod read;
+mod stripe;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -21,10 +23,11 @@ pub use read::StripeReader;
 pub use write::{StripeWriter, Written};
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use allocate::Allocator;
+use stripe::Shelf;
 
 use crate::codec::Codec;
 use crate::drive::{BlockIdentity, Drive, Label};
@@ -52,6 +55,8 @@ pub struct PoolOptions {
     /// Least shards of a stripe that must be durable before a write counts; k where it is not said. With k, a drone
     /// whose m drives broke goes on recording; more would refuse uploads that k drives could have kept.
     pub write_shards_min: Option<u8>,
+    /// Places that may take the slot of a drive that was mounted though nothing is mounted there: the operator's word.
+    pub replace: Vec<String>,
     pub world: World,
 }
 
@@ -84,8 +89,11 @@ pub struct Pool {
     numbers_reserved: AtomicU32,
     /// Some drive has so little space left that uploads are refused.
     full: AtomicBool,
+    /// User bytes that fit, as the drives were last asked.
+    room: AtomicU64,
     seed: u64,
     allocator: Allocator,
+    buffers: Arc<Shelf>,
     pins: Mutex<HashMap<Extent, u32>>,
 }
 
@@ -97,6 +105,11 @@ impl Pool {
 
     pub fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    /// Bytes of a segment file on each drive.
+    pub fn segment_bytes(&self) -> u64 {
+        self.allocator.segment_bytes()
     }
 
     /// Hex id of the pool.
@@ -175,6 +188,12 @@ impl Pool {
         if healthy < needed { Err(PoolError::TooFewDrives { healthy, needed }) } else { Ok(()) }
     }
 
+    /// User bytes that fit before the drives are full, as of the last look at them; the space of deleted objects counts
+    /// once it is reclaimed.
+    pub fn room_bytes(&self) -> u64 {
+        self.room.load(Ordering::Relaxed)
+    }
+
     /// Starts an upload; `size_hint` in bytes sizes its extents. Dropping the writer unfinished gives the space back.
     pub fn writer(self: &Arc<Self>, size_hint: Option<u64>) -> StripeWriter {
         StripeWriter::new(self.clone(), size_hint)
@@ -188,10 +207,11 @@ impl Pool {
     /// Gives back the space of a refused or abandoned upload: no metadata ever referred to it.
     pub fn discard(&self, extents: &[Extent]) {
         for extent in extents {
+            let lead = self.geometry.run_lead_bytes(extent.length);
             let offset = u64::from(extent.offset) * BLOCK_ALIGN_BYTES as u64;
             let length = self.geometry.run_bytes(extent.length);
             for drive in self.drives.iter().flatten() {
-                drive.punch(extent.segment, offset, length);
+                drive.punch(extent.segment, offset.saturating_sub(lead), length);
             }
         }
     }
@@ -245,6 +265,12 @@ impl Pool {
 
     /// A copy of the metadata missed a commit: the labels say so before the commit is acknowledged.
     pub fn drop_copy(&self, slot: usize) -> Result<(), PoolError> {
+        // One that hangs would hold up its own label, and with it the commit.
+        if let Some(drive) = self.drives[slot].as_ref().filter(|drive| drive.is_healthy())
+            && drive.check().is_none()
+        {
+            drive.fail("it does not answer".to_owned());
+        }
         let copies = self.label.lock().expect("no holder of this lock panics").copies.clone();
         self.set_copies(copies.into_iter().filter(|copy| *copy != slot).collect())
     }
@@ -281,11 +307,12 @@ impl Pool {
     pub fn check_drives(&self) {
         let pool = self.id();
         let now_ns = self.allocator.now_ns();
-        let mut full = false;
+        let (mut full, mut room) = (false, u64::MAX);
         for drive in self.drives.iter().flatten().filter(|drive| drive.is_healthy()) {
             drive.check_stall(now_ns);
             let Some(check) = drive.check() else { continue };
             full |= check.full;
+            room = room.min(check.room);
             match check.label {
                 Ok(Some(label)) if label.pool == pool && label.slot == drive.slot() => {}
                 Ok(Some(_)) => drive.fail("the label is another drive's".to_owned()),
@@ -294,6 +321,8 @@ impl Pool {
             }
         }
         self.full.store(full, Ordering::Relaxed);
+        self.room.store(room.saturating_mul(u64::from(self.geometry.data)), Ordering::Relaxed);
+        self.buffers.trim();
     }
 
     /// Finishes queued work and stops the drive threads.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use super::allocate::Allocator;
 use super::{Geometry, Pool, PoolError, PoolOptions};
@@ -77,6 +77,7 @@ fn create(places: Vec<Place>, options: PoolOptions) -> Result<Pool, PoolError> {
     let segment_bytes = segment_bytes(storages.iter(), Geometry { data: label.data, parity: label.parity })?;
     let drives = storages.into_iter().enumerate().map(|(slot, storage)| start(slot, storage, segment_bytes).map(Some));
     let drives = drives.collect::<Result<Vec<_>, _>>()?;
+    label.mounted = drives.iter().flatten().filter(|drive| is_mounted(drive)).map(Drive::slot).collect();
     // First all drives learn that they belong together, then that the pool exists: a power cut in between leaves a pool
     // in the making, never one that lacks drives.
     for epoch in [0, 1] {
@@ -108,7 +109,7 @@ fn segment_bytes<'a>(
     }
     let share = (least / limits::SEGMENTS_PER_DRIVE_MIN).max(1);
     let bytes = (1 << share.ilog2()).clamp(limits::SEGMENT_BYTES_MIN, limits::SEGMENT_BYTES);
-    Ok(bytes.next_multiple_of(geometry.block_bytes(limits::STRIPE_BYTES) as u64))
+    Ok(bytes.next_multiple_of(geometry.full_block_stride() as u64))
 }
 
 /// Parity of a new pool when nobody says: two drives may go of six or more, one of three or more.
@@ -159,28 +160,30 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
             (Some(storage), None) if has_segments(&*storage) => {
                 tracing::error!(place = place.name, "drive left out: it has segments but no label; wipe it to use it");
             }
-            (Some(storage), None) => empty.push(storage),
+            (Some(storage), None) => {
+                let named = options.replace.contains(&place.name);
+                empty.push(Empty { takes_any: named || storage.is_mounted().unwrap_or(false), storage });
+            }
             (None, _) => tracing::warn!(place = place.name, "drive is missing"),
         }
     }
     let mut fresh = 0u64;
-    for slot in 0..count {
-        if slots[slot].is_none()
-            && let Some(storage) = empty.pop()
-        {
-            tracing::warn!(
-                slot,
-                place = storage.describe(),
-                "empty drive takes the place of a missing one and is rebuilt"
-            );
-            label.drives[slot] = random_id(&options.world);
-            label.copies.retain(|copy| *copy != slot);
-            rebuilding.insert(slot);
-            fresh |= 1 << slot;
-            slots[slot] = Some(storage);
-        } else if slots[slot].is_none() {
-            missing[slot] = Some("missing since the start".to_owned());
-        }
+    for slot in fill_order(&slots, &label) {
+        let was_mounted = label.mounted.contains(&slot);
+        let Some(at) = empty.iter().position(|empty| empty.takes_any || !was_mounted) else {
+            missing[slot] = Some(why_missing(was_mounted, &empty));
+            continue;
+        };
+        let storage = empty.remove(at).storage;
+        tracing::warn!(slot, place = storage.describe(), "empty drive takes the place of a missing one and is rebuilt");
+        label.drives[slot] = random_id(&options.world);
+        label.copies.retain(|copy| *copy != slot);
+        rebuilding.insert(slot);
+        fresh |= 1 << slot;
+        slots[slot] = Some(storage);
+    }
+    for place in empty.iter().map(|empty| empty.storage.describe()) {
+        tracing::error!(place, "left out: an empty folder where a drive was mounted. {NOT_MOUNTED}");
     }
     let with_data = slots.iter().flatten().count() - fresh.count_ones() as usize;
     if with_data < usize::from(data) {
@@ -201,9 +204,43 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
     // Every start takes new numbers: a drive that is away now cannot hold blocks at an address that is given out later.
     label.segments_reserved = last.checked_add(limits::SEGMENTS_RESERVED).ok_or_else(numbers_used_up)?;
     label.rebuilding = rebuilding.into_iter().collect();
+    for drive in drives.iter().flatten() {
+        label.mounted.retain(|slot| *slot != drive.slot());
+        label.mounted.extend(is_mounted(drive).then_some(drive.slot()));
+    }
+    label.mounted.sort_unstable();
     label.epoch += 1;
     write_labels(&label, drives.iter().flatten())?;
     assemble(Opened { label, drives, missing, fresh, last, segment_bytes }, options)
+}
+
+/// A folder with nothing in it.
+struct Empty {
+    storage: Arc<dyn Storage>,
+    /// Something is mounted there, or the operator named it.
+    takes_any: bool,
+}
+
+/// Slots to be filled: first those that few may take.
+fn fill_order(slots: &[Option<Arc<dyn Storage>>], label: &Label) -> Vec<usize> {
+    let mut free: Vec<usize> = (0..slots.len()).filter(|slot| slots[*slot].is_none()).collect();
+    free.sort_by_key(|slot| !label.mounted.contains(slot));
+    free
+}
+
+const NOT_MOUNTED: &str =
+    "Mount the drive and start again; if the folder itself is to replace it, say so by `aerie serve --replace FOLDER`";
+
+fn why_missing(was_mounted: bool, empty: &[Empty]) -> String {
+    match empty.first() {
+        Some(empty) if was_mounted => format!("not mounted at {}. {NOT_MOUNTED}", empty.storage.describe()),
+        _ => "missing since the start".to_owned(),
+    }
+}
+
+/// What cannot be found out counts as a plain folder.
+fn is_mounted(drive: &Drive) -> bool {
+    drive.storage().is_mounted().unwrap_or(false)
 }
 
 pub(super) fn numbers_used_up() -> PoolError {
@@ -274,7 +311,9 @@ fn assemble(opened: Opened, options: PoolOptions) -> Result<Pool, PoolError> {
         fresh,
         numbers_reserved: AtomicU32::new(label.segments_reserved),
         full: AtomicBool::new(false),
+        room: AtomicU64::new(u64::MAX),
         label: std::sync::Mutex::new(label),
+        buffers: Arc::default(),
         pins: std::sync::Mutex::default(),
     })
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_channel::oneshot;
 
-use super::{Extent, Pool, PoolError};
+use super::{Extent, Geometry, Pool, PoolError, buffer};
+use crate::drive::BlockHeader;
 use crate::limits::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, STRIPE_BYTES};
 
 /// One stripe's place, and which of its user bytes are wanted.
@@ -21,12 +22,22 @@ pub(super) struct StripePlace {
     pub range: Range<usize>,
 }
 
+impl StripePlace {
+    fn offset_bytes(&self) -> u64 {
+        u64::from(self.offset) * BLOCK_ALIGN_BYTES as u64
+    }
+
+    /// The block is one of this stripe's.
+    fn is_of(&self, header: &BlockHeader) -> bool {
+        header.user_bytes as usize == self.user_bytes
+    }
+}
+
 /// A read on its way from the drives. While it lives, the space of its extents is not given back.
 #[derive(Debug)]
 pub struct StripeReader {
     pool: Arc<Pool>,
-    extents: Vec<Extent>,
-    stripes: VecDeque<StripePlace>,
+    stripes: Stripes,
     started: VecDeque<StartedStripe>,
     ready: VecDeque<Bytes>,
 }
@@ -47,9 +58,9 @@ enum BlockRead {
 
 impl StripeReader {
     pub(super) fn new(pool: Arc<Pool>, extents: &[Extent], range: Range<u64>) -> StripeReader {
-        let stripes = stripes_of(&pool, extents, range);
+        let stripes = Stripes::of(pool.geometry, extents, range);
         pool.pin(extents);
-        StripeReader { pool, extents: extents.to_vec(), stripes, started: VecDeque::new(), ready: VecDeque::new() }
+        StripeReader { pool, stripes, started: VecDeque::new(), ready: VecDeque::new() }
     }
 
     /// The next bytes of the range in order, verified; `None` at its end. Reads ahead by one stripe when drives are asked.
@@ -58,12 +69,16 @@ impl StripeReader {
             return Some(Ok(bytes));
         }
         if self.started.is_empty() {
-            self.start_next();
+            let place = self.stripes.next()?;
+            if let Some(bytes) = self.pool.read_in_memory(&place) {
+                return Some(Ok(bytes));
+            }
+            self.started.push_back(self.pool.start_stripe(place));
         }
         let stripe = self.started.pop_front()?;
         let waits = stripe.shards.iter().any(|(_, read)| matches!(read, BlockRead::Waiting(_)));
-        if waits {
-            self.start_next();
+        if waits && let Some(place) = self.stripes.next() {
+            self.started.push_back(self.pool.start_stripe(place));
         }
         match self.pool.finish_stripe(stripe).await {
             Ok(pieces) => {
@@ -71,64 +86,111 @@ impl StripeReader {
                 self.ready.pop_front().map(Ok)
             }
             Err(error) => {
-                self.stripes.clear();
+                self.stripes.end();
                 self.started.clear();
                 Some(Err(error))
             }
-        }
-    }
-
-    fn start_next(&mut self) {
-        if let Some(place) = self.stripes.pop_front() {
-            self.started.push_back(self.pool.start_stripe(place));
         }
     }
 }
 
 impl Drop for StripeReader {
     fn drop(&mut self) {
-        self.pool.unpin(&self.extents);
+        self.pool.unpin(&self.stripes.extents);
     }
 }
 
-/// The stripes that hold `range` of the concatenated extents.
-pub(super) fn stripes_of(pool: &Pool, extents: &[Extent], range: Range<u64>) -> VecDeque<StripePlace> {
-    let full_block = pool.geometry.block_bytes(STRIPE_BYTES) as u64;
-    let stripe_bytes = STRIPE_BYTES as u64;
-    let mut places = VecDeque::new();
-    let mut extent_start = 0u64;
-    for extent in extents {
-        let (from, to) = (range.start.max(extent_start), range.end.min(extent_start + extent.length));
-        if from < to {
-            let (from, to) = (from - extent_start, to - extent_start);
-            for index in from / stripe_bytes..=(to - 1) / stripe_bytes {
-                let start = index * stripe_bytes;
-                let user_bytes = (extent.length - start).min(stripe_bytes) as usize;
-                let offset = extent.offset + (index * full_block / BLOCK_ALIGN_BYTES as u64) as u32;
-                let range = from.saturating_sub(start) as usize..((to - start) as usize).min(user_bytes);
-                places.push_back(StripePlace { segment: extent.segment, offset, user_bytes, range });
-            }
-        }
-        extent_start += extent.length;
+/// The stripes that hold a range of concatenated extents, one after the other.
+#[derive(Debug)]
+pub(super) struct Stripes {
+    geometry: Geometry,
+    extents: Vec<Extent>,
+    /// The extent at hand, and the user bytes before it.
+    extent: usize,
+    extent_start: u64,
+    /// What is left.
+    range: Range<u64>,
+}
+
+impl Stripes {
+    pub fn of(geometry: Geometry, extents: &[Extent], range: Range<u64>) -> Stripes {
+        Stripes { geometry, extents: extents.to_vec(), extent: 0, extent_start: 0, range }
     }
-    places
+
+    fn end(&mut self) {
+        self.range.start = self.range.end;
+    }
+}
+
+impl Iterator for Stripes {
+    type Item = StripePlace;
+
+    fn next(&mut self) -> Option<StripePlace> {
+        if self.range.is_empty() {
+            return None;
+        }
+        let extent = loop {
+            let extent = self.extents.get(self.extent)?;
+            if self.range.start < self.extent_start + extent.length {
+                break extent;
+            }
+            self.extent_start += extent.length;
+            self.extent += 1;
+        };
+        let (full_block, stripe_bytes) = (self.geometry.full_block_stride() as u64, STRIPE_BYTES as u64);
+        let from = self.range.start - self.extent_start;
+        let start = from / stripe_bytes * stripe_bytes;
+        let user_bytes = (extent.length - start).min(stripe_bytes);
+        let to = (self.range.end - self.extent_start).min(start + user_bytes);
+        self.range.start = self.extent_start + to;
+        Some(StripePlace {
+            segment: extent.segment,
+            offset: extent.offset + (start / stripe_bytes * full_block / BLOCK_ALIGN_BYTES as u64) as u32,
+            user_bytes: user_bytes as usize,
+            range: (from - start) as usize..(to - start) as usize,
+        })
+    }
 }
 
 impl Pool {
-    fn start_stripe(&self, place: StripePlace) -> StartedStripe {
+    /// The data shards that hold the wanted bytes.
+    fn wanted(&self, place: &StripePlace) -> Range<usize> {
         let shard_bytes = self.geometry.shard_bytes(place.user_bytes);
-        let wanted = place.range.start / shard_bytes..=(place.range.end - 1) / shard_bytes;
-        let shards = wanted.map(|shard| (shard, self.start_block(&place, shard))).collect();
+        place.range.start / shard_bytes..place.range.end.div_ceil(shard_bytes)
+    }
+
+    /// The wanted bytes, when all blocks that hold them are in memory and good: without a copy, and at one piece.
+    fn read_in_memory(&self, place: &StripePlace) -> Option<Bytes> {
+        let shard_bytes = self.geometry.shard_bytes(place.user_bytes);
+        let wanted = self.wanted(place);
+        let first = wanted.start * shard_bytes;
+        let read = buffer::read_exactly(wanted.len() * shard_bytes, |buffer| {
+            for (shard, payload) in wanted.zip(buffer.chunks_exact_mut(shard_bytes)) {
+                let drive = self.drive_of(place.segment, shard).ok_or(io::ErrorKind::NotFound)?;
+                let mut header = [0; BLOCK_HEADER_BYTES];
+                drive.read_nowait(place.segment, place.offset_bytes(), &mut header, payload)?;
+                let found = self.identity(place.segment, place.offset, shard).verify_parts(&header, payload);
+                // Whatever is wrong is found again, and told, by those who read with patience.
+                found.filter(|found| place.is_of(found)).ok_or(io::ErrorKind::InvalidData)?;
+            }
+            Ok(())
+        });
+        Some(read.ok()?.slice(place.range.start - first..place.range.end - first))
+    }
+
+    fn start_stripe(&self, place: StripePlace) -> StartedStripe {
+        let shards = self.wanted(&place).map(|shard| (shard, self.start_block(&place, shard))).collect();
         StartedStripe { place, shards }
     }
 
     /// Reads what is in memory on the calling thread; asks the drive's thread for the rest.
     fn start_block(&self, place: &StripePlace, shard: usize) -> BlockRead {
         let Some(drive) = self.drive_of(place.segment, shard) else { return BlockRead::Missing };
-        let length = self.geometry.block_bytes(place.user_bytes);
-        let offset = u64::from(place.offset) * BLOCK_ALIGN_BYTES as u64;
-        match drive.read_nowait(place.segment, offset, length) {
-            Ok(block) => BlockRead::Done(block),
+        let (length, offset) = (self.geometry.block_bytes(place.user_bytes), place.offset_bytes());
+        let mut block = vec![0; length];
+        let (header, payload) = block.split_at_mut(BLOCK_HEADER_BYTES);
+        match drive.read_nowait(place.segment, offset, header, payload) {
+            Ok(()) => BlockRead::Done(block),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 BlockRead::Waiting(drive.read(place.segment, offset, length))
             }
@@ -148,7 +210,7 @@ impl Pool {
             BlockRead::Missing => return None,
         };
         let header = self.identity(place.segment, place.offset, shard).verify(&block);
-        let right = header.is_some_and(|header| header.user_bytes as usize == place.user_bytes);
+        let right = header.is_some_and(|header| place.is_of(&header));
         if !right {
             let (segment, offset, slot) = (place.segment, place.offset, self.slot_of(place.segment, shard));
             // A drive that is rebuilt lacks blocks; elsewhere it is a finding.

@@ -9,7 +9,8 @@ use pollster::block_on;
 
 use super::*;
 use crate::seam::files::RealStorage;
-use crate::seam::real;
+use crate::seam::sim::SimMachine;
+use crate::seam::{real, sim};
 
 struct Folders {
     root: tempfile::TempDir,
@@ -35,7 +36,8 @@ impl Folders {
             let storage = RealStorage::open(&path).ok().map(|storage| Arc::new(storage) as Arc<dyn Storage>);
             (path.display().to_string(), storage)
         };
-        let options = PoolOptions { parity: Some(parity), write_shards_min: None, world: real::world() };
+        let options =
+            PoolOptions { parity: Some(parity), write_shards_min: None, replace: vec![], world: real::world() };
         Pool::open((0..self.count).map(place).collect(), options)
     }
 }
@@ -151,7 +153,7 @@ fn bitrot_is_reconstructed_and_healed() {
     let extents = put(&pool, &body, None).extents;
     let segment = crate::drive::SEGMENTS_DIR;
     for slot in [0, 3] {
-        flip(&folders.path(slot).join(segment).join(format!("{:08x}.seg", extents[0].segment)), 1000);
+        flip(&folders.path(slot).join(segment).join(format!("{:08x}.seg", extents[0].segment)), 5000);
     }
     assert!(get(&pool, &extents, 0..1_000_000).unwrap() == body);
     let health = block_on(pool.verify_extent(&extents[0]));
@@ -230,4 +232,48 @@ fn an_unfinished_upload_gives_its_space_back_and_a_pinned_extent_stays() {
     let full = crate::limits::SEGMENT_BYTES / 512;
     let held = blocks(&std::fs::metadata(name(extents[0].segment)).unwrap());
     assert!(held < full, "{held} of {full} sectors are still held");
+}
+
+/// Where a drive was not mounted, an empty folder looks like a drive that was replaced. It was once rebuilt onto the
+/// root file system.
+#[test]
+fn an_empty_folder_where_a_drive_was_mounted_needs_the_operators_word() {
+    for (mounted_before, mounted_now, named, taken) in [
+        (true, false, false, false),
+        (true, true, false, true),
+        (true, false, true, true),
+        (false, false, false, true),
+        (false, true, false, true),
+    ] {
+        let case = format!("mounted before: {mounted_before}, now: {mounted_now}, named: {named}");
+        let machine = SimMachine::new(3, 100 << 20);
+        let (world, _) = sim::world(1);
+        (0..3).for_each(|drive| machine.mount(drive, mounted_before));
+        let open = |replace: Vec<String>| {
+            let options = PoolOptions { parity: Some(1), write_shards_min: None, replace, world: world.clone() };
+            Pool::open(machine.places(), options).unwrap()
+        };
+        let pool = open(vec![]);
+        let body = bytes(100_000, 1);
+        let written = put(&pool, &body, None);
+        pool.close();
+
+        machine.replace(1);
+        machine.mount(1, mounted_now);
+        let pool = open(named.then(|| "sim-1".to_owned()).into_iter().collect());
+        assert_eq!((pool.fresh(), pool.rebuilding()), if taken { (0b010, 0b010) } else { (0, 0) }, "{case}");
+        assert!(get(&pool, &written.extents, 0..100_000).unwrap() == body, "{case}");
+        let fault = pool.status()[1].fault.clone();
+        assert_eq!(fault.is_some_and(|fault| fault.starts_with("not mounted at sim-1")), !taken, "{case}");
+        pool.close();
+        let untouched = machine.storage(1).list("").unwrap().is_empty();
+        assert_eq!(untouched, !taken, "{case}");
+
+        // The word can be said at a later start.
+        if !taken {
+            let pool = open(vec!["sim-1".to_owned()]);
+            assert_eq!(pool.fresh(), 0b010, "{case}");
+            pool.close();
+        }
+    }
 }

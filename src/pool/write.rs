@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::allocate::{Run, RunClass};
+use super::stripe::StripeBuffer;
 use super::{Extent, Pool, PoolError};
 use crate::drive::{Block, Outcome, Ticket, TicketWait};
-use crate::limits::{BLOCK_ALIGN_BYTES, STRIPE_BYTES, STRIPES_IN_FLIGHT_PER_UPLOAD};
+use crate::limits::{
+    BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, DIRECT_ALIGN_BYTES, STRIPE_BYTES, STRIPES_IN_FLIGHT_PER_UPLOAD,
+};
 
 /// What `StripeWriter::finish` leaves behind.
 #[derive(Debug, Clone)]
@@ -28,8 +29,8 @@ pub struct StripeWriter {
     pool: Arc<Pool>,
     size_hint: Option<u64>,
     size: u64,
-    /// User bytes of the stripe that is being filled.
-    stripe: Vec<u8>,
+    /// The stripe that is being filled; `None` until there are bytes for it.
+    stripe: Option<StripeBuffer>,
     run: Option<OpenRun>,
     runs: Vec<Run>,
     extents: Vec<Extent>,
@@ -51,13 +52,11 @@ const RUN_STRIPES_MAX: u64 = 16;
 
 impl StripeWriter {
     pub(super) fn new(pool: Arc<Pool>, size_hint: Option<u64>) -> StripeWriter {
-        let capacity = size_hint.map_or(STRIPE_BYTES, |size| size.min(STRIPE_BYTES as u64) as usize);
-        let padded = pool.geometry.shard_bytes(capacity) * usize::from(pool.geometry.data);
         StripeWriter {
             pool,
             size_hint,
             size: 0,
-            stripe: Vec::with_capacity(padded),
+            stripe: None,
             run: None,
             runs: Vec::new(),
             extents: Vec::new(),
@@ -70,25 +69,27 @@ impl StripeWriter {
     /// Takes bytes; waits only while `STRIPES_IN_FLIGHT_PER_UPLOAD` stripes are under way.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), PoolError> {
         while !bytes.is_empty() {
-            if self.stripe.len() == STRIPE_BYTES {
+            if self.stripe.as_ref().is_some_and(|stripe| stripe.len() == STRIPE_BYTES) {
                 self.send_stripe(false)?;
                 while self.in_flight.len() >= STRIPES_IN_FLIGHT_PER_UPLOAD {
                     self.settle_oldest().await?;
                 }
             }
-            let taken = bytes.len().min(STRIPE_BYTES - self.stripe.len());
-            self.stripe.extend_from_slice(&bytes[..taken]);
-            self.size += taken as u64;
-            bytes = &bytes[taken..];
+            let (pool, left) = (&self.pool, self.size_hint.map(|hint| hint.saturating_sub(self.size)));
+            let stripe = self.stripe.get_or_insert_with(|| {
+                let capacity = left.map_or(STRIPE_BYTES, |left| left.clamp(1, STRIPE_BYTES as u64) as usize);
+                StripeBuffer::new(pool.geometry, capacity, &pool.buffers)
+            });
+            let rest = stripe.fill(bytes);
+            self.size += (bytes.len() - rest.len()) as u64;
+            bytes = rest;
         }
         Ok(())
     }
 
     /// Everything written so far is durable on every healthy drive when this returns.
     pub async fn finish(mut self) -> Result<Written, PoolError> {
-        if !self.stripe.is_empty() {
-            self.send_stripe(true)?;
-        }
+        self.send_stripe(true)?;
         while !self.in_flight.is_empty() {
             self.settle_oldest().await?;
         }
@@ -101,58 +102,48 @@ impl StripeWriter {
         Ok(Written { extents, size: self.size, missed: self.missed })
     }
 
-    /// Codes the stripe and queues its blocks.
+    /// Codes the stripe, if there is one, and queues its blocks.
     fn send_stripe(&mut self, last: bool) -> Result<(), PoolError> {
+        let Some(mut stripe) = self.stripe.take() else { return Ok(()) };
         self.pool.takes_writes()?;
-        let next_capacity = if last { 0 } else { self.stripe.capacity() };
-        let mut stripe = std::mem::replace(&mut self.stripe, Vec::with_capacity(next_capacity));
-        let user_bytes = stripe.len();
+        let geometry = self.pool.geometry;
+        let (user_bytes, shard_bytes) = (stripe.len(), geometry.shard_bytes(stripe.len()));
         let (segment, offset) = self.place(user_bytes)?;
-        let shard_bytes = self.pool.geometry.shard_bytes(user_bytes);
-        let data_bytes = shard_bytes * usize::from(self.pool.geometry.data);
-        stripe.resize(data_bytes, 0);
-        let parity = self.parity_of(&stripe, shard_bytes);
-        let (data, parity) = (Bytes::from(stripe), Bytes::from(parity));
-
-        let shards = self.pool.geometry.shards();
-        let (tickets, wait) = Ticket::issue((0..shards).map(|shard| self.pool.slot_of(segment, shard)));
+        let (data, mut parity) = stripe.shards(geometry);
+        if !parity.is_empty() {
+            self.pool.codec.encode(&data, &mut parity);
+        }
         let offset_units = u32::try_from(offset / BLOCK_ALIGN_BYTES as u64).expect("a segment is small");
-        for (shard, ticket) in tickets.into_iter().enumerate() {
-            let at = shard * shard_bytes;
-            let payload = match at.checked_sub(data_bytes) {
-                None => data.slice(at..at + shard_bytes),
-                Some(at) => parity.slice(at..at + shard_bytes),
-            };
+        for shard in 0..geometry.shards() {
+            let (header, payload) = stripe.header_and_shard(shard, shard_bytes);
+            let identity = self.pool.identity(segment, offset_units, shard);
+            header.copy_from_slice(&identity.header(user_bytes as u32, payload));
+        }
+        let blocks = stripe.into_blocks(shard_bytes, geometry.is_large(user_bytes));
+        let (tickets, wait) = Ticket::issue((0..geometry.shards()).map(|shard| self.pool.slot_of(segment, shard)));
+        for (shard, (ticket, (header, payload))) in tickets.into_iter().zip(blocks).enumerate() {
             // A drive that is out drops the ticket, which counts as missed.
             if let Some(drive) = self.pool.drive_of(segment, shard) {
-                let identity = self.pool.identity(segment, offset_units, shard);
-                let header = Bytes::copy_from_slice(&identity.header(user_bytes as u32, &payload));
-                drive.write(Block { segment, offset, header, payload }, last, ticket);
+                let lead = (header.len() - BLOCK_HEADER_BYTES) as u64;
+                drive.write(Block { segment, offset: offset - lead, header, payload }, last, ticket);
             }
         }
         self.in_flight.push_back(wait);
         Ok(())
     }
 
-    fn parity_of(&self, data: &[u8], shard_bytes: usize) -> Vec<u8> {
-        let mut parity = vec![0; shard_bytes * usize::from(self.pool.geometry.parity)];
-        if !parity.is_empty() {
-            let data: Vec<&[u8]> = data.chunks_exact(shard_bytes).collect();
-            let mut targets: Vec<&mut [u8]> = parity.chunks_exact_mut(shard_bytes).collect();
-            self.pool.codec.encode(&data, &mut targets);
-        }
-        parity
-    }
-
-    /// An address for the next stripe: behind the last one, or in a new run.
+    /// An address for the next stripe's header: behind the last stripe, or in a new run.
     fn place(&mut self, user_bytes: usize) -> Result<(u32, u64), PoolError> {
-        let needed = self.pool.geometry.block_bytes(user_bytes) as u64;
-        let fits = self.run.as_ref().is_some_and(|open| open.used + needed <= open.run.bytes);
+        // Only runs of large stripes get more than one, the last of which may be small; all begin on pages.
+        let paged =
+            DIRECT_ALIGN_BYTES + self.pool.geometry.shard_bytes(user_bytes).next_multiple_of(DIRECT_ALIGN_BYTES);
+        let fits = self.run.as_ref().is_some_and(|open| open.used + paged as u64 <= open.run.bytes);
+        let needed = if fits { paged as u64 } else { self.pool.geometry.run_bytes(user_bytes as u64) };
         if !fits {
             self.open_run(needed, user_bytes)?;
         }
         let open = self.run.as_mut().expect("opened above where there was none");
-        let offset = open.run.offset + open.used;
+        let offset = u64::from(open.extent.offset) * BLOCK_ALIGN_BYTES as u64 + open.used;
         open.used += needed;
         open.extent.length += user_bytes as u64;
         Ok((open.run.segment, offset))
@@ -163,16 +154,17 @@ impl StripeWriter {
             self.extents.push(open.extent);
         }
         let placed: u64 = self.extents.iter().map(|extent| extent.length).sum();
-        let full_stripe = self.pool.geometry.block_bytes(STRIPE_BYTES) as u64;
+        let full_stripe = self.pool.geometry.full_block_stride() as u64;
         let wanted = match self.size_hint {
             Some(hint) => self.pool.geometry.run_bytes(hint.saturating_sub(placed).max(user_bytes as u64)),
             None => full_stripe * self.runs.len().pow(2).clamp(1, RUN_STRIPES_MAX as usize) as u64,
         };
-        let class = if self.size < STRIPE_BYTES as u64 { RunClass::Small } else { RunClass::Large };
+        let class = if self.pool.geometry.is_large(user_bytes) { RunClass::Large } else { RunClass::Small };
         let run = self.pool.allocator.run(class, needed, wanted.max(needed));
         self.runs.push(run);
         self.pool.reserve_number(run.segment)?;
-        let offset = u32::try_from(run.offset / BLOCK_ALIGN_BYTES as u64).expect("a segment is small");
+        let first = run.offset + self.pool.geometry.run_lead_bytes(user_bytes as u64);
+        let offset = u32::try_from(first / BLOCK_ALIGN_BYTES as u64).expect("a segment is small");
         self.run = Some(OpenRun { run, used: 0, extent: Extent { segment: run.segment, offset, length: 0 } });
         Ok(())
     }

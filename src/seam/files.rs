@@ -5,13 +5,13 @@
 #![expect(clippy::disallowed_methods, reason = "this is the real side of the seam")]
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::{OpenMode, Space, Storage, StorageFile};
+use super::{OpenMode, Space, Storage, StorageFile, is_aligned};
 
 /// A folder of the operating system.
 #[derive(Debug)]
@@ -58,7 +58,8 @@ impl Storage for RealStorage {
             OpenMode::Create => _ = options.write(true).create(true),
             OpenMode::CreateNew => _ = options.write(true).create_new(true),
         }
-        Ok(Arc::new(RealFile { file: options.open(self.path(path)?)? }))
+        let path = self.path(path)?;
+        Ok(Arc::new(RealFile { file: options.open(&path)?, path, direct: OnceLock::new() }))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
@@ -99,6 +100,12 @@ impl Storage for RealStorage {
         Ok(Space { total: found.f_blocks * unit, available: found.f_bavail * unit })
     }
 
+    fn is_mounted(&self) -> io::Result<bool> {
+        // The root of the tree has no folder around it, and is always mounted.
+        let Some(around) = self.root.parent() else { return Ok(true) };
+        Ok(fs::metadata(&self.root)?.dev() != fs::metadata(around)?.dev())
+    }
+
     fn describe(&self) -> String {
         self.root.display().to_string()
     }
@@ -107,6 +114,16 @@ impl Storage for RealStorage {
 #[derive(Debug)]
 struct RealFile {
     file: File,
+    path: PathBuf,
+    /// The same file without the page cache, opened by the first write that wants it; `None` where that is refused.
+    direct: OnceLock<Option<File>>,
+}
+
+impl RealFile {
+    fn direct(&self) -> Option<&File> {
+        let open = || OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(&self.path).ok();
+        self.direct.get_or_init(open).as_ref()
+    }
 }
 
 impl StorageFile for RealFile {
@@ -123,11 +140,12 @@ impl StorageFile for RealFile {
         Ok(filled)
     }
 
-    fn read_at_nowait(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    fn read_at_nowait(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        let count = libc::c_int::try_from(buffers.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // SAFETY: the one iovec describes `buffer`, which is writable and outlives the call.
-        let read = unsafe { libc::preadv2(self.file.as_raw_fd(), &slice, 1, offset, libc::RWF_NOWAIT) };
+        let slices = buffers.as_mut_ptr().cast::<libc::iovec>();
+        // SAFETY: an IoSliceMut has the layout of an iovec; the slices are writable and outlive the call.
+        let read = unsafe { libc::preadv2(self.file.as_raw_fd(), slices, count, offset, libc::RWF_NOWAIT) };
         match usize::try_from(read) {
             Ok(read) => Ok(read),
             Err(_) => Err(match io::Error::last_os_error() {
@@ -145,28 +163,17 @@ impl StorageFile for RealFile {
     }
 
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let total: usize = buffers.iter().map(|buffer| buffer.len()).sum();
-        let at = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let count = libc::c_int::try_from(buffers.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // SAFETY: an IoSlice has the layout of an iovec, and the slices outlive the call.
-        let written = unsafe { libc::pwritev(self.file.as_raw_fd(), buffers.as_ptr().cast(), count, at) };
-        let mut done = match usize::try_from(written) {
-            Ok(written) if written == total => return Ok(()),
-            Ok(written) => written,
-            Err(_) => match io::Error::last_os_error() {
-                error if error.kind() == io::ErrorKind::Interrupted => 0,
-                error => return Err(error),
-            },
-        };
-        // A short write is rare: go on with what is left, buffer by buffer.
-        let mut offset = offset;
-        for buffer in buffers {
-            let skip = done.min(buffer.len());
-            self.file.write_all_at(&buffer[skip..], offset + skip as u64)?;
-            done -= skip;
-            offset += buffer.len() as u64;
+        write_vectored(&self.file, &self.file, buffers, offset)
+    }
+
+    fn write_direct_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        assert!(is_aligned(buffers, offset), "the caller aligns what it writes directly");
+        let Some(direct) = self.direct() else { return self.write_vectored_at(buffers, offset) };
+        match write_vectored(direct, &self.file, buffers, offset) {
+            // Some file systems open a file so and then refuse to write, or ask for an alignment of their own.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.write_vectored_at(buffers, offset),
+            done => done,
         }
-        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -199,6 +206,31 @@ impl StorageFile for RealFile {
     }
 }
 
+/// Writes all of `buffers` by one call; what a short write leaves, which is rare, goes to `rest`.
+fn write_vectored(file: &File, rest: &File, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+    let total: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+    let at = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let count = libc::c_int::try_from(buffers.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: an IoSlice has the layout of an iovec, and the slices outlive the call.
+    let written = unsafe { libc::pwritev(file.as_raw_fd(), buffers.as_ptr().cast(), count, at) };
+    let mut done = match usize::try_from(written) {
+        Ok(written) if written == total => return Ok(()),
+        Ok(written) => written,
+        Err(_) => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => 0,
+            error => return Err(error),
+        },
+    };
+    let mut offset = offset;
+    for buffer in buffers {
+        let skip = done.min(buffer.len());
+        rest.write_all_at(&buffer[skip..], offset + skip as u64)?;
+        done -= skip;
+        offset += buffer.len() as u64;
+    }
+    Ok(())
+}
+
 fn fallocate(file: &File, mode: libc::c_int, offset: u64, length: u64) -> io::Result<()> {
     let signed = |value: u64| libc::off_t::try_from(value).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
     let (offset, length) = (signed(offset)?, signed(length)?);
@@ -208,4 +240,38 @@ fn fallocate(file: &File, mode: libc::c_int, offset: u64, length: u64) -> io::Re
 
 fn check(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Memory that begins on a page, and where it does.
+    fn pages(count: usize, value: u8) -> (Vec<u8>, std::ops::Range<usize>) {
+        let bytes = count * crate::limits::DIRECT_ALIGN_BYTES;
+        let memory = vec![value; bytes + crate::limits::DIRECT_ALIGN_BYTES];
+        let start = memory.as_ptr().align_offset(crate::limits::DIRECT_ALIGN_BYTES);
+        (memory, start..start + bytes)
+    }
+
+    /// Whether the file system writes directly or not: the second folder is in memory, where the kernel may refuse.
+    #[test]
+    fn direct_and_cached_writes_see_each_other() {
+        for parent in [std::env::temp_dir(), PathBuf::from("/dev/shm")] {
+            let Ok(folder) = tempfile::tempdir_in(&parent) else { continue };
+            let storage = RealStorage::open(folder.path()).expect("it is there");
+            let file = storage.open("file", OpenMode::CreateNew).expect("it is new");
+            file.allocate(0, 64 << 10).expect("there is space");
+            let ((header, at), (shard, of)) = (pages(1, 1), pages(3, 2));
+            file.write_at(&[9; 100], 4096 * 2 + 10).expect("it is open");
+            file.write_direct_at(&[IoSlice::new(&header[at]), IoSlice::new(&shard[of])], 4096).expect("it is aligned");
+            file.write_at(&[7; 100], 4096 * 3 + 10).expect("it is open");
+            file.sync_data().expect("it is open");
+            let mut found = vec![0xff; 4096 * 6];
+            assert_eq!(file.read_at(&mut found, 0).expect("it is open"), found.len());
+            let mut expected = [vec![0; 4096], vec![1; 4096], vec![2; 4096 * 3], vec![0; 4096]].concat();
+            expected[4096 * 3 + 10..][..100].fill(7);
+            assert!(found == expected, "{}", parent.display());
+        }
+    }
 }

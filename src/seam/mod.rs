@@ -1,4 +1,4 @@
-//! The one seam to the world: clock, entropy and storage.
+//! The one seam to the world: clock, entropy and storage, and the scheduler of threads.
 //!
 //! Everything above takes these as trait objects, so that tests inject faults, stop the clock and cut the power.
 //! `real` and `files` are the operating system; `sim` is a world in memory that records, drops, tears and reorders writes.
@@ -7,11 +7,21 @@
 pub mod files;
 pub mod real;
 pub mod sim;
+pub mod thread;
 
 use std::fmt::Debug;
 use std::io;
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
+
+use crate::limits::DIRECT_ALIGN_BYTES;
+
+/// Whether `StorageFile::write_direct_at` takes this.
+pub fn is_aligned(buffers: &[IoSlice<'_>], offset: u64) -> bool {
+    let aligned = |number: usize| number.is_multiple_of(DIRECT_ALIGN_BYTES);
+    offset.is_multiple_of(DIRECT_ALIGN_BYTES as u64)
+        && buffers.iter().all(|buffer| aligned(buffer.as_ptr().addr()) && aligned(buffer.len()))
+}
 
 /// How `Storage::open` treats a file that is there, or is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +56,8 @@ pub trait Storage: Send + Sync + Debug {
     /// Makes creations, renames and removals in the folder durable.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
     fn space(&self) -> io::Result<Space>;
+    /// The root lies on another device than the folder that it is in: something is mounted there.
+    fn is_mounted(&self) -> io::Result<bool>;
     /// Where this is, for messages.
     fn describe(&self) -> String;
 }
@@ -54,12 +66,16 @@ pub trait Storage: Send + Sync + Debug {
 pub trait StorageFile: Send + Sync + Debug {
     /// Reads up to `buffer.len()` bytes; less only at the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Like `read_at`, but answers `WouldBlock` where the bytes are not in memory.
-    fn read_at_nowait(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Fills `buffers`, one after the other, as `read_at` does, but answers `WouldBlock` where the bytes are not in memory;
+    /// may also give fewer than are there.
+    fn read_at_nowait(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize>;
     /// Writes all of `buffer`.
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()>;
     /// Writes all of `buffers`, one after the other.
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Like `write_vectored_at`, and past the page cache where the file system can (O_DIRECT). The offset and each
+    /// buffer's address and length are multiples of `limits::DIRECT_ALIGN_BYTES`. It is no more durable than any other write.
+    fn write_direct_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
     /// Data and what is needed to read it back are durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
     fn set_len(&self, length: u64) -> io::Result<()>;
@@ -81,11 +97,21 @@ pub trait Clock: Send + Sync + Debug {
     fn unix_ms(&self) -> i64;
     /// Nanoseconds from an arbitrary start; never goes back.
     fn monotonic_ns(&self) -> u64;
+    /// Like `monotonic_ns`, from a start of its own, but the time that the machine sleeps counts as well.
+    fn boot_ns(&self) -> u64 {
+        self.monotonic_ns()
+    }
 }
 
 /// A source of unpredictable bytes.
 pub trait Entropy: Send + Sync + Debug {
     fn fill(&self, bytes: &mut [u8]);
+}
+
+/// What the board says of its heat.
+pub trait Thermometer: Send + Sync + Debug {
+    /// Degrees Celsius of the hottest zone; `None` where the board tells nothing.
+    fn celsius(&self) -> Option<f64>;
 }
 
 /// Clock and entropy, handed down together.

@@ -20,14 +20,14 @@ use crate::wire::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};
 
 /// The admin API on one core.
 pub struct AdminApi {
-    parts: Parts,
-    engine: Rc<Engine>,
+    pub(super) parts: Parts,
+    pub(super) engine: Rc<Engine>,
 }
 
 /// A refusal: status and what to do.
-struct Refusal(StatusCode, String);
+pub(super) struct Refusal(pub StatusCode, pub String);
 
-type Answer = Result<AdminAnswer, Refusal>;
+pub(super) type Answer = Result<AdminAnswer, Refusal>;
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
@@ -52,20 +52,20 @@ impl From<AccessError> for Refusal {
     }
 }
 
-fn bad(text: impl Into<String>) -> Refusal {
+pub(super) fn bad(text: impl Into<String>) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, text.into())
 }
 
-fn failed(error: impl std::fmt::Display) -> Refusal {
+pub(super) fn failed(error: impl std::fmt::Display) -> Refusal {
     Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
-fn show(value: &impl Serialize) -> Answer {
+pub(super) fn show(value: &impl Serialize) -> Answer {
     let text = serde_json::to_string_pretty(value).map_err(failed)?;
     Ok(AdminAnswer::json(StatusCode::OK, text + "\n"))
 }
 
-fn said(text: String) -> Answer {
+pub(super) fn said(text: String) -> Answer {
     Ok(AdminAnswer::text(StatusCode::OK, text + "\n"))
 }
 
@@ -100,7 +100,7 @@ impl AdminApi {
             (&Method::GET, ["metrics"]) => Ok(AdminAnswer {
                 status: StatusCode::OK,
                 content_type: "text/plain; version=0.0.4",
-                body: AdminBody::Bytes(metrics::render(&self.parts).into()),
+                body: AdminBody::Bytes(metrics::render(&self.parts, &self.usages()?).into()),
             }),
             (&Method::GET, ["v1", "status"]) => self.status(),
             (&Method::GET, ["v1", "heal"]) => show(&self.parts.upkeep.status()),
@@ -108,7 +108,11 @@ impl AdminApi {
             (&Method::POST, ["v1", "scrub"]) => self.upkeep(UpkeepRequest::Scrub),
             (&Method::POST, ["v1", "verify"]) => self.verify().await,
             (_, ["v1", "accounts", rest @ ..]) => self.accounts(&request, rest).await,
+            (_, ["v1", "buckets", rest @ ..]) => self.buckets(&request, rest).await,
+            (&Method::GET, ["v1", "audit", rest @ ..]) => self.audit(&request, rest),
+            (_, ["v1", "clock", rest @ ..]) => self.clock(&request, rest).await,
             (_, ["v1", "hooks", rest @ ..]) => self.hooks(request.clone(), rest).await,
+            (&Method::PUT, ["v1", "bundles"]) => self.add_bundle(request.clone()).await,
             (_, ["v1", "models", rest @ ..]) => self.models(request.clone(), rest).await,
             (_, ["v1", "outbox", rest @ ..]) => self.outbox(&request, rest),
             (method, _) => Err(Refusal(StatusCode::NOT_FOUND, format!("no such call: {method} /_aerie/{path}"))),
@@ -166,6 +170,8 @@ impl AdminApi {
             "pool": {"id": self.parts.pool.id(), "data": geometry.data, "parity": geometry.parity, "drives": drives},
             "heal": self.parts.upkeep.status(),
             "outbox": self.outbox_json()?,
+            "buckets": self.buckets_json()?,
+            "retention_clock": self.engine.meta().retention_clock(),
             "connections": self.parts.connections.open(),
         }))
     }
@@ -223,6 +229,15 @@ impl AdminApi {
             (&Method::POST, [name, "replay"]) => self.replay(name, &request),
             _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on hooks".to_owned())),
         }
+    }
+
+    async fn add_bundle(&self, request: AdminRequest) -> Answer {
+        let granted = grants_of(&request)?;
+        let (hooks, bundle) = (self.parts.hooks.clone(), request.body);
+        let add = move |engine: &Rc<Engine>| pollster::block_on(hooks.add_bundle(engine, bundle, &granted));
+        let manifest = self.errand(add).await??;
+        let signer = manifest.signer.map_or_else(|| "no key that is trusted".to_owned(), |key| key);
+        said(format!("hook {} is installed (sha256 {}), signed by {signer}", manifest.name, manifest.digest))
     }
 
     /// Has another thread do what would hold up the core: compiling a Python hook takes seconds.
@@ -306,6 +321,9 @@ impl AdminApi {
     }
 
     async fn models(&self, request: AdminRequest, path: &[&str]) -> Answer {
+        if request.method == Method::PUT {
+            self.parts.hooks.check_unsigned()?;
+        }
         match (&request.method, path) {
             (&Method::GET, []) => {
                 let models = store::models(&self.engine)?;
@@ -343,6 +361,9 @@ impl AdminApi {
             "publications": stored.publications,
             "publication_bytes": stored.publication_bytes,
             "dropped": stored.dropped,
+            "expired": stored.expired,
+            "held": stored.held,
+            "held_bytes": stored.held_bytes,
             "oldest_ms": metrics.oldest_ms,
             "published": metrics.publisher.as_ref().map(|publisher| publisher.published),
             "connected": metrics.publisher.as_ref().map(|publisher| publisher.connected),
@@ -367,6 +388,13 @@ impl AdminApi {
                 self.parts.outbox.revive(ids).map_err(failed)?;
                 said(format!("{count} invocations are attempted anew"))
             }
+            (&Method::POST, ["forget"]) => {
+                let rows = self.parts.outbox.dead(limits::LIST_KEYS_MAX).map_err(failed)?;
+                let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+                let count = ids.len();
+                self.parts.outbox.forget(ids).map_err(failed)?;
+                said(format!("{count} invocations are forgotten"))
+            }
             _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on the outbox".to_owned())),
         }
     }
@@ -381,6 +409,7 @@ fn grants_of(request: &AdminRequest) -> Result<Grants, Refusal> {
         memory_bytes: number("memory-mib")?.map(|mib| mib.saturating_mul(1 << 20)),
         deadline_ms: number("deadline-ms")?,
         output_bytes: number("output-bytes")?,
+        rate_per_s: number("rate-per-s")?.map(|rate| u32::try_from(rate).unwrap_or(u32::MAX)),
         tags: request.query("allow-tags").is_some(),
         derive: request.query("allow-derive").map(str::to_owned),
     })

@@ -3,16 +3,20 @@
 use std::fmt::Write;
 
 use super::Parts;
+use crate::meta::{Bucket, Usage};
 use crate::mqtt::{LATENCY_BOUNDS_MS, LatencySnapshot};
 
 /// All metrics of the process.
-pub fn render(parts: &Parts) -> String {
+pub fn render(parts: &Parts, usages: &[(Bucket, Usage)]) -> String {
     let mut page = Page(String::new());
     page.gauge("aerie_connections_open", "Open S3 connections.", parts.connections.open() as f64);
     page.gauge("aerie_transfers_open", "Objects that move now.", parts.transfers.open() as f64);
     page.drives(parts);
     page.heal(parts);
     page.outbox(parts);
+    page.buckets(usages);
+    let behind = parts.meta.retention_clock().behind_ms as f64 / 1e3;
+    page.gauge("aerie_retention_clock_behind_seconds", "How far the wall clock is not believed.", behind);
     page.hooks(parts);
     if let Some((resident, cpu_seconds)) = super::process::usage() {
         page.gauge("process_resident_memory_bytes", "Resident memory.", resident as f64);
@@ -78,6 +82,24 @@ impl Page {
         }
     }
 
+    fn buckets(&mut self, usages: &[(Bucket, Usage)]) {
+        type Value = fn(&Bucket, &Usage) -> Option<u64>;
+        let values: [(&str, &str, Value); 4] = [
+            ("aerie_bucket_bytes", "Bytes of all versions and parts.", |_, usage| Some(usage.bytes)),
+            ("aerie_bucket_objects", "Versions without delete markers.", |_, usage| Some(usage.objects)),
+            ("aerie_bucket_quota_bytes", "Most bytes that it may hold.", |bucket, _| bucket.rules.quota_bytes),
+            ("aerie_bucket_quota_objects", "Most versions that it may hold.", |bucket, _| bucket.rules.quota_objects),
+        ];
+        for (name, help, value) in values {
+            self.head(name, "gauge", help);
+            for (bucket, usage) in usages {
+                if let Some(value) = value(bucket, usage) {
+                    self.sample(name, &format!("bucket=\"{}\"", bucket.name), value as f64);
+                }
+            }
+        }
+    }
+
     fn outbox(&mut self, parts: &Parts) {
         let Ok(outbox) = parts.outbox.metrics() else { return };
         let stored = outbox.stored;
@@ -87,11 +109,33 @@ impl Page {
         self.gauge("aerie_outbox_publications", "Messages that are not acknowledged.", stored.publications as f64);
         self.gauge("aerie_outbox_publication_bytes", "Bytes of those messages.", stored.publication_bytes as f64);
         self.counter("aerie_outbox_dropped_total", "Messages dropped by policy.", stored.dropped as f64);
+        self.counter(
+            "aerie_outbox_invocations_expired_total",
+            "Invocations whose time to live was over.",
+            stored.expired as f64,
+        );
+        self.gauge(
+            "aerie_outbox_held_versions",
+            "Overwritten or deleted versions that wait for hooks.",
+            stored.held as f64,
+        );
+        self.gauge("aerie_outbox_held_bytes", "Bytes of those versions.", stored.held_bytes as f64);
         self.gauge(
             "aerie_outbox_oldest_seconds",
             "Age of the oldest change that is not done.",
             outbox.oldest_ms.unwrap_or(0) as f64 / 1e3,
         );
+        let budget = outbox.budget;
+        self.counter("aerie_hook_busy_seconds_total", "Time that invocations held their threads.", budget.busy_s);
+        self.counter(
+            "aerie_hook_throttled_seconds_total",
+            "Time that hook threads waited for their budget while work was there.",
+            budget.throttled_s,
+        );
+        self.gauge("aerie_hook_hot", "1 while hooks are slowed down by heat.", f64::from(u8::from(budget.hot)));
+        if let Some(celsius) = budget.celsius {
+            self.gauge("aerie_board_celsius", "Temperature of the hottest zone.", celsius);
+        }
         self.counter("aerie_invocations_done_total", "Invocations that ended well.", outbox.invocations_done as f64);
         self.counter("aerie_invocation_attempts_failed_total", "Attempts that failed.", outbox.attempts_failed as f64);
         self.histogram(

@@ -5,6 +5,7 @@
 //! Knows nothing of S3's operations or of SQL; it owns the parts' life times, and no more.
 
 mod admin;
+mod buckets;
 mod core;
 pub mod credentials;
 mod errands;
@@ -30,10 +31,11 @@ use crate::engine::{Engine, open_meta};
 use crate::hook;
 use crate::meta::Meta;
 use crate::mqtt::{Broker, BrokerSettings, MqttError, PublisherSettings};
-use crate::outbox::{Outbox, OutboxParts};
+use crate::outbox::{BudgetSettings, Outbox, OutboxParts};
 use crate::pool::{Pool, PoolOptions};
 use crate::seam::files::RealStorage;
-use crate::seam::{Storage, World};
+use crate::seam::real::ThermalZones;
+use crate::seam::{self, Storage, World};
 use crate::tls::{self, PlainHttp};
 use crate::upkeep::Upkeep;
 use crate::wire;
@@ -95,16 +97,22 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let hooks = hook::Hooks::new(settings.hooks.clone(), settings.inference.clone());
     let hooks = Arc::new(hooks.map_err(|error| error.to_string())?);
     let outbox = Outbox::start(OutboxParts {
+        background: true,
         meta: meta.clone(),
         engines: engines.clone(),
         runner: hooks.clone(),
         world: world.clone(),
         settings: settings.outbox.clone(),
+        budget: BudgetSettings { cpu_share: settings.hooks.cpu_share, temperature_max: settings.hooks.temperature_max },
+        thermometer: Arc::new(ThermalZones::new()),
         publisher,
     });
     let outbox = outbox.map_err(|error| error.to_string())?;
-    let upkeep = Upkeep::start(meta.clone(), pool.clone(), settings.upkeep.clone(), world.clone())
-        .map_err(|error| error.to_string())?;
+    let start_upkeep = || {
+        let (settings, lifecycle) = (settings.upkeep.clone(), settings.lifecycle.clone());
+        Upkeep::start_with(meta.clone(), pool.clone(), settings, lifecycle, world.clone())
+    };
+    let upkeep = seam::thread::in_background(start_upkeep).map_err(|error| error.to_string())?;
     let errands = Errands::start(&engines).map_err(|error| format!("no thread for errands: {error}"))?;
     let parts = Parts {
         errands: Arc::new(errands),
@@ -152,9 +160,21 @@ fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Ar
     let options = PoolOptions {
         parity: settings.pool.parity,
         write_shards_min: settings.pool.write_shards_min,
+        replace: replacements(&settings.pool.replace, places)?,
         world: world.clone(),
     };
     Pool::open(places.iter().map(open).collect(), options).map_err(|error| error.to_string())
+}
+
+/// The places that `--replace` names, as the list of drives writes them.
+fn replacements(named: &[String], places: &[String]) -> Result<Vec<String>, String> {
+    let find = |name: &String| {
+        let place = places.iter().find(|place| Path::new(place) == Path::new(name)).cloned();
+        place.ok_or_else(|| {
+            format!("--replace {name}: no drive is given by that name; write it as in the list of drives")
+        })
+    };
+    named.iter().map(find).collect()
 }
 
 /// The broker of our own, unless it is off or an external one is named; and where results are published.
@@ -199,6 +219,7 @@ fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Setting
         domain: parts.settings.server.domain.clone(),
         access: parts.access.clone(),
         server: "Aerie".to_owned(),
+        host_id: parts.settings.outbox.device.clone(),
         timeouts: wire::Timeouts::default(),
         plain_http: parts.settings.server.tls.as_ref().map_or(PlainHttp::Serve, |tls| tls.plain_http),
         hook_exists: wire::HookExists::new(exists),
@@ -212,6 +233,7 @@ fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Setting
             },
             clock,
         ),
+        audit_requests: parts.settings.audit.requests,
         transfers: parts.transfers.clone(),
     })
 }
@@ -332,5 +354,23 @@ impl Server {
         }
         meta.close();
         pool.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seam::real;
+
+    #[test]
+    fn one_setting_turns_the_broker_off_and_an_external_one_takes_its_place() {
+        let mut settings = Settings::default();
+        settings.broker.enabled = false;
+        assert!(matches!(start_broker(&settings, &real::world()), Ok((None, None))));
+        settings.broker.enabled = true;
+        settings.mqtt.url = "mqtt://broker.example".to_owned();
+        let (broker, publisher) = start_broker(&settings, &real::world()).unwrap();
+        assert!(broker.is_none());
+        assert_eq!(publisher.unwrap().url, "mqtt://broker.example");
     }
 }

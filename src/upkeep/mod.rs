@@ -1,25 +1,29 @@
-//! Upkeep: reclaim, heal, scrub, rebuild and census, on one background thread within a byte-per-second budget.
+//! Upkeep: reclaim, heal, scrub, rebuild, census and lifecycle, on one background thread within a byte-per-second budget.
 //!
 //! - **reclaim** gives back what was deleted `RECLAIM_GRACE` ago, and removes segments that hold nothing.
 //! - **heal** works off the queue of extents that drives missed. A drive that is out keeps its tasks.
 //! - **scrub** walks over every extent, verifies every block and heals what is wrong.
 //! - **rebuild** is the same walk, for the slots that the labels call rebuilding. Its end is proven by a
 //! - **census**, which counts every shard of every version and mends nothing. Status speaks from the last count.
+//! - **lifecycle** carries out the buckets' rules, and **rolling** buckets give way while the drives are short of space.
 //!
 //! Drives: a start without up to m of them is degraded but serves. A drive that fails, or is pulled, is out until the next
 //! start, whatever it says later: what it did with unsynced writes cannot be known. What it missed is in the heal queue, and
 //! if the pool was started without it, its old label gives it away and the whole slot is rebuilt. An empty drive that takes
-//! a missing one's place is rebuilt too. One that was replaced, or is of another pool, is refused by `Pool::open`.
+//! a missing one's place is rebuilt too, unless it is only the folder on which that one was mounted. One that was replaced, or is of another pool, is refused by `Pool::open`.
 //!
 //! Reclaim and walks share the thread: an extent that a walk has just looked up cannot be given back under it.
-//! Absent here: S3, keys, the decision what to delete.
+//! Absent here: S3, and the decision whether a version may go: the transaction that removes it takes it.
 
 mod budget;
+mod lifecycle;
 mod queue;
 mod reclaim;
+mod rolling;
 mod status;
 mod walk;
 
+pub use lifecycle::LifecycleSettings;
 pub use status::{Census, HealState, HealStatus, WalkKind, WalkStatus};
 
 use std::sync::{Arc, Mutex};
@@ -34,7 +38,9 @@ use crate::pool::Pool;
 use crate::seam::World;
 
 use budget::Budget;
+use lifecycle::Lifecycle;
 use reclaim::Reclaim;
+use rolling::Rolls;
 use status::Board;
 use walk::Walk;
 
@@ -82,12 +88,27 @@ pub struct Upkeep {
 impl Upkeep {
     /// Starts the thread. A walk that a restart interrupted goes on where it was.
     pub fn start(meta: Meta, pool: Arc<Pool>, settings: UpkeepSettings, world: World) -> Result<Upkeep, MetaError> {
+        Upkeep::start_with(meta, pool, settings, LifecycleSettings::default(), world)
+    }
+
+    /// The same, with lifecycle settings other than the usual.
+    pub fn start_with(
+        meta: Meta,
+        pool: Arc<Pool>,
+        settings: UpkeepSettings,
+        lifecycle_settings: LifecycleSettings,
+        world: World,
+    ) -> Result<Upkeep, MetaError> {
         let (messages, inbox) = crossbeam_channel::bounded(limits::UPKEEP_ROWS_MAX);
         let reader = meta.reader()?;
         let board = Arc::new(Board::load(&reader, pool.clone())?);
         let mut worker = Worker {
             budget: Budget::new(settings.bytes_per_second, world.clock.clone()),
             reclaim: Reclaim::default(),
+            lifecycle: Lifecycle::default(),
+            lifecycle_settings,
+            rolls: Rolls::default(),
+            clock_saved_ns: world.clock.monotonic_ns(),
             walk: Walk::resume(&reader, &pool)?,
             wanted: Vec::new(),
             retry_rebuild_ns: 0,
@@ -148,6 +169,10 @@ struct Worker {
     board: Arc<Board>,
     budget: Budget,
     reclaim: Reclaim,
+    lifecycle: Lifecycle,
+    lifecycle_settings: LifecycleSettings,
+    rolls: Rolls,
+    clock_saved_ns: u64,
     /// The walk under way.
     walk: Option<Walk>,
     /// Walks that were asked for.
@@ -177,6 +202,10 @@ impl Worker {
     /// One round: what is due, then a part of the walk, or rest.
     fn turn(&mut self) -> Result<(), MetaError> {
         self.pool.check_drives();
+        // What these delete may be refused for want of space: reclaim must not wait for them.
+        if let Err(error) = self.tend_clock().and_then(|()| self.roll()).and_then(|()| self.expire()) {
+            tracing::warn!(%error, "rules could not be carried out; upkeep tries again");
+        }
         self.reclaim_garbage()?;
         self.work_off_heals()?;
         self.ticked_ns = Some(self.world.clock.monotonic_ns());
@@ -188,6 +217,17 @@ impl Worker {
         match self.walk.take() {
             Some(walk) => self.go_on(walk)?,
             None => self.rest(limits::UPKEEP_TICK),
+        }
+        Ok(())
+    }
+
+    /// The retention clock looks at the wall clock, and is stored now and then.
+    fn tend_clock(&mut self) -> Result<(), MetaError> {
+        self.meta.look_at_clock();
+        let now_ns = self.world.clock.monotonic_ns();
+        if now_ns.saturating_sub(self.clock_saved_ns) >= limits::RETENTION_SAVE_INTERVAL.as_nanos() as u64 {
+            self.clock_saved_ns = now_ns;
+            pollster::block_on(self.meta.save_retention_clock())?;
         }
         Ok(())
     }

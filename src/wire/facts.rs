@@ -20,9 +20,9 @@ use crate::meta::{Bucket, BucketConfig, MetaError};
 pub struct BucketFacts {
     /// Canonical id of the account that owns it.
     pub owner: String,
-    pub policy: Option<BucketPolicy>,
     /// Its ownership controls, access control list and public access block.
     pub lists: Lists,
+    pub policy: Option<BucketPolicy>,
     pub bucket: Bucket,
 }
 
@@ -37,6 +37,7 @@ pub struct BucketPolicy {
 impl BucketFacts {
     /// What a document says is read here, once, with `engine.bucket_config`.
     fn read(engine: &Engine, bucket: Bucket) -> Result<BucketFacts, EngineError> {
+        let lists = Lists::read(engine, &bucket)?;
         let policy = match engine.bucket_config(&bucket, BucketConfig::Policy)? {
             None => None,
             Some(text) => {
@@ -46,8 +47,7 @@ impl BucketFacts {
                 Some(BucketPolicy { public: compiled.is_public(), compiled })
             }
         };
-        let lists = Lists::read(engine, &bucket)?;
-        Ok(BucketFacts { owner: owner_id(&bucket.owner).to_owned(), policy, lists, bucket })
+        Ok(BucketFacts { owner: owner_id(&bucket.owner).to_owned(), lists, policy, bucket })
     }
 
     /// A public policy must not be put.

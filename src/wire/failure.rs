@@ -26,6 +26,20 @@ impl From<MetaError> for S3Error {
             MetaError::PartChanged => S3Error::new(S3Code::InvalidPart),
             MetaError::NoSuchUpload => S3Error::new(S3Code::NoSuchUpload),
             MetaError::ConditionFailed => S3Error::new(S3Code::PreconditionFailed),
+            MetaError::Locked => {
+                S3Error::with(S3Code::AccessDenied, "Access Denied because object protected by object lock.")
+            }
+            MetaError::NoObjectLock => {
+                S3Error::with(S3Code::InvalidRequest, "Bucket is missing Object Lock Configuration")
+            }
+            MetaError::LockNeedsVersioning => S3Error::with(
+                S3Code::InvalidBucketState,
+                "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.",
+            ),
+            MetaError::RetainUntilPast => {
+                S3Error::with(S3Code::InvalidArgument, "The retain until date must be in the future!")
+            }
+            MetaError::QuotaExceeded => S3Error::new(S3Code::QuotaExceeded),
             MetaError::Busy => retry_later(S3Error::new(S3Code::SlowDown)),
             MetaError::Full => S3Error::new(S3Code::StorageFull),
             MetaError::Unavailable(_) => {

@@ -1,7 +1,7 @@
 //! Headers that describe an object: read from a request into attributes, written to a response from them.
 //!
-//! What we cannot honour is refused here, for every operation that takes an object: encryption and object locks. Owner and
-//! access control list are given by `ops::acl`.
+//! What we cannot honour is refused here, for every operation that takes an object: encryption. Owner and access control list
+//! are given by `ops::acl`.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::date;
 use super::error::{S3Code, S3Error};
+use super::ops::object_lock;
 use super::request::Call;
 use super::xml::{OBJECT_TAGS, check_tags};
 use crate::engine::{ObjectVersion, PutDone, Tags};
@@ -35,9 +36,11 @@ const STORAGE_CLASSES: [&str; 11] = [
     "EXPRESS_ONEZONE",
 ];
 
-/// All that a request says of the object it makes: content headers, user metadata, storage class, tags.
+/// All that a request says of the object it makes: content headers, user metadata, storage class, tags, locks.
 pub fn attributes(call: &Call) -> Result<Attributes, S3Error> {
-    attributes_of(&call.headers)
+    let mut attributes = attributes_of(&call.headers)?;
+    object_lock::take_headers(call, &mut attributes)?;
+    Ok(attributes)
 }
 
 fn attributes_of(headers: &HeaderMap) -> Result<Attributes, S3Error> {
@@ -58,6 +61,8 @@ fn attributes_of(headers: &HeaderMap) -> Result<Attributes, S3Error> {
         parts: Vec::new(),
         owner: None,
         acl: None,
+        retention: None,
+        legal_hold: None,
     })
 }
 
@@ -66,8 +71,7 @@ pub fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
     for name in headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with("x-amz-")) {
         let refused = name == "x-amz-write-offset-bytes"
             || name.starts_with("x-amz-server-side-encryption")
-            || name.starts_with("x-amz-copy-source-server-side-encryption")
-            || name.starts_with("x-amz-object-lock-");
+            || name.starts_with("x-amz-copy-source-server-side-encryption");
         if refused {
             let message = format!("A header you provided implies functionality that is not implemented: {name}");
             return Err(S3Error::with(S3Code::NotImplemented, message).field("Header", name));
@@ -314,7 +318,6 @@ mod tests {
             ("x-amz-server-side-encryption", "aws:kms", Some(S3Code::NotImplemented)),
             ("x-amz-server-side-encryption-customer-algorithm", "AES256", Some(S3Code::NotImplemented)),
             ("x-amz-copy-source-server-side-encryption-customer-key", "k", Some(S3Code::NotImplemented)),
-            ("x-amz-object-lock-mode", "GOVERNANCE", Some(S3Code::NotImplemented)),
             ("x-amz-storage-class", "STANDARD_IA", None),
             ("x-amz-storage-class", "FLOPPY", Some(S3Code::InvalidStorageClass)),
             ("x-amz-tagging", "a=1&b=2", None),

@@ -1,8 +1,10 @@
 //! What an operation gets: the request, authenticated, routed and decoded, and the engine.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -16,6 +18,7 @@ use super::route::Operation;
 use super::settings::Settings;
 use crate::engine::{Engine, ExpectedDigests};
 use crate::hash::{self, ChecksumAlgorithm, Checksummer, Md5};
+use crate::limits;
 use crate::meta::{self, Bucket, Requester, VersionRef};
 
 /// A request as it came, without its body.
@@ -48,6 +51,8 @@ pub struct Call {
     pub peer: SocketAddr,
     /// The request came over TLS.
     pub secure: bool,
+    /// Set when the service stops: an answer without an end is to find one.
+    pub stopping: Rc<Cell<bool>>,
     pub(super) body: Option<RequestBody>,
     /// Bytes of the body after decoding, where the client said so.
     pub body_length: Option<u64>,
@@ -73,6 +78,21 @@ impl Call {
     /// Name of the account with this canonical id; empty for one that is gone.
     pub fn account_name(&self, canonical_id: &str) -> String {
         self.settings.access.account_of(canonical_id).map_or(String::new(), |account| account.name.clone())
+    }
+
+    /// Lets rolling buckets give way where the pool may have no room for so many bytes, before they are taken; waits for
+    /// the space, within a bound. What is still too little then is answered by whoever writes.
+    pub async fn make_room(&self, bytes: Option<u64>) -> Result<(), S3Error> {
+        let bytes = bytes.unwrap_or(0).max(limits::STRIPE_BYTES as u64);
+        if !self.engine.roll_for(bytes).await? {
+            return Ok(());
+        }
+        let mut waited = Duration::ZERO;
+        while self.engine.pool().room_bytes() < bytes && waited < limits::ROLLING_WAIT_MAX {
+            monoio::time::sleep(limits::TRANSFER_POLL).await;
+            waited += limits::TRANSFER_POLL;
+        }
+        Ok(())
     }
 
     /// For the event record.

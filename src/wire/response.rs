@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -205,11 +204,11 @@ pub struct GuardedBody {
     body: ResponseBody,
     _guard: ExchangeGuard,
     /// Ends when the last byte is out.
-    _transfer: Option<Arc<Transfer>>,
+    _transfer: Option<Transfer>,
 }
 
 impl GuardedBody {
-    pub fn new(body: ResponseBody, guard: ExchangeGuard, transfer: Option<Arc<Transfer>>) -> GuardedBody {
+    pub fn new(body: ResponseBody, guard: ExchangeGuard, transfer: Option<Transfer>) -> GuardedBody {
         GuardedBody { body, _guard: guard, _transfer: transfer }
     }
 }

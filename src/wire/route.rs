@@ -54,9 +54,11 @@ operations! {
     DeleteBucketTagging "PutBucketTagging";
     DeleteBucketWebsite "DeleteBucketWebsite";
     DeleteObject "DeleteObject";
+    DeleteObjectAnnotation "DeleteObjectAnnotation";
     DeleteObjectTagging "DeleteObjectTagging";
     DeleteObjects "DeleteObject";
     DeletePublicAccessBlock "PutBucketPublicAccessBlock";
+    GetBucketAbac "GetBucketAbac";
     GetBucketAccelerateConfiguration "GetAccelerateConfiguration";
     GetBucketAcl "GetBucketAcl";
     GetBucketAnalyticsConfiguration "GetAnalyticsConfiguration";
@@ -80,6 +82,7 @@ operations! {
     GetBucketWebsite "GetBucketWebsite";
     GetObject "GetObject";
     GetObjectAcl "GetObjectAcl";
+    GetObjectAnnotation "GetObjectAnnotation";
     GetObjectAttributes "GetObjectAttributes";
     GetObjectLambda "GetObject";
     GetObjectLegalHold "GetObjectLegalHold";
@@ -96,6 +99,7 @@ operations! {
     ListBucketMetricsConfigurations "GetMetricsConfiguration";
     ListBuckets "ListAllMyBuckets";
     ListMultipartUploads "ListBucketMultipartUploads";
+    ListObjectAnnotations "GetObjectAnnotation";
     ListObjectVersions "ListBucketVersions";
     ListObjects "ListBucket";
     ListObjectsV2 "ListBucket";
@@ -103,6 +107,7 @@ operations! {
     ListenBucketNotification "ListenBucketNotification";
     PostObject "PutObject";
     PreflightRequest "PreflightRequest";
+    PutBucketAbac "PutBucketAbac";
     PutBucketAccelerateConfiguration "PutAccelerateConfiguration";
     PutBucketAcl "PutBucketAcl";
     PutBucketAnalyticsConfiguration "PutAnalyticsConfiguration";
@@ -123,6 +128,7 @@ operations! {
     PutBucketWebsite "PutBucketWebsite";
     PutObject "PutObject";
     PutObjectAcl "PutObjectAcl";
+    PutObjectAnnotation "PutObjectAnnotation";
     PutObjectLegalHold "PutObjectLegalHold";
     PutObjectLockConfiguration "PutBucketObjectLockConfiguration";
     PutObjectRetention "PutObjectRetention";
@@ -131,6 +137,10 @@ operations! {
     RenameObject "PutObject";
     RestoreObject "RestoreObject";
     SelectObjectContent "GetObject";
+    UpdateBucketMetadataAnnotationTableConfiguration "UpdateBucketMetadataAnnotationTableConfiguration";
+    UpdateBucketMetadataInventoryTableConfiguration "UpdateBucketMetadataInventoryTableConfiguration";
+    UpdateBucketMetadataJournalTableConfiguration "UpdateBucketMetadataJournalTableConfiguration";
+    UpdateObjectEncryption "UpdateObjectEncryption";
     UploadPart "PutObject";
     UploadPartCopy "PutObject";
     WriteGetObjectResponse "WriteGetObjectResponse";
@@ -178,6 +188,7 @@ const RULES: &[Rule] = &[
     ("GET", Service, Q(&["events"]), Operation::ListenBucketNotification),
     ("GET", Service, Nothing, Operation::ListBuckets),
     ("HEAD", Service, Nothing, Operation::ListBuckets),
+    ("GET", Bucket, Q(&["abac"]), Operation::GetBucketAbac),
     ("GET", Bucket, Q(&["accelerate"]), Operation::GetBucketAccelerateConfiguration),
     ("GET", Bucket, Q(&["acl"]), Operation::GetBucketAcl),
     ("GET", Bucket, Q(&["analytics", "id"]), Operation::GetBucketAnalyticsConfiguration),
@@ -213,6 +224,7 @@ const RULES: &[Rule] = &[
     ("GET", Bucket, Q(&["list-type"]), Operation::ListObjectsV2),
     ("GET", Bucket, Nothing, Operation::ListObjects),
     ("HEAD", Bucket, Nothing, Operation::HeadBucket),
+    ("PUT", Bucket, Q(&["abac"]), Operation::PutBucketAbac),
     ("PUT", Bucket, Q(&["accelerate"]), Operation::PutBucketAccelerateConfiguration),
     ("PUT", Bucket, Q(&["acl"]), Operation::PutBucketAcl),
     ("PUT", Bucket, Q(&["analytics"]), Operation::PutBucketAnalyticsConfiguration),
@@ -222,6 +234,9 @@ const RULES: &[Rule] = &[
     ("PUT", Bucket, Q(&["inventory"]), Operation::PutBucketInventoryConfiguration),
     ("PUT", Bucket, Q(&["lifecycle"]), Operation::PutBucketLifecycleConfiguration),
     ("PUT", Bucket, Q(&["logging"]), Operation::PutBucketLogging),
+    ("PUT", Bucket, Q(&["metadataAnnotationTable"]), Operation::UpdateBucketMetadataAnnotationTableConfiguration),
+    ("PUT", Bucket, Q(&["metadataInventoryTable"]), Operation::UpdateBucketMetadataInventoryTableConfiguration),
+    ("PUT", Bucket, Q(&["metadataJournalTable"]), Operation::UpdateBucketMetadataJournalTableConfiguration),
     ("PUT", Bucket, Q(&["metrics"]), Operation::PutBucketMetricsConfiguration),
     ("PUT", Bucket, Q(&["notification"]), Operation::PutBucketNotificationConfiguration),
     ("PUT", Bucket, Q(&["object-lock"]), Operation::PutObjectLockConfiguration),
@@ -255,6 +270,8 @@ const RULES: &[Rule] = &[
     ("DELETE", Bucket, Q(&["website"]), Operation::DeleteBucketWebsite),
     ("DELETE", Bucket, Nothing, Operation::DeleteBucket),
     ("GET", Object, Q(&["acl"]), Operation::GetObjectAcl),
+    ("GET", Object, Q(&["annotation", "annotationName"]), Operation::GetObjectAnnotation),
+    ("GET", Object, Q(&["annotation"]), Operation::ListObjectAnnotations),
     ("GET", Object, Q(&["attributes"]), Operation::GetObjectAttributes),
     ("GET", Object, Q(&["lambdaArn"]), Operation::GetObjectLambda),
     ("GET", Object, Q(&["legal-hold"]), Operation::GetObjectLegalHold),
@@ -268,6 +285,8 @@ const RULES: &[Rule] = &[
     ("PUT", Object, Copying(&["partNumber", "uploadId"]), Operation::UploadPartCopy),
     ("PUT", Object, Q(&["partNumber", "uploadId"]), Operation::UploadPart),
     ("PUT", Object, Q(&["acl"]), Operation::PutObjectAcl),
+    ("PUT", Object, Q(&["annotation"]), Operation::PutObjectAnnotation),
+    ("PUT", Object, Q(&["encryption"]), Operation::UpdateObjectEncryption),
     ("PUT", Object, Q(&["legal-hold"]), Operation::PutObjectLegalHold),
     ("PUT", Object, Q(&["renameObject"]), Operation::RenameObject),
     ("PUT", Object, Q(&["retention"]), Operation::PutObjectRetention),
@@ -278,10 +297,43 @@ const RULES: &[Rule] = &[
     ("POST", Object, Q(&["select"]), Operation::SelectObjectContent),
     ("POST", Object, Q(&["uploads"]), Operation::CreateMultipartUpload),
     ("POST", Object, Q(&["uploadId"]), Operation::CompleteMultipartUpload),
+    ("DELETE", Object, Q(&["annotation"]), Operation::DeleteObjectAnnotation),
     ("DELETE", Object, Q(&["tagging"]), Operation::DeleteObjectTagging),
     ("DELETE", Object, Q(&["uploadId"]), Operation::AbortMultipartUpload),
     ("DELETE", Object, Nothing, Operation::DeleteObject),
 ];
+
+/// Names of the table that are no subresources.
+const PARAMETERS: [&str; 5] = ["events", "lambdaArn", "list-type", "partNumber", "uploadId"];
+
+/// The subresource that the query names. A request that would change it must never be mistaken for one that changes the
+/// bucket or object itself: `DELETE /b?versioning` deletes no bucket.
+fn subresource(level: Level, query: &Query) -> Option<&'static str> {
+    let of_level = RULES.iter().filter(|(_, rule_level, _, _)| *rule_level == level);
+    let mut names = of_level.filter_map(|(_, _, sign, _)| match sign {
+        Sign::Query(wanted) => wanted.first().copied(),
+        Sign::Copying(_) | Sign::Nothing => None,
+    });
+    names.find(|name| !PARAMETERS.contains(name) && query.has(name))
+}
+
+fn not_allowed(method: &Method, resource: &str) -> S3Error {
+    let method = method.as_str().chars().take(32).collect::<String>();
+    S3Error::new(S3Code::MethodNotAllowed).field("Method", method).field("ResourceType", resource.to_uppercase())
+}
+
+impl Operation {
+    /// The operation that a request in path style asks for; `None` where there is none.
+    pub fn of(method: &str, target: &str, copying: bool) -> Option<Operation> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut headers = HeaderMap::new();
+        if copying {
+            headers.insert("x-amz-copy-source", http::HeaderValue::from_static("b/k"));
+        }
+        let address = Address::parse(path, None, None).ok()?;
+        route(&method.parse().ok()?, &address, &Query::parse(query).ok()?, &headers).ok()
+    }
+}
 
 /// Whether a query parameter takes part in the choice of an operation.
 pub fn is_selector(parameter: &str) -> bool {
@@ -316,13 +368,19 @@ pub fn route(method: &Method, address: &Address, query: &Query, headers: &Header
                 Sign::Nothing => true,
             }
     };
-    let rule = RULES.iter().find(fits);
-    rule.map(|(_, _, _, operation)| *operation).ok_or_else(|| {
-        let method = method.as_str().chars().take(32).collect::<String>();
-        S3Error::new(S3Code::MethodNotAllowed)
-            .field("Method", method)
-            .field("ResourceType", format!("{level:?}").to_uppercase())
-    })
+    let Some((_, _, sign, operation)) = RULES.iter().find(fits) else {
+        return Err(not_allowed(method, &format!("{level:?}")));
+    };
+    let plain = matches!(sign, Sign::Nothing | Sign::Copying([]));
+    if plain && matches!(*method, Method::PUT | Method::POST | Method::DELETE) {
+        if let Some(name) = subresource(level, query) {
+            return Err(not_allowed(method, name));
+        }
+        if *method == Method::PUT && level == Level::Object && (query.has("partNumber") || query.has("uploadId")) {
+            return Err(S3Error::with(S3Code::InvalidArgument, "a part is named by partNumber and uploadId together"));
+        }
+    }
+    Ok(*operation)
 }
 
 #[cfg(test)]
@@ -382,6 +440,10 @@ mod tests {
             ("POST", "/b/k?restore", false, RestoreObject),
             ("DELETE", "/b/k?uploadId=1", false, AbortMultipartUpload),
             ("DELETE", "/b/k?versionId=null", false, DeleteObject),
+            ("GET", "/b/k?annotation", false, ListObjectAnnotations),
+            ("GET", "/b/k?annotation&annotationName=a", false, GetObjectAnnotation),
+            ("PUT", "/b/k?annotation&annotationName=a", false, PutObjectAnnotation),
+            ("PUT", "/b/k?encryption", false, UpdateObjectEncryption),
         ] {
             assert_eq!(ask(method, path, copy), Ok(operation), "{method} {path}");
         }
@@ -389,6 +451,24 @@ mod tests {
             assert_eq!(ask(method, path, false), Err(S3Code::MethodNotAllowed), "{method} {path}");
         }
         assert_eq!(ask("GET", "//k", false), Err(S3Code::InvalidBucketName));
+        for (method, path, copy) in [
+            ("DELETE", "/b?versioning", false),
+            ("DELETE", "/b?acl", false),
+            ("DELETE", "/b?notification=", false),
+            ("PUT", "/b?uploads", false),
+            ("PUT", "/b?versions", false),
+            ("POST", "/b?lifecycle", false),
+            ("DELETE", "/b/k?acl", false),
+            ("DELETE", "/b/k?retention", false),
+            ("PUT", "/b/k?uploads", false),
+            ("PUT", "/b/k?attributes", true),
+            ("PUT", "/b/k?torrent", false),
+        ] {
+            assert_eq!(ask(method, path, copy), Err(S3Code::MethodNotAllowed), "{method} {path}");
+        }
+        for path in ["/b/k?uploadId=1", "/b/k?partNumber=1"] {
+            assert_eq!(ask("PUT", path, false), Err(S3Code::InvalidArgument), "{path}");
+        }
     }
 
     #[test]

@@ -33,10 +33,11 @@ use super::ops;
 use super::query::Query;
 use super::request::{Call, Parts};
 use super::response::{self, GuardedBody, Never, Response};
-use super::route::route;
+use super::route::{Operation, route};
 use super::settings::Settings;
 use super::transfers::Transfer;
 use crate::access::policy::Request;
+use crate::audit::AuditEntry;
 use crate::engine::Engine;
 use crate::limits;
 use crate::tls::PlainHttp;
@@ -55,7 +56,7 @@ pub struct Service {
     host_id: HeaderValue,
     /// Request ids are a counter from a random start, mixed.
     next_request: Cell<u64>,
-    stopping: Cell<bool>,
+    stopping: Rc<Cell<bool>>,
     /// Tasks of the open connections, to be woken at shutdown.
     connections: RefCell<HashMap<u64, Option<Waker>>>,
     next_connection: Cell<u64>,
@@ -63,11 +64,11 @@ pub struct Service {
 
 impl Service {
     pub fn new(engine: Rc<Engine>, settings: Arc<Settings>, admin: Rc<dyn Admin>) -> Rc<Service> {
-        let mut random = [0u8; 16];
+        let mut random = [0u8; 8];
         engine.world().entropy.fill(&mut random);
-        let (start, host) = random.split_at(8);
-        let start = u64::from_le_bytes(start.try_into().expect("half of sixteen bytes"));
-        let host_id = HeaderValue::from_str(&crate::hash::hex_encode(host)).expect("hex is a header value");
+        let start = u64::from_le_bytes(random);
+        let escaped = percent_encoding::utf8_percent_encode(&settings.host_id, percent_encoding::CONTROLS).to_string();
+        let host_id = HeaderValue::from_str(&escaped).expect("percent-encoded controls leave visible ASCII");
         let server = HeaderValue::from_str(&settings.server).unwrap_or(HeaderValue::from_static("Aerie"));
         Rc::new(Service {
             engine,
@@ -78,7 +79,7 @@ impl Service {
             server,
             host_id,
             next_request: Cell::new(start),
-            stopping: Cell::new(false),
+            stopping: Rc::default(),
             connections: RefCell::new(HashMap::new()),
             next_connection: Cell::new(0),
         })
@@ -95,7 +96,6 @@ impl Service {
         let answer = |request| self.clone().answer(request, exchange.clone(), peer, secure);
         let connection = http1::Builder::new()
             .header_read_timeout(None)
-            .max_headers(limits::REQUEST_HEADERS_MAX)
             .max_header_size(limits::REQUEST_HEAD_BYTES_MAX)
             .serve_connection(io, service_fn(answer));
         let mut connection = pin!(connection);
@@ -153,23 +153,27 @@ impl Service {
         let resource = head.uri.path().to_owned();
         let shared = head.headers.contains_key(header::ORIGIN).then(|| (head.method.clone(), head.headers.clone()));
         let waits_for_continue = head.headers.contains_key(header::EXPECT);
+        let audited = Audited::of(&head, &self.settings);
         let parts = Parts { head, peer, secure, request_id };
         let request_id = parts.request_id.clone();
         let handled = match contradicts {
             true => Ok(Err(S3Error::with(S3Code::InvalidRequest, "The request says twice how long its body is"))),
-            false => AssertUnwindSafe(self.handle(parts, raw.clone())).catch_unwind().await,
+            false => AssertUnwindSafe(self.handle(parts, raw.clone(), &audited)).catch_unwind().await,
         };
-        let (mut response, failed) = match handled {
-            Ok(Ok(response)) => (response, false),
+        let mut code = "";
+        let ((mut response, transfer), failed) = match handled {
+            Ok(Ok(answered)) => (answered, false),
             Ok(Err(error)) => {
+                code = error.code.as_str();
                 tracing::debug!(%peer, %request_id, code = error.code.as_str(), message = %error.message, "refused");
-                (error.into_response(&resource, &request_id), true)
+                ((error.into_response(&resource, &request_id), None), true)
             }
             Err(_) => {
                 tracing::error!(%peer, %request_id, %resource, "an operation panicked. This is a defect: report it");
-                (S3Error::new(S3Code::InternalError).into_response(&resource, &request_id), true)
+                ((S3Error::new(S3Code::InternalError).into_response(&resource, &request_id), None), true)
             }
         };
+        self.audit(audited, &resource, &request_id, peer, &response, code).await;
         // A client that still sends would not see the answer. One that waits to be told to send must not be told.
         if contradicts {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -186,7 +190,6 @@ impl Service {
         headers.insert(header::SERVER, self.server.clone());
         headers.insert(REQUEST_ID, HeaderValue::from_str(&request_id).expect("hex is a header value"));
         headers.insert(HOST_ID, self.host_id.clone());
-        let transfer = response.extensions_mut().remove::<Arc<Transfer>>();
         Ok(response.map(|body| GuardedBody::new(body, guard, transfer)))
     }
 
@@ -199,21 +202,21 @@ impl Service {
         }
     }
 
-    async fn handle(self: &Rc<Self>, parts: Parts, raw: RawBody) -> Result<Response, S3Error> {
+    async fn handle(self: &Rc<Self>, parts: Parts, raw: RawBody, audited: &Audited) -> Result<Answered, S3Error> {
         let path = parts.head.uri.path();
         if matches!(parts.head.method, Method::GET | Method::HEAD)
             && let Some(answer) = self.health(path)
         {
-            return Ok(response::admin(answer));
+            return Ok((response::admin(answer), None));
         }
         if !parts.secure && self.settings.plain_http != PlainHttp::Serve {
-            return self.turn_away(&parts);
+            return Ok((self.turn_away(&parts)?, None));
         }
         self.settings.clients.admit(parts.peer.ip())?;
         refuse_repeated(&parts.head.headers)?;
         let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
         if iam::is_query_request(&parts.head) {
-            return Ok(self.query_api(parts, query, raw).await);
+            return Ok((self.query_api(parts, query, raw).await, None));
         }
         // Browsers ask before they use a presigned URL, by that very URL: what it signs is another method.
         let authenticated = if parts.head.method == Method::OPTIONS {
@@ -228,15 +231,20 @@ impl Service {
             };
             self.authenticator.authenticate(head, &self.settings, self.engine.world().clock.unix_ms())?
         };
+        if audited.wanted.get() {
+            audited.identity.replace(authenticated.identity.name_in_events());
+        }
         let length = body::announced_length(&parts.head.headers, &authenticated.payload)?;
         let trailer = body::announced_trailer(&parts.head.headers)?;
         let body = RequestBody::new(raw, authenticated.payload, length, trailer);
         if let Some(path) = path.strip_prefix("/_aerie/") {
             let path = path.to_owned();
-            return self.administer(parts, path, query, authenticated.identity, body, length).await;
+            let answer = self.administer(parts, path, query, authenticated.identity, body, length).await?;
+            return Ok((answer, None));
         }
         let address = address_of(path, &parts.head.headers, &self.settings)?;
         let operation = route(&parts.head.method, &address, &query, &parts.head.headers)?;
+        audited.routed(operation, &parts.head.headers, &authenticated.identity);
         let mut call = Call {
             engine: self.engine.clone(),
             settings: self.settings.clone(),
@@ -252,6 +260,7 @@ impl Service {
             request_id: parts.request_id,
             peer: parts.peer,
             secure: parts.secure,
+            stopping: self.stopping.clone(),
             body: Some(body),
             body_length: length,
         };
@@ -259,12 +268,7 @@ impl Service {
             call.authorize_operation()?;
         }
         let transfer = self.settings.transfers.admit(operation).await?;
-        let mut response = ops::run(&mut call).await?;
-        if let Some(transfer) = transfer {
-            // It goes on until the body is out: `answer` hands it over.
-            response.extensions_mut().insert(Arc::new(transfer));
-        }
-        Ok(response)
+        Ok((ops::run(&mut call).await?, transfer))
     }
 
     /// A request without TLS where there is TLS.
@@ -352,6 +356,33 @@ impl Service {
         caller.may(Request { action: &action, resource: &format!("arn:aerie:admin:::{path}"), context: &asker })
     }
 
+    /// Takes the request down before it is answered.
+    async fn audit(
+        &self,
+        audited: Audited,
+        resource: &str,
+        request_id: &str,
+        peer: SocketAddr,
+        response: &Response,
+        code: &str,
+    ) {
+        if !audited.wanted.get() {
+            return;
+        }
+        let entry = AuditEntry {
+            time_ms: self.engine.world().clock.unix_ms(),
+            identity: audited.identity.into_inner(),
+            action: audited.action.into_inner(),
+            resource: resource.to_owned(),
+            outcome: format!("{} {code}", response.status().as_u16()).trim_end().to_owned(),
+            source: peer.ip().to_canonical().to_string(),
+            request_id: request_id.to_owned(),
+        };
+        if let Err(error) = self.engine.meta().audit(entry).await {
+            tracing::error!(%error, %request_id, "a request could not be taken down in the audit log");
+        }
+    }
+
     /// Sixteen hex digits, as S3's.
     fn request_id(&self) -> String {
         let n = self.next_request.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -362,6 +393,9 @@ impl Service {
     }
 }
 
+/// A response, and the transfer that goes on until its body is out.
+type Answered = (Response, Option<Transfer>);
+
 /// Headers that decide who asks, and whom: a proxy in front may read another one of them than we do.
 fn refuse_repeated(headers: &HeaderMap) -> Result<(), S3Error> {
     for name in [header::HOST, header::AUTHORIZATION] {
@@ -370,6 +404,43 @@ fn refuse_repeated(headers: &HeaderMap) -> Result<(), S3Error> {
         }
     }
     Ok(())
+}
+
+/// What the audit log has to know of a request, filled in as it becomes known.
+struct Audited {
+    wanted: Cell<bool>,
+    identity: RefCell<String>,
+    action: RefCell<String>,
+}
+
+impl Audited {
+    /// Administration that changes something is always taken down (IAM's calls are posted to the root), all else where it
+    /// is wanted. Health never is.
+    fn of(head: &http::request::Parts, settings: &Settings) -> Audited {
+        let path = head.uri.path();
+        let admin = path.starts_with("/_aerie/");
+        let changes = !matches!(head.method, Method::GET | Method::HEAD);
+        let health = path.starts_with("/health/") || path.starts_with("/minio/health/");
+        let action = if admin { format!("{} {path}", head.method) } else { String::new() };
+        let wanted = !health && (settings.audit_requests || changes && (admin || path == "/"));
+        Audited { wanted: Cell::new(wanted), identity: RefCell::default(), action: RefCell::new(action) }
+    }
+
+    /// S3 has administration as well: what changes a bucket's rules, and what passes over retention.
+    fn routed(&self, operation: Operation, headers: &HeaderMap, identity: &Identity) {
+        let name = operation.as_str();
+        let rules = ["CreateBucket", "DeleteBucket", "PutBucket", "PutObjectLockConfiguration"];
+        let administers = rules.iter().any(|start| name.starts_with(start)) || name.ends_with("PublicAccessBlock");
+        let changes = !name.starts_with("Get");
+        let bypasses = headers.contains_key("x-amz-bypass-governance-retention");
+        if administers && changes || bypasses {
+            self.wanted.set(true);
+        }
+        if self.wanted.get() {
+            self.identity.replace(identity.name_in_events());
+            self.action.replace(name.to_owned());
+        }
+    }
 }
 
 fn address_of(path: &str, headers: &HeaderMap, settings: &Settings) -> Result<Address, S3Error> {

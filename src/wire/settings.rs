@@ -23,6 +23,8 @@ pub struct Settings {
     pub access: Arc<Registry>,
     /// Value of the `Server` header.
     pub server: String,
+    /// The appliance's name: `x-amz-id-2` of answers and of event records.
+    pub host_id: String,
     pub timeouts: Timeouts,
     /// What requests get that come without TLS.
     pub plain_http: PlainHttp,
@@ -34,6 +36,8 @@ pub struct Settings {
     pub object_ownership: ObjectOwnership,
     /// What each client may take; one for all cores.
     pub clients: Arc<Clients>,
+    /// Every request goes to the audit log, not only administration.
+    pub audit_requests: bool,
     /// Bounds how many objects move at once; one for all cores.
     pub transfers: Arc<Transfers>,
 }

@@ -1,4 +1,5 @@
-//! A hook author's commands against the running appliance: run, replay, logs, stats; and an object lambda.
+//! A hook author's commands against the running appliance: run, replay, logs, stats, signed bundles, filters; and an
+//! object lambda.
 #![expect(clippy::disallowed_methods, reason = "hands modules to the program as files")]
 
 use std::io::Read;
@@ -91,5 +92,51 @@ fn a_hook_is_run_replayed_followed_and_counted_and_a_transform_answers_a_get() {
         assert!(refused.contains(expected), "{object} {hook}: {refused}");
     }
     drop(followed);
+    aerie.stop();
+}
+
+#[test]
+fn a_signed_bundle_is_made_added_and_a_tampered_one_is_refused() {
+    let mut site = Site::new(2);
+    let folder = site.path().to_owned();
+    let path = |name: &str| folder.join(name).to_str().expect("a plain path").to_owned();
+    let (key, module, bundle) = (path("author.key"), path("look.wasm"), path("look.bundle"));
+    std::fs::write(&module, guest::publishing(3)).expect("the folder is writable");
+    let offline = |arguments: &[&str]| {
+        let output = std::process::Command::new(crate::harness::AERIE).args(arguments).output().expect("it was built");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let public = offline(&["hook", "keygen", &key]);
+    let made = offline(&["hook", "bundle", &bundle, "--name", "look", "--module", &module, "--allow-tags"]);
+    assert!(made.contains("not signed"), "{made}");
+    site.configure(&format!(
+        "[broker]\naddress = \"127.0.0.1:0\"\n[hooks]\nrequire_signature = true\ntrusted_keys = [\"{public}\"]\n"
+    ));
+    let aerie = site.start();
+    assert!(aerie.refused(&["hook", "add", "look", &module]).contains("aerie hook bundle"));
+    assert!(aerie.refused(&["hook", "add", &bundle]).contains("not signed"));
+    assert!(offline(&["hook", "sign", &bundle, "--key", &key]).contains(&public));
+    let mut tampered = std::fs::read(&bundle).expect("it was written");
+    let last = tampered.len() - 1;
+    tampered[last] ^= 1;
+    std::fs::write(path("tampered.bundle"), tampered).expect("the folder is writable");
+    assert!(aerie.refused(&["hook", "add", &path("tampered.bundle")]).contains("the module look was changed"));
+    assert!(aerie.run(&["hook", "add", &bundle]).contains(&public));
+    assert!(aerie.run(&["hook", "list"]).contains("\"tags\": true"));
+
+    // Filters beyond the key: of two objects the larger one starts it.
+    aerie.run(&["bucket", "create", "frames"]);
+    assert!(aerie.refused(&["notify", "frames", "--hook", "look", "--content-type", "image"]).contains("TYPE/*"));
+    aerie.run(&["notify", "frames", "--hook", "look", "--size-min", "10", "--size-max", "20"]);
+    let messages = aerie.subscribe("aerie/hooks/#");
+    for (key, length) in [("small", 9), ("large", 21), ("right", 15)] {
+        assert!(aerie.put(&format!("frames/{key}"), &vec![b'x'; length]).status.success());
+    }
+    let line = messages.find(|line| line.starts_with("aerie/hooks/look/frames/"));
+    assert_eq!(line, "aerie/hooks/look/frames/right key");
+    assert_eq!(invocations(&aerie, "look"), 1);
+    let status = aerie.run(&["outbox"]).replace(' ', "");
+    assert!(status.contains("\"held\":0") && status.contains("\"expired\":0"), "{status}");
     aerie.stop();
 }

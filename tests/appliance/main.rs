@@ -4,6 +4,7 @@
 mod faults;
 mod flight;
 mod garbage;
+mod govern;
 mod harness;
 mod hooks;
 mod tls;

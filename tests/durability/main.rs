@@ -4,6 +4,7 @@
 
 mod crash;
 mod full;
+mod govern;
 mod kill;
 mod model;
 mod rescue;

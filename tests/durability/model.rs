@@ -1,12 +1,15 @@
-//! Random operations against a plain map, with restarts and up to m drives failing on the way.
+//! Random operations against a plain map, with restarts and up to m drives failing on the way; and beside it what hooks are
+//! to see, however late they come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use aerie::meta::{BucketConfig, OutboxUpdate, Sequence};
 use aerie::seam::sim::{self, Dice, Fault, SimMachine};
 use aerie::upkeep::{Upkeep, UpkeepSettings};
 use bytes::Bytes;
+use pollster::block_on;
 
-use crate::store::{Store, bytes, is_absent, put_parts};
+use crate::store::{Store, bucket, bytes, get_changed, is_absent, put_parts};
 
 const DRIVE_BYTES: u64 = 512 << 20;
 const DRIVES: usize = 4;
@@ -29,6 +32,8 @@ fn run(seed: u64) {
     let tend =
         |store: &Store| Upkeep::start(store.meta.clone(), store.pool.clone(), settings.clone(), world.clone()).unwrap();
     let mut store = open(&machine);
+    watch(&store);
+    let mut waiting: VecDeque<Option<Bytes>> = VecDeque::new();
     let mut upkeep = tend(&store);
     let mut model: BTreeMap<String, Bytes> = BTreeMap::new();
     let mut restarts = 0;
@@ -40,18 +45,22 @@ fn run(seed: u64) {
                 let length = [0, 10, 1_024, 1_025, 30_000, 300_000, 1_500_000][dice.below(7) as usize];
                 let body = bytes(length, seed << 32 | step);
                 store.put(&key, &body).unwrap_or_else(|error| panic!("seed {seed} step {step} put {key}: {error}"));
+                waiting.push_back(Some(body.clone()));
                 model.insert(key, body);
             }
             8 => {
                 let parts = [bytes(5 << 20, step), bytes(dice.below(90_000) as usize + 1, step + 1)];
                 put_parts(&store.engine, &key, &parts).unwrap();
+                waiting.push_back(Some(parts.concat().into()));
                 model.insert(key, parts.concat().into());
             }
             9..12 => {
                 store.delete(&key).unwrap();
-                model.remove(&key);
+                // What is not there leaves no change.
+                waiting.extend(model.remove(&key).map(|_| None));
             }
-            12..18 => match (store.get(&key), model.get(&key)) {
+            12 => look(&store, &mut waiting, dice.below(8) as usize, &format!("seed {seed} step {step}")),
+            13..18 => match (store.get(&key), model.get(&key)) {
                 (Ok(found), Some(expected)) => assert!(found == *expected, "seed {seed} step {step}: {key} differs"),
                 (Err(error), None) if is_absent(&error) => {}
                 (found, expected) => panic!(
@@ -81,6 +90,15 @@ fn run(seed: u64) {
             }
         }
     }
+    let all = waiting.len();
+    look(&store, &mut waiting, all, &format!("seed {seed} at the end"));
+    let stats = store.meta.reader().unwrap().outbox_stats().unwrap();
+    assert_eq!((stats.changes, stats.held, stats.held_bytes), (0, 0, 0), "seed {seed}");
+    let id = bucket(&store.engine).unwrap().id;
+    let (usage, counted) = (store.engine.reader().usage(id).unwrap(), store.engine.reader().recount(id).unwrap());
+    assert_eq!(usage, counted, "seed {seed}");
+    let held: usize = model.values().map(Bytes::len).sum();
+    assert_eq!((usage.bytes, usage.objects), (held as u64, model.len() as u64), "seed {seed}");
     let listed: Vec<&String> = model.keys().collect();
     for key in listed {
         assert!(store.get(key).unwrap() == model[key], "seed {seed}: {key}");
@@ -88,6 +106,24 @@ fn run(seed: u64) {
     println!("model, seed {seed}: {OPERATIONS} operations, {restarts} restarts, {} keys left", model.len());
     drop(upkeep);
     store.close();
+}
+
+/// From now on each write leaves a change.
+fn watch(store: &Store) {
+    let id = bucket(&store.engine).unwrap().id;
+    let rules = Some("<NotificationConfiguration/>".to_owned());
+    block_on(store.meta.set_bucket_config(id, BucketConfig::Notification, rules, Some(true))).unwrap();
+}
+
+/// Consumes the oldest changes as hooks do: each finds the bytes that were written, whatever became of the key since.
+fn look(store: &Store, waiting: &mut VecDeque<Option<Bytes>>, count: usize, at: &str) {
+    let changes = store.meta.reader().unwrap().changes(Sequence(0), count).unwrap();
+    for change in &changes {
+        let found = get_changed(&store.engine, change).unwrap_or_else(|error| panic!("{at}: {}: {error}", change.key));
+        assert!(found == waiting.pop_front().unwrap(), "{at}: {} differs from what was written", change.key);
+    }
+    let consumed = changes.iter().map(|change| change.sequence).collect();
+    block_on(store.meta.update_outbox(OutboxUpdate { consumed, ..OutboxUpdate::default() })).unwrap();
 }
 
 /// After a restart everything is mended before the next drives may fail: more than m at a time is not promised.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use aerie::engine::{
     self, BodyFuture, BodySource, CompleteUpload, CreateUpload, DeleteObject, Engine, EngineError, ExpectedDigests,
-    NamedPart, PutObject, UploadPart,
+    NamedPart, ObjectVersion, PutObject, UploadPart,
 };
-use aerie::meta::{Attributes, Bucket, EventName, Meta, MetaError, Requester, VersionRef, WriteCondition};
+use aerie::meta::{
+    Attributes, Bucket, Change, DeleteCause, EventName, Meta, MetaError, Requester, VersionRef, WriteCondition,
+};
 use aerie::pool::{Pool, PoolOptions};
 use aerie::seam::files::RealStorage;
 use aerie::seam::sim::{Dice, SimMachine};
@@ -52,7 +54,8 @@ pub fn bytes(length: usize, seed: u64) -> Bytes {
 impl Store {
     /// Opens, or creates, the store. The bucket is made where it is missing.
     pub fn open(places: Places, parity: u8, world: &World) -> Result<Store, String> {
-        let options = PoolOptions { parity: Some(parity), write_shards_min: None, world: world.clone() };
+        let options =
+            PoolOptions { parity: Some(parity), write_shards_min: None, replace: vec![], world: world.clone() };
         let pool = Pool::open(places, options).map_err(|error| format!("the pool does not open: {error}"))?;
         let opened =
             engine::open_meta(&pool, world.clone()).map_err(|error| format!("the metadata does not open: {error}"));
@@ -114,8 +117,17 @@ pub fn put(engine: &Engine, key: &str, body: &Bytes) -> Result<String, EngineErr
 }
 
 pub fn get(engine: &Engine, key: &str) -> Result<Bytes, EngineError> {
-    let object = engine.head_object(&bucket(engine)?, key, VersionRef::Latest)?;
-    let mut reader = engine.read_object(&object, 0..object.version.size);
+    read(engine, &engine.head_object(&bucket(engine)?, key, VersionRef::Latest)?)
+}
+
+/// The bytes of the version that a change speaks of, as a hook reads them; it may be overwritten or deleted since.
+pub fn get_changed(engine: &Engine, change: &Change) -> Result<Option<Bytes>, EngineError> {
+    let Some(version) = change.version else { return Ok(None) };
+    read(engine, &engine.held_object(change.bucket, &change.key, version)?).map(Some)
+}
+
+fn read(engine: &Engine, object: &ObjectVersion) -> Result<Bytes, EngineError> {
+    let mut reader = engine.read_object(object, 0..object.version.size);
     let mut all = Vec::new();
     while let Some(piece) = block_on(reader.next()) {
         all.extend_from_slice(&piece?);
@@ -129,12 +141,13 @@ pub fn delete(engine: &Engine, key: &str) -> Result<(), EngineError> {
         version: VersionRef::Latest,
         condition: WriteCondition::default(),
         requester: Requester::default(),
+        cause: DeleteCause::PLAIN,
     };
     block_on(engine.delete_object(&bucket(engine)?, delete)).map(|_| ())
 }
 
-/// Uploads in parts.
-pub fn put_parts(engine: &Engine, key: &str, parts: &[Bytes]) -> Result<(), EngineError> {
+/// Begins an upload in parts, and leaves it.
+pub fn begin_upload(engine: &Engine, key: &str) -> Result<String, EngineError> {
     let create = CreateUpload {
         bucket: bucket(engine)?,
         key: key.to_owned(),
@@ -142,7 +155,12 @@ pub fn put_parts(engine: &Engine, key: &str, parts: &[Bytes]) -> Result<(), Engi
         checksum: None,
         requester: Requester::default(),
     };
-    let id = block_on(engine.create_upload(create))?;
+    block_on(engine.create_upload(create))
+}
+
+/// Uploads in parts.
+pub fn put_parts(engine: &Engine, key: &str, parts: &[Bytes]) -> Result<(), EngineError> {
+    let id = begin_upload(engine, key)?;
     let upload = engine.upload(&bucket(engine)?, key, &id)?;
     let mut named = Vec::new();
     for (at, body) in parts.iter().enumerate() {

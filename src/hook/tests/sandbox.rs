@@ -66,6 +66,7 @@ impl Bench {
             inference: self.inference.clone(),
             world: self.world.clone(),
             grants: Grants::default(),
+            pins: None,
             bounds: BOUNDS,
             event_id: "event".to_owned(),
         }
@@ -302,6 +303,9 @@ fn a_transform_answers_within_its_output() {
     let wanted = Transformed { content_type: None, bytes: b"key".to_vec() };
     assert_eq!(call(&guest::transform(&body(3))), Ok(wanted));
     assert_eq!(call(&guest::transform(&body(17))), Err(HookFault::Output { limit_bytes: 16 }));
+    let lambda = bench.runtime.compile(&guest::transform(&body(3))).unwrap();
+    let fault = bench.runtime.on_event(&lambda, &event(), bench.parts()).1.unwrap_err();
+    assert!(!fault.retry() && fault.to_string().contains("a rule needs a hook"), "of the wrong world: {fault}");
     let hook = bench.runtime.compile(&empty()).unwrap();
     assert!(matches!(bench.runtime.transform(&hook, "b", "k", bench.parts()).1, Err(HookFault::Module(_))));
 }

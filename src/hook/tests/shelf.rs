@@ -36,7 +36,7 @@ impl Shelf {
             let storage = RealStorage::create(&folder.path().join(name)).unwrap();
             (name.to_owned(), Some(Arc::new(storage) as Arc<dyn Storage>))
         };
-        let options = PoolOptions { parity: Some(1), write_shards_min: None, world: world() };
+        let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world: world() };
         let pool = Pool::open(vec![place("d0"), place("d1")], options).unwrap();
         let copies = pool.copies().into_iter().map(|(slot, storage, current)| Copy { slot, storage, current });
         let failed = Arc::new(|slot| panic!("copy {slot} failed"));

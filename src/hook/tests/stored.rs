@@ -9,7 +9,7 @@ use super::shelf::{BUCKET, Shelf, grants};
 use crate::engine::DeleteObject;
 use crate::hook::store::{self, SYSTEM_BUCKET};
 use crate::hook::{Grants, HookFault, Transformed, digest};
-use crate::meta::{Requester, VersionRef, WriteCondition};
+use crate::meta::{DeleteCause, Requester, VersionRef, WriteCondition};
 
 fn payload(shelf: &Shelf, hook: &str) -> Result<Vec<u8>, HookFault> {
     let object = shelf.put("x", b"object");
@@ -65,6 +65,7 @@ fn a_hook_without_its_module_says_what_to_do() {
         version: VersionRef::Latest,
         condition: WriteCondition::default(),
         requester: Requester::default(),
+        cause: DeleteCause::PLAIN,
     };
     block_on(shelf.engine.delete_object(&bucket, delete)).unwrap();
     std::fs::remove_file(shelf.code(&manifest.digest)).unwrap();
@@ -102,11 +103,12 @@ fn tags_are_set_beside_those_that_are_there_and_only_where_they_fit() {
         let tags = (0..count).map(|n| (format!("t{n}"), String::new())).collect();
         block_on(shelf.engine.set_tags(&bucket, "x", VersionRef::Latest, tags, Requester::default())).unwrap();
     };
-    tag(9);
+    tag(8);
     shelf.run("h", &object).unwrap();
     let tags = shelf.head("x").unwrap().version.attributes.tags;
     assert_eq!((tags.len(), tags.get("key").map(String::as_str)), (10, Some("ke")));
-    tag(10);
+    assert_eq!(tags.get("aerie-hook.h"), Some(&digest(&guest::tagging())), "a tag says where the others are from");
+    tag(9);
     let fault = shelf.run("h", &object).unwrap_err();
     assert!(!fault.retry() && fault.to_string().contains("more than 10"), "{fault}");
 }

@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests damage the real files")]
 
 use std::fs;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -364,6 +364,9 @@ impl Storage for Failing {
     fn space(&self) -> io::Result<Space> {
         self.inner.space()
     }
+    fn is_mounted(&self) -> io::Result<bool> {
+        self.inner.is_mounted()
+    }
     fn describe(&self) -> String {
         self.inner.describe()
     }
@@ -373,14 +376,17 @@ impl StorageFile for FailingFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.inner.read_at(buffer, offset)
     }
-    fn read_at_nowait(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.inner.read_at_nowait(buffer, offset)
+    fn read_at_nowait(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        self.inner.read_at_nowait(buffers, offset)
     }
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
         spend(&self.budget).and_then(|()| self.inner.write_at(buffer, offset))
     }
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         self.inner.write_vectored_at(buffers, offset)
+    }
+    fn write_direct_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.inner.write_direct_at(buffers, offset)
     }
     fn sync_data(&self) -> io::Result<()> {
         spend(&self.budget)

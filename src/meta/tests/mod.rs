@@ -1,8 +1,12 @@
 //! Tests of the metadata on real folders.
 
 mod copies;
+mod feed;
+mod governance;
+mod held;
 mod listing;
 mod outbox;
+mod reads;
 mod uploads;
 mod versions;
 
@@ -125,6 +129,7 @@ fn deletion(bucket: BucketId, key: &str, version: VersionRef) -> DeleteVersion {
         time_ms: 1_700_000_000_456,
         condition: WriteCondition::default(),
         requester: Requester::default(),
+        cause: DeleteCause::PLAIN,
     }
 }
 

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::page;
+use crate::limits;
 use crate::meta::OnCopyFailed;
 use crate::meta::open::FOLDER;
 use crate::seam::{OpenMode, Storage, StorageFile};
@@ -28,8 +30,10 @@ pub(in crate::meta) struct Copies {
     /// Held while a failure is reported, by whichever thread met it.
     reporting: Mutex<()>,
     files: Mutex<HashMap<String, Arc<MirroredFile>>>,
-    /// Threads that sync the copies beside the first.
+    /// Threads that sync the copies.
     syncers: Vec<Sender<SyncRequest>>,
+    /// A copy whose sync takes longer has failed.
+    sync_timeout: Duration,
     /// Bytes in the log since it last began anew.
     pub log_bytes: Arc<AtomicU64>,
 }
@@ -49,7 +53,7 @@ pub(super) struct MirroredFile {
 impl Copies {
     pub fn new(places: Vec<CopyPlace>, on_copy_failed: OnCopyFailed) -> io::Result<Copies> {
         assert!(!places.is_empty() && places.len() <= 64, "metadata has 1 to m+1 copies");
-        let syncers = places.iter().skip(1).map(|place| start_syncer(place.slot)).collect::<io::Result<_>>()?;
+        let syncers = places.iter().map(|place| start_syncer(place.slot)).collect::<io::Result<_>>()?;
         Ok(Copies {
             places,
             failed: AtomicU64::new(0),
@@ -57,6 +61,7 @@ impl Copies {
             reporting: Mutex::default(),
             files: Mutex::default(),
             syncers,
+            sync_timeout: limits::DRIVE_STALL_TIMEOUT,
             log_bytes: Arc::default(),
         })
     }
@@ -142,26 +147,26 @@ impl Copies {
         self.on_each(|index, _| self.judge(index, file.handle(index)?.set_len(length).map(Some)))
     }
 
-    /// Syncs all copies at the same time.
+    /// Syncs all copies at the same time. One that does not answer has failed: nobody waits for a drive that hangs.
     pub(super) fn sync(&self, file: &MirroredFile) -> io::Result<()> {
-        let mut waiting = Vec::with_capacity(self.places.len());
-        let mut own = None;
-        for index in (0..self.places.len()).filter(|index| self.is_current(*index)) {
-            let handle = file.handle(index)?;
-            if own.is_none() {
-                own = Some((index, handle));
-                continue;
+        let current: Vec<usize> = (0..self.places.len()).filter(|index| self.is_current(*index)).collect();
+        if let [only] = current[..] {
+            // Without it there is nothing to go on with.
+            self.judge(only, file.handle(only)?.sync_data().map(Some))?;
+        } else {
+            let mut waiting = Vec::with_capacity(current.len());
+            for index in current {
+                let (done, answer) = crossbeam_channel::bounded(1);
+                let request = SyncRequest { file: file.handle(index)?.clone(), done };
+                self.syncers[index].send(request).map_err(|_| io::Error::other("a sync thread ended"))?;
+                waiting.push((index, answer));
             }
-            let (done, answer) = crossbeam_channel::bounded(1);
-            let request = SyncRequest { file: handle.clone(), done };
-            self.syncers[index - 1].send(request).map_err(|_| io::Error::other("a sync thread ended"))?;
-            waiting.push((index, answer));
-        }
-        let (index, handle) = own.ok_or_else(none_left)?;
-        self.judge(index, handle.sync_data().map(Some))?;
-        for (index, answer) in waiting {
-            let synced = answer.recv().map_err(|_| io::Error::other("a sync thread ended")).flatten();
-            self.judge(index, synced.map(Some))?;
+            for (index, answer) in waiting {
+                // All have been at it since the first was waited for: two that hang are let go of one after the other.
+                let synced = answer.recv_timeout(self.sync_timeout);
+                let synced = synced.unwrap_or_else(|error| Err(no_answer(error, self.sync_timeout)));
+                self.judge(index, synced.map(Some))?;
+            }
         }
         self.await_reports();
         if self.current_count() == 0 { Err(none_left()) } else { Ok(()) }
@@ -237,6 +242,15 @@ fn none_left() -> io::Error {
     io::Error::other("no copy of the metadata is left")
 }
 
+fn no_answer(error: RecvTimeoutError, waited: Duration) -> io::Error {
+    match error {
+        RecvTimeoutError::Timeout => {
+            io::Error::new(io::ErrorKind::TimedOut, format!("no answer to a sync for {} s", waited.as_secs()))
+        }
+        RecvTimeoutError::Disconnected => io::Error::other("a sync thread ended"),
+    }
+}
+
 fn start_syncer(slot: usize) -> io::Result<Sender<SyncRequest>> {
     let (sender, requests): (_, Receiver<SyncRequest>) = crossbeam_channel::bounded(4);
     std::thread::Builder::new().name(format!("meta-sync-{slot}")).spawn(move || {
@@ -246,4 +260,46 @@ fn start_syncer(slot: usize) -> io::Result<Sender<SyncRequest>> {
         }
     })?;
     Ok(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seam::sim::SimMachine;
+
+    fn copies(machine: &SimMachine, count: usize, reported: Arc<Mutex<Vec<usize>>>) -> Copies {
+        let place = |slot| CopyPlace { slot, storage: machine.storage(slot) };
+        let places: Vec<CopyPlace> = (0..count).map(place).collect();
+        for place in &places {
+            place.storage.create_dir(FOLDER).unwrap();
+        }
+        let mut copies = Copies::new(places, Arc::new(move |slot| reported.lock().unwrap().push(slot))).unwrap();
+        copies.sync_timeout = Duration::from_secs(1);
+        copies
+    }
+
+    /// A drive whose I/O never came back once stopped every commit for ever.
+    #[test]
+    fn a_copy_whose_sync_never_returns_is_given_up_and_the_others_go_on() {
+        for hanging in [0, 2] {
+            let machine = SimMachine::new(3, 1 << 20);
+            let reported = Arc::default();
+            let copies = copies(&machine, 3, Arc::clone(&reported));
+            let file = copies.open("meta/file", true).unwrap();
+            copies.write(&file, b"first", 0).unwrap();
+            copies.sync(&file).unwrap();
+            machine.hang(hanging, true);
+            copies.sync(&file).unwrap();
+            assert_eq!(*reported.lock().unwrap(), [hanging]);
+            let others: Vec<usize> = (0..3).filter(|slot| *slot != hanging).collect();
+            assert_eq!(copies.current_slots(), others);
+            copies.write(&file, b"second", 0).unwrap();
+            copies.sync(&file).unwrap();
+            let mut found = [0; 6];
+            assert_eq!(copies.read(&file, &mut found, 0).unwrap(), 6);
+            assert_eq!(&found, b"second");
+            // Its thread ends with the test's machine.
+            machine.hang(hanging, false);
+        }
+    }
 }

@@ -38,6 +38,7 @@ const PATH_BYTES_MAX: c_int = 512;
 impl Vfs {
     /// Registers a file system under a name of its own.
     pub fn register(name: &str, copies: Arc<Copies>, world: World) -> Result<Vfs, String> {
+        count_no_memory();
         let name = CString::new(name).map_err(|_| "the name has a NUL".to_owned())?;
         let shared = Box::into_raw(Box::new(Shared { copies, world }));
         let raw = Box::into_raw(Box::new(ffi::sqlite3_vfs {
@@ -85,6 +86,19 @@ impl Drop for Vfs {
             drop(Box::from_raw(self.raw));
         }
     }
+}
+
+/// Turns off SQLite's count of its memory, for which all threads take one lock at each allocation.
+fn count_no_memory() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let off: c_int = 0;
+        // SAFETY: this option takes an int. SQLite refuses it once it is in use, which does no harm.
+        let code = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, off) };
+        if code != ffi::SQLITE_OK {
+            tracing::debug!(code, "SQLite goes on counting its memory");
+        }
+    });
 }
 
 /// Makes a database that is about to be created leave room for checksums in its pages.

@@ -1,7 +1,12 @@
 //! The built-in broker: who is let in, what they may do, what it refuses.
 
-use super::equipment::{Subscriber, broker};
-use crate::mqtt::{Broker, BrokerAccess, BrokerPermission, BrokerSettings, BrokerUser, MqttError, Password};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use super::equipment::{MemoryQueue, Subscriber, broker, message, publisher, until};
+use crate::mqtt::{
+    Broker, BrokerAccess, BrokerPermission, BrokerSettings, BrokerUser, MqttError, Password, PublisherSettings,
+};
 use crate::seam::real::world;
 
 fn user(name: &str, password: &str) -> BrokerUser {
@@ -59,4 +64,75 @@ fn a_taken_port_is_named_in_the_error() {
     let address = taken.local_addr().unwrap();
     let error = Broker::start(&BrokerSettings { address, ..BrokerSettings::default() }, &world()).unwrap_err();
     assert!(matches!(&error, MqttError::Listen { address: named, .. } if *named == address.to_string()), "{error}");
+}
+
+/// A client by hand, of MQTT 3.1.1, that is let in.
+fn connect_raw(address: std::net::SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    stream.write_all(b"\x10\x0f\0\x04MQTT\x04\x02\0\x3c\0\x03raw").unwrap();
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, [0x20, 2, 0, 0]);
+    stream
+}
+
+#[test]
+fn a_packet_above_the_limit_costs_its_sender_the_connection_and_nobody_else() {
+    let broker = broker(BrokerSettings { message_bytes_max: 4096, ..BrokerSettings::default() });
+    let subscriber = Subscriber::connect(broker.address(), "t/#");
+    let mut large = connect_raw(broker.address());
+    // 5,000 bytes, and more that never come: the limit is looked at before memory is.
+    for length in [b"\x88\x27".as_slice(), b"\xff\xff\xff\x7f"] {
+        let packet = [b"\x30".as_slice(), length, b"\0\x03t/x", &[b'x'; 4995]].concat();
+        // It may hang up before all is written.
+        _ = large.write_all(&packet);
+        let mut rest = Vec::new();
+        assert!(matches!(large.read_to_end(&mut rest), Ok(0..=64) | Err(_)), "the connection ends");
+        large = connect_raw(broker.address());
+    }
+    large.write_all(b"\x30\x07\0\x03t/yok").unwrap();
+    let received = subscriber.take(1).remove(0);
+    assert_eq!((received.topic.as_str(), received.payload.as_slice()), ("t/y", b"ok".as_slice()));
+}
+
+#[test]
+fn a_subscribers_session_outlives_a_restart_of_a_broker_with_a_folder() {
+    use rumqttc::v5::mqttbytes::QoS;
+    use rumqttc::v5::mqttbytes::v5::Packet;
+    use rumqttc::v5::{Client, Event, MqttOptions};
+    let folder = tempfile::tempdir().unwrap();
+    let settings = || BrokerSettings {
+        address: "127.0.0.1:0".parse().unwrap(),
+        folder: Some(folder.path().to_owned()),
+        ..BrokerSettings::default()
+    };
+    // Connects with a kept session and reads until `wanted` says so.
+    let session = |broker: &Broker, subscribe: bool, wanted: &dyn Fn(&Packet) -> bool| {
+        let mut options = MqttOptions::new("kept", broker.address().ip().to_string(), broker.address().port());
+        options.set_clean_start(false).set_session_expiry_interval(Some(3600));
+        let (client, mut connection) = Client::new(options, 16);
+        if subscribe {
+            client.subscribe("t/#", QoS::AtLeastOnce).unwrap();
+        }
+        for event in connection.iter() {
+            if let Event::Incoming(packet) = event.unwrap()
+                && wanted(&packet)
+            {
+                break;
+            }
+        }
+    };
+    let first = Broker::start(&settings(), &world()).unwrap();
+    session(&first, true, &|packet| matches!(packet, Packet::SubAck(_)));
+    let queue = MemoryQueue::default();
+    queue.push(message(1, "t/kept", 1));
+    let mut towards = PublisherSettings { status: false, ..PublisherSettings::default() };
+    first.lead(&mut towards);
+    let publisher = publisher(&queue, towards);
+    until("the broker has it", || queue.len() == 0);
+    publisher.stop();
+    first.stop();
+    let second = Broker::start(&settings(), &world()).unwrap();
+    session(&second, false, &|packet| matches!(packet, Packet::Publish(publish) if publish.payload == "1"));
 }

@@ -67,6 +67,7 @@ pub fn message(id: i64, topic: &str, qos: u8) -> Message {
         qos,
         retain: false,
         expires_ms: None,
+        properties: Vec::new(),
     }
 }
 
@@ -109,6 +110,8 @@ pub struct Received {
     pub payload: Vec<u8>,
     pub retain: bool,
     pub event_id: Option<String>,
+    /// User properties beside it.
+    pub properties: Vec<(String, String)>,
 }
 
 /// An MQTT 5 client on a thread of its own, subscribed with QoS 1.
@@ -147,12 +150,14 @@ impl Subscriber {
                     }
                     Ok(Event::Incoming(Packet::Publish(publish))) => {
                         let properties = publish.properties.unwrap_or_default();
-                        let found = properties.user_properties.into_iter().find(|(name, _)| name == "event-id");
+                        let (ids, properties): (Vec<_>, Vec<_>) =
+                            properties.user_properties.into_iter().partition(|(name, _)| name == "event-id");
                         let received = Received {
                             topic: String::from_utf8(publish.topic.to_vec()).unwrap(),
                             payload: publish.payload.to_vec(),
                             retain: publish.retain,
-                            event_id: found.map(|(_, value)| value),
+                            event_id: ids.into_iter().next().map(|(_, value)| value),
+                            properties,
                         };
                         if sender.send(received).is_err() {
                             return;

@@ -2,7 +2,9 @@
 
 mod broker;
 mod equipment;
+mod mosquitto;
 mod publisher;
 mod tls;
 
 pub(crate) use equipment::{CuttingProxy, Received, Subscriber, free_address, until};
+pub(crate) use mosquitto::Mosquitto;

@@ -3,21 +3,23 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use super::equipment::{MemoryQueue, Subscriber, broker, publisher, until};
 use crate::mqtt::{Broker, BrokerSettings, BrokerTls, MqttError, PublisherSettings};
 
 /// A folder with an authority, and certificates that it signed.
-struct Certificates {
+pub(super) struct Certificates {
     folder: tempfile::TempDir,
     authority: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Certificates {
-    fn new() -> Certificates {
+    pub(super) fn new() -> Certificates {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate for self-signed whose name is its signer's.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let certificates = Certificates { folder: tempfile::tempdir().unwrap(), authority };
         certificates.write("ca.pem", &certificates.authority.pem());
@@ -25,9 +27,10 @@ impl Certificates {
     }
 
     /// Signs for a name; gives the files of certificate and key.
-    fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
+    pub(super) fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&key, &self.authority).unwrap();
         let files = (self.write(&format!("{name}.pem"), &certificate.pem()), format!("{name}.key"));
         (files.0, self.write(&files.1, &key.serialize_pem()))
@@ -40,7 +43,7 @@ impl Certificates {
         path
     }
 
-    fn authority_file(&self) -> PathBuf {
+    pub(super) fn authority_file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
@@ -57,7 +60,7 @@ impl Certificates {
         })
     }
 
-    fn settings(&self, address: SocketAddr) -> PublisherSettings {
+    pub(super) fn settings(&self, address: SocketAddr) -> PublisherSettings {
         PublisherSettings {
             url: format!("mqtts://localhost:{}", address.port()),
             ca_file: Some(self.authority_file()),

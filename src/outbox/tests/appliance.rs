@@ -62,10 +62,7 @@ impl HookRunner for Runner {
 }
 
 pub fn answer(payload: &str) -> Outcome {
-    Outcome {
-        results: vec![HookResult { topic: None, payload: payload.as_bytes().to_vec() }],
-        state_writes: std::collections::BTreeMap::new(),
-    }
+    Outcome { results: vec![HookResult { topic: None, payload: payload.as_bytes().to_vec() }], ..Outcome::default() }
 }
 
 pub fn refusal(retry: bool) -> HookFault {
@@ -109,20 +106,28 @@ impl Appliance {
 
     /// Replaces the bucket's rules: id, target and prefix of each, for new objects.
     pub fn set_rules(&self, rules: &[(&str, Target, &str)]) {
-        let rules = rules.iter().map(|(id, target, prefix)| Rule {
-            id: (*id).to_owned(),
+        let rules = rules.iter().map(|(id, target, prefix)| self.rule(id, target, prefix));
+        self.set_configuration(&Configuration { rules: rules.collect() });
+    }
+
+    pub fn rule(&self, id: &str, target: &Target, prefix: &str) -> Rule {
+        Rule {
+            id: id.to_owned(),
             target: target.clone(),
             arn: match target {
                 Target::Hook(name) => format!("arn:aerie:hook:::{name}"),
                 Target::Topic(topic) => format!("arn:aerie:mqtt:::{topic}"),
             },
             events: vec!["s3:ObjectCreated:*".to_owned()],
-            prefix: (*prefix).to_owned(),
+            prefix: prefix.to_owned(),
             suffix: String::new(),
-        });
-        let document = Configuration { rules: rules.collect() }.to_xml();
-        let set = self.meta.set_bucket_config(self.bucket, BucketConfig::Notification, Some(document), Some(true));
-        block_on(set).unwrap();
+            filter: crate::notification::Filter::default(),
+        }
+    }
+
+    pub fn set_configuration(&self, configuration: &Configuration) {
+        let document = Some(configuration.to_xml());
+        block_on(self.meta.set_bucket_config(self.bucket, BucketConfig::Notification, document, Some(true))).unwrap();
     }
 
     /// An outbox that retries fast.
@@ -132,12 +137,24 @@ impl Appliance {
         settings: OutboxSettings,
         publisher: Option<PublisherSettings>,
     ) -> Outbox {
+        self.outbox_of(Arc::clone(runner) as Arc<dyn HookRunner>, settings, publisher)
+    }
+
+    pub fn outbox_of(
+        &self,
+        runner: Arc<dyn HookRunner>,
+        settings: OutboxSettings,
+        publisher: Option<PublisherSettings>,
+    ) -> Outbox {
         let (meta, pool) = (self.meta.clone(), Arc::clone(&self.pool));
         Outbox::start(OutboxParts {
+            background: false,
             meta: self.meta.clone(),
             engines: Arc::new(move || Engine::new(meta.clone(), Arc::clone(&pool), world())),
-            runner: Arc::clone(runner) as Arc<dyn HookRunner>,
+            runner,
             world: world(),
+            budget: crate::outbox::BudgetSettings { cpu_share: 100, temperature_max: None },
+            thermometer: Arc::new(crate::seam::sim::SimThermometer::default()),
             settings: OutboxSettings { retry_ms_min: 2, retry_ms_max: 20, ..settings },
             publisher: publisher.map(|settings| PublisherSettings {
                 reconnect_ms_min: 5,
@@ -190,7 +207,7 @@ fn open(root: PathBuf) -> (Arc<Pool>, Meta) {
         let storage = RealStorage::open(&root.join(name)).unwrap();
         (name.to_owned(), Some(Arc::new(storage) as Arc<dyn Storage>))
     };
-    let options = PoolOptions { parity: Some(1), write_shards_min: None, world: world() };
+    let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world: world() };
     let pool = Pool::open(vec![place("d0"), place("d1")], options).unwrap();
     let copies = pool.copies().into_iter().map(|(slot, storage, current)| Copy { slot, storage, current });
     let meta =

@@ -51,7 +51,7 @@ fn results_go_where_hook_and_settings_say() {
         };
         let long = "x".repeat(70_000);
         let results = vec![result(None, "default"), result(Some("/al#rm/"), "below"), result(Some(&long), "too long")];
-        Ok(Outcome { results, state_writes: BTreeMap::new() })
+        Ok(Outcome { results, ..Outcome::default() })
     });
     let change = RouteChange {
         topic: Some("{device}/{bucket}/{hook}".to_owned()),
@@ -80,7 +80,7 @@ fn what_a_hook_keeps_is_stored_with_its_results() {
     let appliance = Appliance::new();
     let runner = Runner::new(|invocation| {
         let value = (invocation.change.key != "clear").then(|| invocation.change.key.clone().into_bytes());
-        Ok(Outcome { results: Vec::new(), state_writes: BTreeMap::from([("last".to_owned(), value)]) })
+        Ok(Outcome { state_writes: BTreeMap::from([("last".to_owned(), value)]), ..Outcome::default() })
     });
     let outbox = appliance.outbox(&runner, OutboxSettings::default(), None);
     let kept = || appliance.meta.reader().unwrap().property("hook-state/look/last").unwrap();

@@ -18,6 +18,7 @@ fn publication(priority: u8, expires_ms: Option<i64>) -> NewPublication {
         retain: false,
         priority,
         expires_ms,
+        properties: Vec::new(),
     }
 }
 

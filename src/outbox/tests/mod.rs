@@ -2,6 +2,7 @@
 
 mod appliance;
 mod flow;
+mod held;
 mod limits;
 mod recovery;
 mod speed;

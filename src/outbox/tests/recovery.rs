@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::appliance::{Appliance, BUCKET, Runner, answer, refusal};
 use super::flow::broker;
 use crate::hook::Outcome;
-use crate::mqtt::tests::{CuttingProxy, Received, Subscriber, free_address, until};
+use crate::mqtt::tests::{CuttingProxy, Mosquitto, Received, Subscriber, free_address, until};
 use crate::mqtt::{Broker, BrokerSettings, PublisherSettings};
-use crate::outbox::{OutboxSettings, ReplayRequest};
+use crate::outbox::{OutboxSettings, ReplayRequest, Route};
 use crate::seam::real::world;
 
 /// First arrivals of each topic rise by their number.
@@ -153,5 +153,27 @@ fn a_replay_goes_on_after_a_restart() {
     let keys: HashSet<_> = attempts.iter().map(|attempt| attempt.change.key.clone()).collect();
     assert_eq!(keys.len(), 700);
     drop(attempts);
+    outbox.stop();
+}
+
+#[test]
+fn results_reach_mosquitto_through_its_restarts() {
+    let Some(mut broker) = Mosquitto::start() else { return };
+    let appliance = Appliance::new();
+    let publisher = PublisherSettings { url: format!("mqtt://{}", broker.address), ..PublisherSettings::default() };
+    // Retained, so that a subscriber who comes at the end sees what ever arrived.
+    let results = Route { retain: true, ..Route::default() };
+    let settings = OutboxSettings { results, ..OutboxSettings::default() };
+    let outbox = appliance.outbox(&Runner::echo(), settings, Some(publisher));
+    for number in 0..400 {
+        appliance.put(&format!("k{number}"), number);
+        if number % 150 == 100 {
+            broker.end();
+            broker.begin();
+        }
+    }
+    until("all is done", || appliance.is_idle());
+    let received = Subscriber::connect(broker.address, "aerie/hooks/look/#").take_distinct(400);
+    assert!(received.iter().all(|message| message.retain && message.event_id.is_some()));
     outbox.stop();
 }

@@ -6,7 +6,9 @@ use pollster::block_on;
 
 use super::appliance::{Appliance, Runner};
 use super::flow::broker;
+use crate::meta::{NewPublication, OutboxUpdate};
 use crate::mqtt::tests::{Subscriber, until};
+use crate::mqtt::{Broker, BrokerSettings, PublisherSettings};
 use crate::outbox::OutboxSettings;
 use crate::seam::real::world;
 
@@ -43,5 +45,54 @@ fn events_pass_at_a_rate_and_with_a_latency() {
     let per_s = EVENTS as u64 * 1000 / all_ms.max(1);
     println!("{EVENTS} stored events through hook and MQTT: {per_s}/s; commit to message p50 {p50} µs, p99 {p99} µs");
     assert!(all_ms < 60_000 && p50 < 1_000_000);
+    outbox.stop();
+}
+
+/// How many publications wait: `AERIE_TEST_DRAIN`, or few enough for every day.
+fn stored_publications() -> u64 {
+    std::env::var("AERIE_TEST_DRAIN").map_or(10_000, |count| count.parse().unwrap())
+}
+
+#[test]
+fn stored_publications_drain_in_order_when_the_broker_is_back() {
+    let count = stored_publications();
+    let mut appliance = Appliance::new();
+    for first in (0..count).step_by(1000) {
+        let publication = |number: u64| NewPublication {
+            event_id: format!("{number:016x}-r"),
+            topic: format!("aerie/hooks/look/pictures/k{}", number % 50),
+            payload: number.to_string().into_bytes(),
+            qos: 1,
+            retain: false,
+            priority: 0,
+            expires_ms: None,
+            properties: Vec::new(),
+        };
+        let publications = (first..count.min(first + 1000)).map(publication).collect();
+        appliance.update(OutboxUpdate { publications, ..OutboxUpdate::default() });
+    }
+    // They outlive a restart without a broker.
+    appliance = appliance.restart();
+    let settings = BrokerSettings {
+        address: "127.0.0.1:0".parse().unwrap(),
+        queued_messages_max: 1 << 20,
+        queued_bytes_max: 1 << 30,
+        ..BrokerSettings::default()
+    };
+    let broker = Broker::start(&settings, &world()).unwrap();
+    let mut publisher = PublisherSettings::default();
+    broker.lead(&mut publisher);
+    let subscriber = Subscriber::connect(broker.address(), "aerie/#");
+    let clock = world().clock;
+    let start_ns = clock.monotonic_ns();
+    let outbox = appliance.outbox(&Runner::echo(), OutboxSettings::default(), Some(publisher));
+    for number in 0..count {
+        let received = subscriber.take(1).remove(0);
+        assert_eq!(received.payload, number.to_string().into_bytes(), "in the order in which they were stored");
+    }
+    let took_ms = (clock.monotonic_ns() - start_ns) / 1_000_000;
+    println!("{count} stored publications drained in {took_ms} ms: {}/s", count * 1000 / took_ms.max(1));
+    until("nothing is left", || appliance.is_idle());
+    assert_eq!(outbox.metrics().unwrap().publisher.unwrap().published, count);
     outbox.stop();
 }

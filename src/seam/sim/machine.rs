@@ -1,12 +1,12 @@
 //! A machine with drives in memory. Its trace is the order in which the drives took their operations.
 
 use std::collections::HashSet;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::power::{DataChange, NameChange, Operation, Step, Trace};
 use super::volume::{Image, Inode, PAGE_BYTES, Volume, folder_of};
-use crate::seam::{OpenMode, Space, Storage, StorageFile};
+use crate::seam::{OpenMode, Space, Storage, StorageFile, is_aligned};
 
 /// A class of syncs that the drives pretend to do: with any one of them a crash suite must fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,20 +25,24 @@ pub enum SkipSync {
     MetaDatabase,
     /// Names of the metadata's files.
     MetaNames,
+    /// A log that a repair brings to a copy that is behind.
+    MetaNewLog,
 }
 
 impl SkipSync {
     pub const DRIVE: [SkipSync; 4] =
         [SkipSync::SegmentData, SkipSync::SegmentNames, SkipSync::LabelFile, SkipSync::LabelFolder];
-    pub const META: [SkipSync; 3] = [SkipSync::MetaLog, SkipSync::MetaDatabase, SkipSync::MetaNames];
+    pub const META: [SkipSync; 4] =
+        [SkipSync::MetaLog, SkipSync::MetaDatabase, SkipSync::MetaNames, SkipSync::MetaNewLog];
 
     fn of_file(path: &str) -> Option<SkipSync> {
         match path {
             _ if path.starts_with("segments/") => Some(SkipSync::SegmentData),
             _ if path.starts_with("aerie.label") => Some(SkipSync::LabelFile),
             _ if path.starts_with("meta/") && path.ends_with("-wal") => Some(SkipSync::MetaLog),
-            // Marks are empty files, whose names are all there is to them; a new log is for repairs only.
-            "meta/creating" | "meta/replacing" | "meta/log.new" => None,
+            "meta/log.new" => Some(SkipSync::MetaNewLog),
+            // Marks are empty files, whose names are all there is to them.
+            "meta/creating" | "meta/replacing" => None,
             _ if path.starts_with("meta/") => Some(SkipSync::MetaDatabase),
             _ => None,
         }
@@ -77,6 +81,8 @@ struct DriveState {
     volume: Volume,
     capacity_bytes: u64,
     unplugged: bool,
+    /// Its folder is a mount point.
+    mounted: bool,
     hangs: bool,
     /// The fault strikes when as many operations of its kind have passed.
     fault: Option<(Fault, u32)>,
@@ -102,6 +108,7 @@ impl SimMachine {
             volume: volume.clone(),
             capacity_bytes,
             unplugged: false,
+            mounted: false,
             hangs: false,
             fault: None,
         };
@@ -147,6 +154,11 @@ impl SimMachine {
         let mut state = self.lock();
         state.drives[drive].volume = Volume::default();
         state.steps.push(Step { drive, operation: Operation::Replaced });
+    }
+
+    /// The drive's folder is a mount point, or is not. (What it holds is `replace`'s to change.)
+    pub fn mount(&self, drive: usize, mounted: bool) {
+        self.lock().drives[drive].mounted = mounted;
     }
 
     /// Steps so far.
@@ -318,6 +330,10 @@ impl Storage for SimStorage {
         Ok(Space { total: drive.capacity_bytes, available: drive.capacity_bytes.saturating_sub(used) })
     }
 
+    fn is_mounted(&self) -> io::Result<bool> {
+        Ok(self.machine.drive(self.drive, None)?.drives[self.drive].mounted)
+    }
+
     fn describe(&self) -> String {
         format!("sim-{}", self.drive)
     }
@@ -340,11 +356,19 @@ impl StorageFile for SimFile {
     }
 
     /// Half of the places are never "in memory", so that both ways of reading are taken.
-    fn read_at_nowait(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if (offset / 64).is_multiple_of(2) {
+    fn read_at_nowait(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        if (offset / 64).count_ones().is_multiple_of(2) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.read_at(buffer, offset)
+        let mut done = 0;
+        for buffer in buffers {
+            let read = self.read_at(buffer, offset + done as u64)?;
+            done += read;
+            if read < buffer.len() {
+                break;
+            }
+        }
+        Ok(done)
     }
 
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
@@ -355,6 +379,11 @@ impl StorageFile for SimFile {
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         let whole: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
         self.write_at(&whole, offset)
+    }
+
+    fn write_direct_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        assert!(is_aligned(buffers, offset), "the caller aligns what it writes directly");
+        self.write_vectored_at(buffers, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {

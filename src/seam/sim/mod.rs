@@ -62,6 +62,24 @@ impl Entropy for SimEntropy {
     }
 }
 
+/// A thermometer that shows what it was told to.
+#[derive(Debug, Default)]
+pub struct SimThermometer {
+    celsius: std::sync::Mutex<Option<f64>>,
+}
+
+impl SimThermometer {
+    pub fn set(&self, celsius: Option<f64>) {
+        *self.celsius.lock().expect("no holder of this lock panics") = celsius;
+    }
+}
+
+impl super::Thermometer for SimThermometer {
+    fn celsius(&self) -> Option<f64> {
+        *self.celsius.lock().expect("no holder of this lock panics")
+    }
+}
+
 /// A world that depends on nothing but the seed, and the handle of its clock.
 pub fn world(seed: u64) -> (World, Arc<SimClock>) {
     let clock = Arc::new(SimClock { unix_ms: AtomicI64::new(1_700_000_000_000), monotonic_ns: AtomicU64::new(0) });

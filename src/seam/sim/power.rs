@@ -125,6 +125,13 @@ impl Trace {
         self.steps.is_empty()
     }
 
+    /// Some drive was asked for a new file of this path.
+    pub fn creates(&self, path: &str) -> bool {
+        let created =
+            |step: &Step| matches!(&step.operation, Operation::Name(NameChange::Created(name, _)) if name == path);
+        self.steps.iter().any(created)
+    }
+
     /// All points at which the power may go, in order.
     pub fn cuts(&self) -> impl Iterator<Item = Cut> {
         let mut next = Some(Cut::new(self.start.clone()));

@@ -24,12 +24,14 @@ pub fn settings() -> Settings {
             crate::seam::real::world(),
         )),
         server: "test".to_owned(),
+        host_id: "node".to_owned(),
         timeouts: Timeouts::default(),
         plain_http: crate::tls::PlainHttp::Serve,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
         object_ownership: crate::acl::ObjectOwnership::default(),
         clients: crate::wire::Clients::unbounded(crate::seam::real::world().clock),
+        audit_requests: false,
         transfers: crate::wire::Transfers::new(16),
     }
 }

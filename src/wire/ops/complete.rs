@@ -2,6 +2,7 @@
 
 use http::header;
 
+use super::lifecycle;
 use super::multipart::{announced_type, object_url, open_upload, with_default_checksum, write_checksum};
 use crate::engine::{CompleteUpload, EngineError, NamedPart, ObjectVersion, PutDone};
 use crate::hash;
@@ -37,6 +38,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         let message = "The checksum type of the request is not the one that the upload was created with";
         return Err(S3Error::with(S3Code::InvalidRequest, message));
     }
+    let expected = lifecycle::expected(call, &bucket, &upload.attributes)?;
     let complete = CompleteUpload {
         bucket,
         upload,
@@ -47,7 +49,11 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         requester: call.requester(),
     };
     match call.engine.complete_upload(complete).await {
-        Ok(done) => Ok(completed(call, &done)),
+        Ok(done) => {
+            let mut response = completed(call, &done);
+            lifecycle::insert_of_write(expected.as_ref(), &call.key, &done, response.headers_mut());
+            Ok(response)
+        }
         // Another completion of the same upload has won the race.
         Err(error @ EngineError::Meta(MetaError::NoSuchUpload)) => {
             completed_before(call, &parts).map_or(Err(error.into()), |done| Ok(completed(call, &done)))

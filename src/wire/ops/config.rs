@@ -4,12 +4,12 @@ use http::StatusCode;
 
 use crate::limits;
 use crate::meta::{BucketConfig, Versioning};
-use crate::notification::{Configuration, NotificationError};
+use crate::notification::{Configuration, NotificationError, Target};
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
 use crate::wire::route::Operation;
-use crate::wire::xml::{BUCKET_TAGS, ObjectLock, parse_object_lock, parse_tagging, parse_versioning};
+use crate::wire::xml::{BUCKET_TAGS, parse_tagging, parse_versioning};
 use crate::xml::Document;
 
 pub fn get_versioning(call: &Call) -> Result<Response, S3Error> {
@@ -48,7 +48,7 @@ pub async fn put_tagging(call: &mut Call) -> Result<Response, S3Error> {
     let tags = parse_tagging(&body, BUCKET_TAGS)?;
     let document = Some(crate::wire::xml::tagging_document(&tags)).filter(|_| !tags.is_empty());
     call.engine.set_bucket_config(&bucket, BucketConfig::Tagging, document).await?;
-    Ok(response::empty(StatusCode::NO_CONTENT))
+    Ok(response::empty(StatusCode::OK))
 }
 
 pub async fn delete_tagging(call: &Call) -> Result<Response, S3Error> {
@@ -76,22 +76,11 @@ pub async fn put_notification(call: &mut Call) -> Result<Response, S3Error> {
     }
     let document = Some(configuration.to_xml()).filter(|_| !configuration.rules.is_empty());
     call.engine.set_bucket_config(&bucket, BucketConfig::Notification, document).await?;
-    Ok(response::empty(StatusCode::OK))
-}
-
-/// Accepts what holds already; locks themselves cannot be set here.
-pub async fn put_object_lock(call: &mut Call) -> Result<Response, S3Error> {
-    let bucket = call.open_bucket()?;
-    let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
-    match parse_object_lock(&body)? {
-        _ if !bucket.object_lock && bucket.versioning != Versioning::Enabled => {
-            let message = "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration";
-            Err(S3Error::with(S3Code::InvalidBucketState, message))
-        }
-        ObjectLock::Enabled if bucket.object_lock => Ok(response::empty(StatusCode::OK)),
-        ObjectLock::Enabled => Err(S3Error::not_implemented("Object Lock on a bucket created without it")),
-        ObjectLock::WithDefaultRetention => Err(S3Error::not_implemented("A default retention")),
+    // The test event is how S3 validates a topic.
+    if !skip && configuration.rules.iter().any(|rule| matches!(rule.target, Target::Topic(_))) {
+        call.engine.meta().announce_notifications(bucket.id, call.requester()).await?;
     }
+    Ok(response::empty(StatusCode::OK))
 }
 
 impl From<NotificationError> for S3Error {
@@ -108,34 +97,17 @@ impl From<NotificationError> for S3Error {
 /// What tools ask by habit and nobody can set here: the answer of a bucket where it was never configured. Deleting what
 /// is not there succeeds.
 pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
-    let bucket = call.open_bucket()?;
+    call.open_bucket()?;
     let document = match call.operation {
         Operation::GetBucketEncryption => {
             return Err(missing(call, S3Code::ServerSideEncryptionConfigurationNotFoundError));
         }
-        Operation::GetBucketLifecycleConfiguration => return Err(missing(call, S3Code::NoSuchLifecycleConfiguration)),
         Operation::GetBucketWebsite => return Err(missing(call, S3Code::NoSuchWebsiteConfiguration)),
         Operation::GetBucketReplication => return Err(missing(call, S3Code::ReplicationConfigurationNotFoundError)),
-        Operation::GetObjectLockConfiguration if !bucket.object_lock => {
-            return Err(missing(call, S3Code::ObjectLockConfigurationNotFoundError));
-        }
-        Operation::GetObjectLockConfiguration => {
-            let mut document = Document::new("ObjectLockConfiguration");
-            document.text("ObjectLockEnabled", "Enabled");
+        Operation::GetBucketAbac => {
+            let mut document = Document::new("AbacStatus");
+            document.text("Status", "Disabled");
             document
-        }
-        Operation::GetObjectLegalHold
-        | Operation::GetObjectRetention
-        | Operation::PutObjectLegalHold
-        | Operation::PutObjectRetention => {
-            super::object::find(call, &bucket)?;
-            return Err(match (bucket.object_lock, call.operation) {
-                (false, _) => S3Error::with(S3Code::InvalidRequest, "Bucket is missing Object Lock Configuration"),
-                (true, Operation::GetObjectLegalHold | Operation::GetObjectRetention) => {
-                    S3Error::new(S3Code::NoSuchObjectLockConfiguration)
-                }
-                (true, operation) => S3Error::not_implemented(operation.as_str()),
-            });
         }
         Operation::GetBucketLogging => Document::new("BucketLoggingStatus"),
         Operation::GetBucketAccelerateConfiguration => Document::new("AccelerateConfiguration"),
@@ -154,10 +126,9 @@ pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
         }
         Operation::ListBucketInventoryConfigurations => no_configurations("ListInventoryConfigurationsResult"),
         Operation::ListBucketMetricsConfigurations => no_configurations("ListMetricsConfigurationsResult"),
-        Operation::DeleteBucketLifecycle
-        | Operation::DeleteBucketEncryption
-        | Operation::DeleteBucketReplication
-        | Operation::DeleteBucketWebsite => return Ok(response::empty(StatusCode::NO_CONTENT)),
+        Operation::DeleteBucketEncryption | Operation::DeleteBucketReplication | Operation::DeleteBucketWebsite => {
+            return Ok(response::empty(StatusCode::NO_CONTENT));
+        }
         other => return Err(S3Error::not_implemented(other.as_str())),
     };
     Ok(response::xml(document.finish()))

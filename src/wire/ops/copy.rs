@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::acl;
+use super::{acl, lifecycle};
 use crate::engine::{self, ObjectVersion};
 use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 use crate::meta::Attributes;
@@ -25,6 +25,8 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     let source_version_id = object.version_id.clone();
     let mut attributes = attributes(call, &source, &object)?;
     acl::assign(call, &mut attributes)?;
+    let expected = lifecycle::expected(call, &bucket, &attributes)?;
+    call.make_room(Some(object.version.size)).await?;
     let copy = engine::CopyObject {
         attributes,
         checksum: checksum_algorithm(call, object.version.attributes.checksum.as_ref())?,
@@ -45,6 +47,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     let mut response = response::xml(document.finish());
     let all = response.headers_mut();
     headers::insert_new_version_id(all, done.version_id.as_deref());
+    lifecycle::insert_of_write(expected.as_ref(), &call.key, &done, all);
     if let Some(id) = source_version_id.and_then(|id| HeaderValue::from_str(&id).ok()) {
         all.insert(HeaderName::from_static("x-amz-copy-source-version-id"), id);
     }
@@ -86,6 +89,8 @@ fn attributes(call: &Call, source: &CopySource, object: &ObjectVersion) -> Resul
         storage_class: of_request.storage_class,
         website_redirect_location: of_request.website_redirect_location,
         parts: Vec::new(),
+        retention: of_request.retention,
+        legal_hold: of_request.legal_hold,
         ..of_source.clone()
     })
 }

@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 
+use super::object_lock;
 use crate::engine::DeleteObject;
 use crate::limits;
 use crate::meta::{Bucket, Deleted, EtagCondition, MetaError, VersionRef, WriteCondition, parse_version_id};
@@ -45,8 +46,13 @@ async fn delete(call: &Call, bucket: &Bucket, entry: &DeleteEntry) -> Result<Del
         None => VersionRef::Latest,
         Some(text) => parse_version_id(text).ok_or_else(|| S3Error::new(S3Code::NoSuchVersion))?,
     };
-    let delete =
-        DeleteObject { key: entry.key.clone(), version, condition: condition(entry)?, requester: call.requester() };
+    let delete = DeleteObject {
+        key: entry.key.clone(),
+        version,
+        condition: condition(entry)?,
+        requester: call.requester(),
+        cause: object_lock::delete_cause(call, &entry.key, version_id),
+    };
     match call.engine.delete_object(bucket, delete).await {
         Ok(deleted) => Ok(deleted),
         // A version that is gone already is as deleted as the client wants it.

@@ -28,9 +28,12 @@ mod copy;
 pub(super) mod cors;
 mod delete_objects;
 mod lambda;
+mod lifecycle;
 mod list;
+mod listen;
 mod multipart;
 mod object;
+pub(super) mod object_lock;
 mod owners;
 mod policy;
 mod post;
@@ -70,6 +73,7 @@ async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
         Operation::ListObjects => list::objects(call),
         Operation::ListObjectsV2 => list::objects_v2(call),
         Operation::ListObjectVersions => list::versions(call),
+        Operation::ListenBucketNotification => listen::run(call),
         Operation::CreateMultipartUpload => multipart::create(call).await,
         Operation::UploadPart => multipart::upload_part(call).await,
         Operation::UploadPartCopy => multipart::upload_part_copy(call).await,
@@ -87,20 +91,23 @@ async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
         Operation::GetPublicAccessBlock => access::get_public_access_block(call),
         Operation::PutPublicAccessBlock => access::put_public_access_block(call).await,
         Operation::DeletePublicAccessBlock => access::delete_public_access_block(call).await,
-        Operation::PutObjectLockConfiguration => config::put_object_lock(call).await,
+        Operation::PutObjectLockConfiguration => object_lock::put_configuration(call).await,
+        Operation::GetObjectLockConfiguration => object_lock::get_configuration(call),
+        Operation::PutObjectRetention => object_lock::put_retention(call).await,
+        Operation::GetObjectRetention => object_lock::get_retention(call),
+        Operation::PutObjectLegalHold => object_lock::put_legal_hold(call).await,
+        Operation::GetObjectLegalHold => object_lock::get_legal_hold(call),
+        Operation::PutBucketLifecycleConfiguration => lifecycle::put(call).await,
+        Operation::GetBucketLifecycleConfiguration => lifecycle::get(call),
+        Operation::DeleteBucketLifecycle => lifecycle::delete(call).await,
         Operation::PutBucketPolicy => policy::put(call).await,
         Operation::GetBucketPolicy => policy::get(call),
         Operation::DeleteBucketPolicy => policy::delete(call).await,
         Operation::GetBucketPolicyStatus => policy::status(call),
-        Operation::GetBucketEncryption
-        | Operation::GetBucketLifecycleConfiguration
+        Operation::GetBucketAbac
+        | Operation::GetBucketEncryption
         | Operation::GetBucketWebsite
         | Operation::GetBucketReplication
-        | Operation::GetObjectLockConfiguration
-        | Operation::GetObjectLegalHold
-        | Operation::GetObjectRetention
-        | Operation::PutObjectLegalHold
-        | Operation::PutObjectRetention
         | Operation::GetBucketLogging
         | Operation::GetBucketAccelerateConfiguration
         | Operation::GetBucketRequestPayment
@@ -112,7 +119,6 @@ async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
         | Operation::ListBucketIntelligentTieringConfigurations
         | Operation::ListBucketInventoryConfigurations
         | Operation::ListBucketMetricsConfigurations
-        | Operation::DeleteBucketLifecycle
         | Operation::DeleteBucketEncryption
         | Operation::DeleteBucketReplication
         | Operation::DeleteBucketWebsite => config::not_configured(call),

@@ -26,13 +26,20 @@ pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
     let mut attributes = object_headers::attributes(call)?;
     acl::assign(call, &mut attributes)?;
     let checksum = announced_checksum(call)?;
-    let create = CreateUpload { bucket, key: call.key.clone(), attributes, checksum, requester: call.requester() };
+    let create = CreateUpload {
+        bucket: bucket.clone(),
+        key: call.key.clone(),
+        attributes,
+        checksum,
+        requester: call.requester(),
+    };
     let upload_id = call.engine.create_upload(create).await?;
     let mut document = Document::new("InitiateMultipartUploadResult");
     document.text("Bucket", &call.bucket);
     document.text("Key", &call.key);
     document.text("UploadId", &upload_id);
     let mut response = response::xml(document.finish());
+    super::lifecycle::insert_abort(call, &bucket, response.headers_mut())?;
     if let Some((algorithm, kind)) = checksum {
         let headers = response.headers_mut();
         headers.insert("x-amz-checksum-algorithm", HeaderValue::from_static(algorithm.as_str()));
@@ -96,6 +103,7 @@ pub async fn upload_part(call: &mut Call) -> Result<Response, S3Error> {
     let number = part_number(call)?;
     let upload = open_upload(call)?;
     let expected = part_digests(call.expected_digests()?, &upload)?;
+    call.make_room(call.body_length).await?;
     let part = UploadPart { upload, number, size_hint: call.body_length, expected };
     let mut body = call.take_body();
     let done = call.engine.upload_part(part, &mut body).await?;
@@ -138,6 +146,7 @@ pub async fn upload_part_copy(call: &Call) -> Result<Response, S3Error> {
     let upload = with_default_checksum(open_upload(call)?);
     let source = CopySource::open(call)?;
     let range = copy_range(call.header("x-amz-copy-source-range"), source.version.size)?;
+    call.make_room(Some(range.end - range.start)).await?;
     let part = UploadPart { upload, number, size_hint: None, expected: ExpectedDigests::default() };
     let done = call.engine.upload_part_copy(part, &source, range).await?;
     let mut document = Document::new("CopyPartResult");

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::acl;
+use super::{acl, lifecycle, object_lock};
 use crate::engine::{DeleteObject, EngineError, ObjectVersion, PutObject};
 use crate::hash::{ChecksumType, StoredChecksum};
 use crate::limits;
@@ -26,6 +26,8 @@ pub async fn put(call: &mut Call) -> Result<Response, S3Error> {
     call.require_length()?;
     let mut attributes = headers::attributes(call)?;
     acl::assign(call, &mut attributes)?;
+    let expected = lifecycle::expected(call, &bucket, &attributes)?;
+    call.make_room(call.body_length).await?;
     let put = PutObject {
         bucket,
         key: call.key.clone(),
@@ -40,6 +42,7 @@ pub async fn put(call: &mut Call) -> Result<Response, S3Error> {
     let done = call.engine.put_object(put, &mut body).await?;
     let mut response = response::empty(StatusCode::OK);
     response::put_done(&done, response.headers_mut());
+    lifecycle::insert_of_write(expected.as_ref(), &call.key, &done, response.headers_mut());
     Ok(response)
 }
 
@@ -91,6 +94,8 @@ fn select(call: &Call) -> Result<Selection, S3Error> {
     let mut response = response::empty(if is_part { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
     let all = response.headers_mut();
     headers::insert_object(all, &object);
+    object_lock::insert_headers(call, &object.version.attributes, all);
+    lifecycle::insert_of_read(call, &bucket, &object, all)?;
     let size = object.version.size;
     if is_part && part.start < part.end {
         let range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
@@ -243,7 +248,8 @@ pub async fn delete(call: &mut Call) -> Result<Response, S3Error> {
     let version = call.version()?;
     let condition = delete_condition(&call.headers)?;
     let conditional = condition != Default::default();
-    let delete = DeleteObject { key: call.key.clone(), version, condition, requester: call.requester() };
+    let cause = object_lock::delete_cause(call, &call.key, call.query.get_filled("versionId"));
+    let delete = DeleteObject { key: call.key.clone(), version, condition, requester: call.requester(), cause };
     let deleted = match call.engine.delete_object(&bucket, delete).await {
         Ok(deleted) => Some(deleted),
         // A version that is gone already is as deleted as the client wants it.

@@ -1,8 +1,11 @@
 //! The service on real folders, over loopback, with a client of the tests' own.
 
 mod attacks;
+pub(super) mod fuzz;
+mod listen;
 mod objects;
 mod protocol;
+mod races;
 mod uploads;
 
 use std::io::{Read as _, Write as _};
@@ -135,7 +138,8 @@ impl Server {
         let host = self.address.to_string();
         let mut all = HeaderMap::new();
         let signed = [("host", host.as_str()), ("x-amz-date", &timestamp), ("x-amz-content-sha256", payload)];
-        for (name, value) in signed.iter().chain(headers) {
+        let given = |name: &str| headers.iter().any(|(given, _)| *given == name);
+        for (name, value) in signed.iter().filter(|(name, _)| !given(name)).chain(headers) {
             all.append(
                 HeaderName::from_bytes(name.as_bytes()).unwrap(),
                 HeaderValue::from_bytes(value.as_bytes()).unwrap(),
@@ -186,18 +190,25 @@ impl Drop for Server {
     }
 }
 
+fn quick_timeouts() -> Timeouts {
+    let soon = Duration::from_millis(150);
+    Timeouts { head: soon, keep_alive: soon, body_stall: soon }
+}
+
 fn settings(timeouts: Timeouts) -> Settings {
     Settings {
         region: REGION.to_owned(),
         domain: Some("s3.test".to_owned()),
         access: Arc::new(Registry::of_root(ACCESS_KEY, Secret::new(SECRET), real::world())),
         server: "Aerie/test".to_owned(),
+        host_id: "node".to_owned(),
         timeouts,
         plain_http: crate::tls::PlainHttp::Serve,
         hook_exists: HookExists::new(|_| false),
         transforms: crate::wire::Transforms::none(),
         object_ownership: crate::acl::ObjectOwnership::default(),
         clients: super::Clients::unbounded(crate::seam::real::world().clock),
+        audit_requests: false,
         transfers: super::Transfers::new(16),
     }
 }
@@ -206,7 +217,7 @@ fn open_engine(folders: &[tempfile::TempDir]) -> (Engine, Meta) {
     let world = real::world();
     let storage = |folder: &tempfile::TempDir| Arc::new(RealStorage::open(folder.path()).unwrap()) as Arc<dyn Storage>;
     let places = folders.iter().map(|folder| (folder.path().display().to_string(), Some(storage(folder)))).collect();
-    let options = PoolOptions { parity: Some(1), write_shards_min: None, world: world.clone() };
+    let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world: world.clone() };
     let pool = Pool::open(places, options).unwrap();
     let copies = folders.iter().take(2).enumerate();
     let copies = copies.map(|(slot, folder)| Copy { slot, storage: storage(folder), current: true }).collect();

@@ -3,11 +3,6 @@
 use super::*;
 use crate::limits;
 
-fn quick() -> Timeouts {
-    let soon = Duration::from_millis(150);
-    Timeouts { head: soon, keep_alive: soon, body_stall: soon }
-}
-
 fn status(bytes: &[u8]) -> u16 {
     Reply::parse(bytes).status
 }
@@ -60,7 +55,7 @@ fn two_requests_share_a_connection_and_the_second_cannot_be_smuggled() {
 
 #[test]
 fn slow_clients_are_let_go() {
-    let server = Server::start_with(quick());
+    let server = Server::start_with(quick_timeouts());
     let (head, _) = server.head("PUT", "/b/k", &[("content-length", "10")], "UNSIGNED-PAYLOAD");
     let make = server.send("PUT", "/b-slow", &[], b"");
     make.ok(200);
@@ -92,7 +87,7 @@ fn slow_clients_are_let_go() {
 
 #[test]
 fn a_reader_that_stops_is_let_go() {
-    let mut server = Server::start_with(quick());
+    let mut server = Server::start_with(quick_timeouts());
     server.send("PUT", "/big", &[], b"").ok(200);
     server.send("PUT", "/big/k", &[], &bytes(24 << 20)).ok(200);
     let (head, _) = server.head("GET", "/big/k", &[], "UNSIGNED-PAYLOAD");
@@ -123,6 +118,24 @@ fn continue_is_said_only_when_the_body_is_wanted() {
     assert_eq!(server.get("/expect/k").ok(200).body, b"abc");
     let (head, _) = server.head("PUT", "/missing/k", &expect, "UNSIGNED-PAYLOAD");
     Reply::parse(&server.raw(&head)).refused(S3Code::NoSuchBucket);
+}
+
+#[test]
+fn the_largest_upload_is_wanted_and_a_larger_one_is_not() {
+    let server = Server::start();
+    server.send("PUT", "/large", &[], b"").ok(200);
+    let ask = |length: u64| {
+        let length = length.to_string();
+        let headers = [("content-length", length.as_str()), ("expect", "100-continue")];
+        let mut stream = server.connect();
+        stream.write_all(&server.head("PUT", "/large/k", &headers, "UNSIGNED-PAYLOAD").0).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        String::from_utf8(answer.to_vec()).unwrap()
+    };
+    assert_eq!(ask(limits::PUT_BYTES_MAX), "HTTP/1.1 100");
+    assert_eq!(ask(limits::PUT_BYTES_MAX + 1), "HTTP/1.1 400");
+    server.get("/large/k").refused(S3Code::NoSuchKey);
 }
 
 #[test]
@@ -181,4 +194,10 @@ fn virtual_hosts_name_the_bucket() {
     let bytes = b"GET /k HTTP/1.1\r\nhost: hosted.s3.test\r\nconnection: close\r\n\r\n";
     let denied = Reply::parse(&server.raw(bytes)).refused(S3Code::AccessDenied);
     assert!(denied.text().contains("s3:GetObject"), "{}", denied.text());
+    let host = [("host", "hosted.s3.test")];
+    assert_eq!(server.send("GET", "/k", &host, b"").ok(200).body, b"x");
+    assert!(server.send("GET", "/", &host, b"").ok(200).text().contains("<Key>k</Key>"));
+    server.send("PUT", "/", &[("host", "virtual.s3.test")], b"").ok(200);
+    server.send("PUT", "/hosted/k", &[("host", "virtual.s3.test:9000")], b"y").ok(200);
+    assert_eq!(server.get("/virtual/hosted/k").ok(200).body, b"y");
 }

@@ -8,6 +8,7 @@ mod acl;
 mod complete;
 mod cors;
 mod delete;
+mod object_lock;
 pub mod owner;
 mod settings;
 mod tagging;
@@ -20,7 +21,11 @@ pub use acl::{AclDocument, NamedGrant, NamedGrantee, ShownGrantee, acl_document,
 pub use complete::{DocumentPart, checksum_element, parse_complete};
 pub use cors::{CorsConfiguration, CorsRule};
 pub use delete::{DeleteEntry, DeleteRequest};
-pub use settings::{ObjectLock, parse_location, parse_object_lock, parse_versioning};
+pub use object_lock::{
+    legal_hold_document, legal_hold_text, object_lock_document, parse_legal_hold, parse_object_lock, parse_retention,
+    retention_document,
+};
+pub use settings::{parse_location, parse_versioning};
 pub use tagging::{BUCKET_TAGS, OBJECT_TAGS, TagLimit, check_tags, parse_tagging, tagging_document};
 
 use crate::wire::error::{S3Code, S3Error};
@@ -38,6 +43,8 @@ pub enum DocumentError {
     #[error("{0}")]
     IllegalVersioning(String),
     #[error("{0}")]
+    RetentionPeriod(String),
+    #[error("{0}")]
     InvalidTag(String),
     #[error("{0}")]
     InvalidRequest(String),
@@ -54,6 +61,7 @@ impl DocumentError {
             DocumentError::Xml(_) | DocumentError::Schema(_) => S3Code::MalformedXML,
             DocumentError::MalformedAcl(_) => S3Code::MalformedACLError,
             DocumentError::IllegalVersioning(_) => S3Code::IllegalVersioningConfigurationException,
+            DocumentError::RetentionPeriod(_) => S3Code::InvalidRetentionPeriod,
             DocumentError::InvalidTag(_) => S3Code::InvalidTag,
             DocumentError::InvalidRequest(_) => S3Code::InvalidRequest,
             DocumentError::InvalidArgument(_) => S3Code::InvalidArgument,

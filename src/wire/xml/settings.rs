@@ -1,4 +1,4 @@
-//! The small documents: where a bucket is created, whether it keeps versions, whether it locks them.
+//! The small documents: where a bucket is created, whether it keeps versions.
 
 use super::{DocumentError, root, schema};
 use crate::meta::Versioning;
@@ -30,24 +30,6 @@ pub fn parse_versioning(document: &[u8]) -> Result<Versioning, DocumentError> {
     }
 }
 
-/// What PutObjectLockConfiguration asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ObjectLock {
-    /// Locks may be set on versions.
-    Enabled,
-    /// Also a retention for new versions.
-    WithDefaultRetention,
-}
-
-pub fn parse_object_lock(document: &[u8]) -> Result<ObjectLock, DocumentError> {
-    let root = root(document, "ObjectLockConfiguration")?;
-    match root.text_of("ObjectLockEnabled").map(str::trim) {
-        Some("Enabled") if root.child("Rule").is_some() => Ok(ObjectLock::WithDefaultRetention),
-        Some("Enabled") => Ok(ObjectLock::Enabled),
-        other => Err(schema(format!("<ObjectLockEnabled> is `{}`, it must be Enabled", other.unwrap_or_default()))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,18 +58,5 @@ mod tests {
         assert_eq!(of("<Status>enabled</Status>"), Err(S3Code::MalformedXML));
         assert_eq!(of(""), Err(S3Code::IllegalVersioningConfigurationException));
         assert_eq!(of("<Status>Enabled</Status><MfaDelete>Enabled</MfaDelete>"), Err(S3Code::NotImplemented));
-    }
-
-    #[test]
-    fn object_locks_are_read() {
-        let of = |body: &str| {
-            let document = format!("<ObjectLockConfiguration>{body}</ObjectLockConfiguration>");
-            parse_object_lock(document.as_bytes()).map_err(|error| error.code())
-        };
-        let enabled = "<ObjectLockEnabled>Enabled</ObjectLockEnabled>";
-        assert_eq!(of(enabled), Ok(ObjectLock::Enabled));
-        assert_eq!(of(&format!("{enabled}<Rule/>")), Ok(ObjectLock::WithDefaultRetention));
-        assert_eq!(of("<ObjectLockEnabled>Disabled</ObjectLockEnabled>"), Err(S3Code::MalformedXML));
-        assert_eq!(of("<Rule/>"), Err(S3Code::MalformedXML));
     }
 }

@@ -1,13 +1,13 @@
 //! Detect: names the objects in a picture, with a score and a box for each.
 //!
 //! Promises: one message for each picture, also when nothing was seen; boxes in pixels of the picture as it was stored;
-//! equal pictures give equal messages. Needs the model `detector` with its labels (`scripts/fetch-models`). An
+//! equal pictures give equal messages. Where tags are granted, the tag `seen` has the labels. Needs the model `detector` with its labels (`scripts/fetch-models`). An
 //! object that is no picture is a lasting failure: filter by suffix in the rule.
 
 mod anchors;
 
 use aerie_guest::boxes::{groups, rounded};
-use aerie_guest::{Event, Failure, Guest, inference, picture, results, tensor};
+use aerie_guest::{Event, Failure, Guest, inference, picture, results, tag_seen, tensor};
 use serde_json::{Value, json};
 
 use anchors::{ANCHORS, COORDINATES, INPUT_PIXELS, candidates};
@@ -39,6 +39,8 @@ impl Guest for Detect {
                 json!({ "label": label, "score": rounded(best.score), "box": area })
             })
             .collect();
+        let seen = objects.iter().filter_map(|object| object["label"].as_str().map(str::to_owned));
+        tag_seen(seen)?;
         let message = json!({
             "bucket": event.bucket, "key": event.key, "event": event.id,
             "width": width, "height": height, "objects": objects,

@@ -7,7 +7,7 @@
 mod anchors;
 
 use aerie_guest::boxes::rounded;
-use aerie_guest::{Event, Failure, Guest, inference, picture, results, tensor};
+use aerie_guest::{Event, Failure, Guest, inference, picture, results, tag_seen, tensor};
 use serde_json::{Value, json};
 
 use anchors::{ANCHORS, COORDINATES, Face, INPUT_PIXELS, POINTS};
@@ -35,6 +35,7 @@ impl Guest for Faces {
             .iter()
             .map(|face| described(face, width, height))
             .collect();
+        tag_seen(faces.iter().filter_map(|face| face["label"].as_str().map(str::to_owned)))?;
         let message = json!({
             "bucket": event.bucket, "key": event.key, "event": event.id,
             "width": width, "height": height, "objects": faces,

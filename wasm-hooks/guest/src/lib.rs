@@ -37,6 +37,26 @@ impl From<Error> for Failure {
     }
 }
 
+/// Bytes in a tag's value, by S3.
+const TAG_VALUE_BYTES_MAX: usize = 256;
+
+/// Sets the tag `seen` to what was seen, each once: `Cat/Person`. A hook that may not set tags goes on without.
+pub fn tag_seen(labels: impl IntoIterator<Item = String>) -> Result<(), Failure> {
+    let labels: std::collections::BTreeSet<String> = labels.into_iter().collect();
+    let mut seen = String::new();
+    for label in &labels {
+        let divider = if seen.is_empty() { "" } else { "/" };
+        if seen.len() + divider.len() + label.len() <= TAG_VALUE_BYTES_MAX {
+            seen.push_str(divider);
+            seen.push_str(label);
+        }
+    }
+    match object::set_tags(&[("seen".to_owned(), seen)]) {
+        Ok(()) | Err(Error::Denied(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Failure {
     /// A failure that no further attempt can mend: the invocation goes to the dead letters.
     pub fn lasting(message: impl Into<String>) -> Failure {

@@ -45,7 +45,8 @@ pub fn detect(
     })
 }
 
-fn floats(tensor: &Tensor) -> Result<Vec<f32>, Failure> {
+/// The numbers of an `f32` tensor.
+pub fn floats(tensor: &Tensor) -> Result<Vec<f32>, Failure> {
     if tensor.element != Element::F32 {
         return Err(Failure::lasting(format!("the model is another one: output {:?} is not f32", tensor.name)));
     }

@@ -68,6 +68,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         requester: call.requester(),
     };
     let mut file = RangedFile { form: reader, size: 0, range };
+    call.make_room(call.body_length).await?;
     let put = call.engine.put_object(put, &mut file).await;
     let (size, (least, most)) = (file.size, range);
     match put {

@@ -2,12 +2,16 @@
 //! and limits of time are the service's, and tested there.
 
 mod buckets;
+mod edges;
+mod governance;
 mod lambdas;
+mod listeners;
 mod listings;
 mod lists;
 mod multipart;
 mod posts;
 mod rights;
+mod strangers;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -109,7 +113,7 @@ impl Store {
             std::fs::create_dir(&path).expect("a folder");
             (name.to_owned(), Some(Arc::new(RealStorage::open(&path).expect("a drive")) as Arc<dyn Storage>))
         };
-        let options = PoolOptions { parity: Some(1), write_shards_min: None, world: world() };
+        let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world: world() };
         let pool = Pool::open(vec![place("d0"), place("d1")], options).expect("a pool");
         let copies = pool.copies().into_iter().map(|(slot, storage, current)| Copy { slot, storage, current });
         let failed = Arc::new(|slot| panic!("copy {slot} failed"));
@@ -120,12 +124,14 @@ impl Store {
             domain: None,
             access: Arc::new(access),
             server: "test".to_owned(),
+            host_id: "node".to_owned(),
             timeouts: Timeouts::default(),
             plain_http: crate::tls::PlainHttp::Serve,
             hook_exists: HookExists::new(|hook| hook == "detect"),
             transforms: Transforms::new(lambdas::transform),
             object_ownership: crate::acl::ObjectOwnership::default(),
             clients: crate::wire::Clients::unbounded(crate::seam::real::world().clock),
+            audit_requests: false,
             transfers: crate::wire::Transfers::new(16),
         };
         let engine = Engine::new(meta, pool, world()).expect("an engine");
@@ -185,6 +191,7 @@ impl Store {
             request_id: "ID".to_owned(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             secure: false,
+            stopping: Rc::default(),
             body: Some(RequestBody::new(RawBody::Given(pieces), Payload::Unsigned, length, None)),
             body_length: length,
         })

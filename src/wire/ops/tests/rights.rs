@@ -7,7 +7,7 @@ use crate::access::{Account, Bearer, Bound, Carrier, KeyFault, NewKey, Principal
 use crate::wire::auth::Identity;
 use crate::wire::error::S3Code;
 
-fn root_of(id: &str) -> Identity {
+pub(super) fn root_of(id: &str) -> Identity {
     let account = Account { id: id.to_owned(), canonical_id: format!("{id:0>64}"), ..Account::store() };
     Identity::Signed(Arc::new(Principal::root(Arc::new(account))))
 }

@@ -1,0 +1,101 @@
+//! The audit log: its lines, and the proof that none was changed.
+
+use argh::FromArgs;
+use http::Method;
+
+use super::client::Client;
+use crate::audit::ChainEnd;
+
+/// Print the newest lines of the audit log, or follow its chain of hashes from end to end.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "audit")]
+pub(super) struct Audit {
+    #[argh(positional, description = "tail or verify", default = "String::from(\"tail\")")]
+    action: String,
+    #[argh(option, description = "lines that tail prints", default = "50", short = 'n')]
+    lines: u64,
+    #[argh(option, description = "NUMBER:HASH that an earlier verify printed: that line must still be there")]
+    noted: Option<String>,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+struct Ends {
+    anchor: ChainEnd,
+    end: ChainEnd,
+}
+
+impl Audit {
+    pub fn run(self) -> Result<(), String> {
+        let client = Client::find(self.endpoint.clone())?;
+        let ends = client.call(Method::GET, "/_aerie/v1/audit/ends", "", Vec::new())?;
+        let ends: Ends = serde_json::from_slice(&ends).map_err(|error| error.to_string())?;
+        match self.action.as_str() {
+            "tail" => {
+                let after = ends.end.number.saturating_sub(self.lines).max(ends.anchor.number);
+                each_line(&client, after, |line| {
+                    println!("{line}");
+                    Ok(())
+                })
+            }
+            "verify" => self.verify(&client, ends),
+            other => Err(format!("{other}: say tail or verify")),
+        }
+    }
+
+    fn verify(&self, client: &Client, ends: Ends) -> Result<(), String> {
+        let noted = self.noted.as_deref().map(parse_noted).transpose()?;
+        let mut end = ends.anchor.clone();
+        let mut found = noted.as_ref().is_none_or(|noted| *noted == end);
+        each_line(client, ends.anchor.number, |line| {
+            end.follow(line).map_err(|error| error.to_string())?;
+            found |= noted.as_ref() == Some(&end);
+            Ok(())
+        })?;
+        if end.number < ends.end.number {
+            return Err(format!("the log ends at line {}, it has {}", end.number, ends.end.number));
+        }
+        match noted {
+            Some(noted) if !found && noted.number < ends.anchor.number => {
+                Err(format!("line {} has been cut off by age; note a newer one", noted.number))
+            }
+            Some(noted) if !found => {
+                Err(format!("line {} is not the one that was noted: the log was rewritten", noted.number))
+            }
+            _ => {
+                println!(
+                    "lines {} to {} follow from each other; note {}:{}",
+                    ends.anchor.number + 1,
+                    end.number,
+                    end.number,
+                    end.hash
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+fn parse_noted(text: &str) -> Result<ChainEnd, String> {
+    let parts = text.split_once(':').and_then(|(number, hash)| Some((number.parse().ok()?, hash)));
+    let (number, hash) = parts.ok_or_else(|| format!("{text}: write what verify printed, NUMBER:HASH"))?;
+    Ok(ChainEnd { number, hash: hash.to_owned() })
+}
+
+/// Asks for page after page.
+fn each_line(client: &Client, mut after: u64, mut take: impl FnMut(&str) -> Result<(), String>) -> Result<(), String> {
+    loop {
+        let page = client.call(Method::GET, "/_aerie/v1/audit", &format!("after={after}"), Vec::new())?;
+        let page = String::from_utf8(page).map_err(|_| "the log is not UTF-8".to_owned())?;
+        let mut lines = 0;
+        for line in page.lines() {
+            take(line)?;
+            lines += 1;
+        }
+        if lines == 0 {
+            return Ok(());
+        }
+        after += lines;
+    }
+}
