@@ -216,7 +216,7 @@ impl Service {
         refuse_repeated(&parts.head.headers)?;
         let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
         if iam::is_query_request(&parts.head) {
-            return Ok((self.query_api(parts, query, raw).await, None));
+            return Ok((self.query_api(parts, query, raw, audited).await, None));
         }
         // Browsers ask before they use a presigned URL, by that very URL: what it signs is another method.
         let authenticated = if parts.head.method == Method::OPTIONS {
@@ -302,13 +302,18 @@ impl Service {
     }
 
     /// A call of IAM or STS: its errors have a shape of their own.
-    async fn query_api(&self, parts: Parts, query: Query, raw: RawBody) -> Response {
+    async fn query_api(&self, parts: Parts, query: Query, raw: RawBody, audited: &Audited) -> Response {
         let caller = iam::Caller {
             authenticator: &self.authenticator,
             settings: &self.settings,
             now_ms: self.engine.world().clock.unix_ms(),
         };
-        iam::answer(caller, parts, query, raw).await
+        let iam::Answered { response, caller, action } = iam::answer(caller, parts, query, raw).await;
+        audited.identity.replace(caller);
+        // What only asks is taken down where all requests are.
+        audited.wanted.set(audited.wanted.get() && (self.settings.audit_requests || iam::changes(&action)));
+        audited.action.replace(action);
+        response
     }
 
     async fn administer(

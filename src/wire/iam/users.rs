@@ -155,6 +155,14 @@ pub fn aliases(ask: &Ask) -> Answer {
     Ok(Some(document))
 }
 
+/// Web identities are not taken, and so nobody vouches for them.
+pub fn no_providers(ask: &Ask) -> Answer {
+    ask.allow("*")?;
+    let mut document = Document::fragment();
+    document.inside("OpenIDConnectProviderList", |_| {});
+    Ok(Some(document))
+}
+
 /// `UserName` where a user must be meant.
 pub fn need_user(ask: &Ask) -> Result<Arc<User>, Fault> {
     let name = ask.need("UserName")?;
