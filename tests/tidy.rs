@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module and what it may import. A leaf may be imported by all.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("cli", &["server", "config", "hook", "inference", "wire", "mqtt", "outbox", "engine"]),
+    ("cli", &["access", "server", "config", "hook", "inference", "wire", "mqtt", "outbox", "engine"]),
     (
         "server",
         &[
@@ -43,8 +43,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("lifecycle", &["xml"]),
     ("xml", &[]),
     ("acl", &[]),
+    ("crypt", &[]),
 ];
-const LEAVES: &[&str] = &["limits", "seam", "hash", "notification", "lifecycle", "tls", "xml", "acl"];
+const LEAVES: &[&str] = &["limits", "seam", "hash", "notification", "lifecycle", "tls", "xml", "acl", "crypt"];
 
 fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("the source tree is readable") {

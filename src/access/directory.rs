@@ -81,6 +81,11 @@ impl Directory {
         self.policies.get(&name_of(account, name)).filter(|policy| policy.arn() == arn)
     }
 
+    /// Whether an ARN names a managed policy that the account can use.
+    pub fn has_policy(&self, account: &str, arn: &str) -> bool {
+        builtin::find(arn).is_some() || self.policy(account, arn).is_some()
+    }
+
     /// Keys of a user, or of root.
     pub fn keys(&self, account: &str, user: Option<&str>) -> impl Iterator<Item = &Arc<Key>> {
         self.keys.values().filter(move |key| key.account == account && key.user.as_deref() == user)

@@ -219,10 +219,12 @@ where
 
 /// What an S3 or admin error says, without its markup.
 fn refusal_text(status: http::StatusCode, body: &[u8]) -> String {
-    if let Ok(document) = xml::parse(body)
-        && let (Some(code), Some(message)) = (document.text_of("Code"), document.text_of("Message"))
-    {
-        return format!("{code}: {message}");
+    if let Ok(document) = xml::parse(body) {
+        // S3's error is the root, IAM's is inside.
+        let error = document.child("Error").unwrap_or(&document);
+        if let (Some(code), Some(message)) = (error.text_of("Code"), error.text_of("Message")) {
+            return format!("{code}: {message}");
+        }
     }
     let text = String::from_utf8_lossy(body);
     if text.trim().is_empty() { status.to_string() } else { text.trim().to_owned() }

@@ -8,6 +8,8 @@ mod bundle;
 mod client;
 mod govern;
 mod hook;
+mod identity;
+mod key;
 mod object;
 mod operate;
 mod serve;
@@ -40,11 +42,17 @@ enum Command {
     Put(object::Put),
     Get(object::Get),
     Subscribe(subscribe::Subscribe),
+    Account(identity::AccountCommand),
+    User(identity::UserCommand),
+    Group(identity::GroupCommand),
+    Policy(identity::PolicyCommand),
+    AccessKey(identity::AccessKeyCommand),
     Status(operate::Status),
     Heal(operate::Heal),
     Scrub(operate::Scrub),
     Verify(operate::Verify),
     Outbox(operate::OutboxCommand),
+    Key(key::KeyCommand),
     Tls(tls::TlsCommand),
     Version(Version),
 }
@@ -90,11 +98,17 @@ fn run(command: Command) -> Result<(), String> {
         Command::Put(put) => put.run(),
         Command::Get(get) => get.run(),
         Command::Subscribe(subscribe) => subscribe.run(),
+        Command::Account(account) => account.run(),
+        Command::User(user) => user.run(),
+        Command::Group(group) => group.run(),
+        Command::Policy(policy) => policy.run(),
+        Command::AccessKey(key) => key.run(),
         Command::Status(status) => status.run(),
         Command::Heal(heal) => heal.run(),
         Command::Scrub(scrub) => scrub.run(),
         Command::Verify(verify) => verify.run(),
         Command::Outbox(outbox) => outbox.run(),
+        Command::Key(key) => key.run(),
         Command::Tls(tls) => tls.run(),
         Command::Version(Version {}) => version(),
     }

@@ -24,6 +24,8 @@ const STEPS: &[&str] = &[
          PRIMARY KEY(bucket, sequence)) WITHOUT ROWID;",
     // Lines of the audit log.
     "CREATE TABLE audit(number INTEGER PRIMARY KEY, line TEXT NOT NULL);",
+    // Of a sealed part.
+    "ALTER TABLE part ADD COLUMN salt TEXT;",
 ];
 
 /// Layout that this program writes. A database with a later one is refused.

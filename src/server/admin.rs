@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::errands::Undone;
 use super::{Parts, metrics};
+use crate::access::{AccessError, Account, owner_id};
 use crate::engine::Engine;
 use crate::hook::{Grants, LogLine, StoreError, store};
 use crate::limits;
@@ -34,6 +35,18 @@ impl From<StoreError> for Refusal {
             StoreError::Absent { .. } => StatusCode::NOT_FOUND,
             StoreError::Name(_) | StoreError::Refused(_) => StatusCode::BAD_REQUEST,
             StoreError::Damaged { .. } | StoreError::Engine(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Refusal(status, error.to_string())
+    }
+}
+
+impl From<AccessError> for Refusal {
+    fn from(error: AccessError) -> Refusal {
+        let status = match &error {
+            AccessError::NoSuchEntity(_) => StatusCode::NOT_FOUND,
+            AccessError::EntityAlreadyExists(_) | AccessError::DeleteConflict(_) => StatusCode::CONFLICT,
+            AccessError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
         };
         Refusal(status, error.to_string())
     }
@@ -97,11 +110,52 @@ impl AdminApi {
             (_, ["v1", "buckets", rest @ ..]) => self.buckets(&request, rest).await,
             (&Method::GET, ["v1", "audit", rest @ ..]) => self.audit(&request, rest),
             (_, ["v1", "clock", rest @ ..]) => self.clock(&request, rest).await,
+            (_, ["v1", "accounts", rest @ ..]) => self.accounts(&request, rest).await,
             (_, ["v1", "hooks", rest @ ..]) => self.hooks(request.clone(), rest).await,
             (&Method::PUT, ["v1", "bundles"]) => self.add_bundle(request.clone()).await,
             (_, ["v1", "models", rest @ ..]) => self.models(request.clone(), rest).await,
+            (_, ["v1", "keys", rest @ ..]) => self.keys(&request, rest).await,
             (_, ["v1", "outbox", rest @ ..]) => self.outbox(&request, rest),
             (method, _) => Err(Refusal(StatusCode::NOT_FOUND, format!("no such call: {method} /_aerie/{path}"))),
+        }
+    }
+
+    /// Accounts beside the store's own. A secret is shown once, when the account is made.
+    async fn accounts(&self, request: &AdminRequest, path: &[&str]) -> Answer {
+        let access = &self.parts.access;
+        match (&request.method, path) {
+            (&Method::GET, []) => {
+                let directory = access.directory();
+                let account = |account: &std::sync::Arc<Account>| json!({"id": account.id, "name": account.name, "canonical_id": account.canonical_id});
+                show(&directory.accounts().map(account).collect::<Vec<_>>())
+            }
+            (&Method::POST, [name]) => {
+                let name = (*name).to_owned();
+                let (account, key) = access.change(move |change| change.create_account(&name)).await?;
+                show(&json!({
+                    "id": account.id,
+                    "name": account.name,
+                    "canonical_id": account.canonical_id,
+                    "access_key": key.access_key,
+                    "secret_key": key.secret.as_str(),
+                }))
+            }
+            (&Method::DELETE, [name]) => {
+                let directory = access.directory();
+                let found = directory.accounts().find(|account| account.id == *name || account.name == *name);
+                let account = found.ok_or_else(|| {
+                    Refusal(StatusCode::NOT_FOUND, format!("there is no account {name}; see `aerie account list`"))
+                })?;
+                let buckets = self.engine.buckets().map_err(failed)?;
+                if let Some(bucket) = buckets.iter().find(|bucket| owner_id(&bucket.owner) == account.canonical_id) {
+                    let text = format!("account {name} still owns bucket {}; remove its buckets first", bucket.name);
+                    return Err(Refusal(StatusCode::CONFLICT, text));
+                }
+                let id = account.id.clone();
+                access.change(move |change| change.delete_account(&id)).await?;
+                said(format!("account {name} is removed"))
+            }
+            _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on accounts".to_owned())),
         }
     }
 
@@ -188,7 +242,7 @@ impl AdminApi {
     }
 
     /// Has another thread do what would hold up the core: compiling a Python hook takes seconds.
-    async fn errand<T: Send + 'static>(
+    pub(super) async fn errand<T: Send + 'static>(
         &self,
         errand: impl FnOnce(&Rc<Engine>) -> T + Send + 'static,
     ) -> Result<T, Refusal> {

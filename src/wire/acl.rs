@@ -58,6 +58,11 @@ impl Lists {
         };
         Ok(Lists { ownership, controls, acl, block })
     }
+
+    /// The bucket's list gives something to the public, and that counts.
+    pub fn are_public(&self) -> bool {
+        self.ownership.has_lists() && self.acl.is_public() && !self.block.ignore_public_acls
+    }
 }
 
 /// The lists' word on one action.
@@ -94,8 +99,9 @@ fn question(call: &Call, action: &str) -> Question {
         "PutObjectAcl" | "PutObjectVersionAcl" if call.operation == Operation::PutObjectAcl => {
             Question::Object(Permission::WriteAcp)
         }
-        // The list of an object that is being written.
+        // List and tags of an object that is being written come with it.
         "PutObjectAcl" => Question::Bucket(Permission::Write),
+        "PutObjectTagging" if call.operation != Operation::PutObjectTagging => Question::Bucket(Permission::Write),
         "ListMultipartUploadParts" | "AbortMultipartUpload" => Question::Upload,
         _ => Question::Nothing,
     }

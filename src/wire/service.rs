@@ -21,12 +21,14 @@ use hyper::service::service_fn;
 
 use super::address::Address;
 use super::admin::{Admin, AdminAnswer, AdminRequest};
-use super::auth::{Authenticator, Head, Identity};
+use super::auth::circumstances::Asker;
+use super::auth::{Authenticated, Authenticator, Head, Identity, Payload};
 use super::body::{self, RawBody, RequestBody};
 use super::clients::{Connected, Meter};
 use super::connection::{BoundedIo, Exchange};
 use super::error::{S3Code, S3Error};
 use super::facts::Facts;
+use super::iam;
 use super::ops;
 use super::query::Query;
 use super::request::{Call, Parts};
@@ -34,7 +36,7 @@ use super::response::{self, GuardedBody, Never, Response};
 use super::route::{Operation, route};
 use super::settings::Settings;
 use super::transfers::Transfer;
-use crate::access::Principal;
+use crate::access::policy::Request;
 use crate::audit::AuditEntry;
 use crate::engine::Engine;
 use crate::limits;
@@ -213,7 +215,13 @@ impl Service {
         self.settings.clients.admit(parts.peer.ip())?;
         refuse_repeated(&parts.head.headers)?;
         let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
-        let authenticated = {
+        if iam::is_query_request(&parts.head) {
+            return Ok((self.query_api(parts, query, raw).await, None));
+        }
+        // Browsers ask before they use a presigned URL, by that very URL: what it signs is another method.
+        let authenticated = if parts.head.method == Method::OPTIONS {
+            Authenticated { identity: Identity::Anonymous, payload: Payload::Unsigned }
+        } else {
             let head = Head {
                 method: parts.head.method.as_str(),
                 path,
@@ -293,6 +301,16 @@ impl Service {
         })
     }
 
+    /// A call of IAM or STS: its errors have a shape of their own.
+    async fn query_api(&self, parts: Parts, query: Query, raw: RawBody) -> Response {
+        let caller = iam::Caller {
+            authenticator: &self.authenticator,
+            settings: &self.settings,
+            now_ms: self.engine.world().clock.unix_ms(),
+        };
+        iam::answer(caller, parts, query, raw).await
+    }
+
     async fn administer(
         &self,
         parts: Parts,
@@ -304,13 +322,14 @@ impl Service {
     ) -> Result<Response, S3Error> {
         let open =
             path == "metrics" && parts.head.method == Method::GET && parts.peer.ip().to_canonical().is_loopback();
-        if !identity.principal().is_some_and(Principal::is_store_root) && !open {
-            return Err(S3Error::with(S3Code::AccessDenied, "administration needs a request signed by root"));
-        }
         let path = percent_encoding::percent_decode_str(&path)
             .decode_utf8()
             .map_err(|_| S3Error::with(S3Code::InvalidURI, "the path is not UTF-8 after percent-decoding"))?
             .into_owned();
+        if !open && !self.may_administer(&parts, &path, &identity) {
+            let message = "administration needs a request signed by root, or by whom a policy allows aerie: actions";
+            return Err(S3Error::with(S3Code::AccessDenied, message));
+        }
         let body = body.collect(limits::ADMIN_BODY_BYTES_MAX, length).await?.0;
         let request = AdminRequest { method: parts.head.method, path, query: query.into_pairs(), body };
         Ok(response::admin(self.admin.handle(request).await))
@@ -341,6 +360,27 @@ impl Service {
         if let Err(error) = self.engine.meta().audit(entry).await {
             tracing::error!(%error, %request_id, "a request could not be taken down in the audit log");
         }
+    }
+
+    /// The store's root, and whom its policies allow: `aerie:GetHooks`, `aerie:PutHooks`, `aerie:PostHeal`, … (method and
+    /// first part of the path below `v1`) on `arn:aerie:admin:::PATH`. Other accounts have no say in the appliance.
+    fn may_administer(&self, parts: &Parts, path: &str, identity: &Identity) -> bool {
+        let Some(caller) = identity.principal().filter(|caller| caller.account.is_store()) else { return false };
+        let title = |word: &str| match word.split_at_checked(1) {
+            Some((first, rest)) => format!("{}{}", first.to_uppercase(), rest.to_lowercase()),
+            None => String::new(),
+        };
+        let noun = path.trim_start_matches("v1/").split('/').next().unwrap_or_default();
+        let action = format!("aerie:{}{}", title(parts.head.method.as_str()), title(noun));
+        let asker = Asker {
+            caller: Some(caller),
+            peer: parts.peer,
+            secure: parts.secure,
+            headers: &parts.head.headers,
+            region: &self.settings.region,
+            now_ms: self.engine.world().clock.unix_ms(),
+        };
+        caller.may(Request { action: &action, resource: &format!("arn:aerie:admin:::{path}"), context: &asker })
     }
 
     /// Sixteen hex digits, as S3's.

@@ -43,6 +43,11 @@ impl Document {
         self.out.extend(["</", name, ">"]);
     }
 
+    /// Children alone, without a root or declaration.
+    pub fn fragment() -> Document {
+        Document { out: String::with_capacity(512), root: "" }
+    }
+
     /// An element with text, if there is any.
     pub fn text_if(&mut self, name: &'static str, text: Option<&str>) {
         if let Some(text) = text {
@@ -84,7 +89,9 @@ impl Document {
     }
 
     pub fn finish(mut self) -> String {
-        self.out.extend(["</", self.root, ">"]);
+        if !self.root.is_empty() {
+            self.out.extend(["</", self.root, ">"]);
+        }
         self.out
     }
 }

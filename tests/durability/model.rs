@@ -59,7 +59,10 @@ fn run(seed: u64) {
                 // What is not there leaves no change.
                 waiting.extend(model.remove(&key).map(|_| None));
             }
-            12 => look(&store, &mut waiting, dice.below(8) as usize, &format!("seed {seed} step {step}")),
+            12 => {
+                let count = dice.below(waiting.len() as u64 + 1) as usize;
+                look(&store, &mut waiting, count, &format!("seed {seed} step {step}"));
+            }
             13..18 => match (store.get(&key), model.get(&key)) {
                 (Ok(found), Some(expected)) => assert!(found == *expected, "seed {seed} step {step}: {key} differs"),
                 (Err(error), None) if is_absent(&error) => {}

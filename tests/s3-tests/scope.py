@@ -15,7 +15,6 @@ OUT_OF_SCOPE = [
     ("does not hold on AWS (the suite's own marker)", {"fails_on_aws"}, None, None),
     ("signature version 2", {"auth_aws2"}, None, r"get_v2_client|signature_version='s3'\)|signature_version=botocore"),
     ("storage classes and cloud tiers", {"lifecycle_transition", "cloud_transition", "cloud_restore"}, r"lifecycle_set_noncurrent_transition|null_version_current_transition", None),
-    ("encryption", {"encryption", "sse_s3", "bucket_encryption"}, None, r"x-amz-server-side-encryption"),
     ("bucket policies", {"bucket_policy"}, r"bucket_policy|policy_status|_with_policy", r"put_bucket_policy"),
     ("server access logging", {"bucket_logging", "bucket_logging_cleanup"}, None, None),
     ("websites", {"s3website"}, None, None),
@@ -29,6 +28,7 @@ HOLDS_IN_SHORT_DAYS = r"test_lifecycle(v2)?_(expiration|noncur_expiration|delete
 
 # The first that fits names the area.
 AREAS = [
+    ("encryption", r"_sse_|sse_c|_enc_|encrypt|put_obj_enc"),
     ("ownership", r"ownership"),
     ("public access block", r"public_block|block_public|public_acls|undefined_public"),
     ("object lock", r"object_lock"),

@@ -217,6 +217,7 @@ fn part(number: u32, extent: Extent) -> Part {
         etag: format!("etag-{number}"),
         modified_ms: 1,
         checksum: None,
+        salt: None,
         body: Body::Extents(vec![extent]),
     }
 }

@@ -5,7 +5,11 @@
 
 use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
+use std::net::SocketAddr;
 
+use http::HeaderMap;
+
+use crate::access::Principal;
 use crate::access::policy::{Context, Values};
 use crate::engine::{EngineError, Tags};
 use crate::meta::{MetaError, VersionRef, parse_version_id};
@@ -28,6 +32,50 @@ pub struct Circumstances<'a> {
     existing_tags: OnceCell<Option<Tags>>,
     header_tags: OnceCell<Option<Tags>>,
     failure: RefCell<Option<S3Error>>,
+}
+
+/// Who asks and from where, whatever is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    pub caller: Option<&'a Principal>,
+    pub peer: SocketAddr,
+    pub secure: bool,
+    pub headers: &'a HeaderMap,
+    pub region: &'a str,
+    pub now_ms: i64,
+}
+
+impl Asker<'_> {
+    /// The value of a key of `aws:`.
+    fn value(&self, name: &str) -> Option<String> {
+        let caller = self.caller;
+        let header = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        match name {
+            "sourceip" => Some(self.peer.ip().to_canonical().to_string()),
+            "securetransport" => Some(self.secure.to_string()),
+            "currenttime" => Some(date::iso(self.now_ms)),
+            "epochtime" => Some((self.now_ms / 1000).to_string()),
+            "useragent" => header("user-agent"),
+            "referer" => header("referer"),
+            "requestedregion" => Some(self.region.to_owned()),
+            "principaltype" => Some(caller.map_or("Anonymous", Principal::type_name).to_owned()),
+            "principalarn" => caller.map(|caller| caller.role_arn().unwrap_or_else(|| caller.arn())),
+            "principalaccount" => caller.map(|caller| caller.account.id.clone()),
+            "userid" => Some(caller.map_or("anonymous".to_owned(), Principal::user_id)),
+            "username" => caller?.user().map(|user| user.name.clone()),
+            "tokenissuetime" => caller?.issued_ms.map(date::iso),
+            // Nobody has a second factor here; keys that live long have none to ask for.
+            "multifactorauthpresent" => caller?.is_temporary().then(|| "false".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl Context for Asker<'_> {
+    fn values(&self, key: &str) -> Values<'_> {
+        let name = key.strip_prefix("aws:")?;
+        self.value(name).map(|value| vec![Cow::Owned(value)])
+    }
 }
 
 fn one<'a>(value: impl Into<Cow<'a, str>>) -> Values<'a> {
@@ -72,25 +120,22 @@ impl<'a> Circumstances<'a> {
     }
 
     fn global(&self, name: &str) -> Values<'_> {
-        let caller = self.call.identity.principal();
         match name {
-            "sourceip" => one(self.call.peer.ip().to_canonical().to_string()),
-            "securetransport" => one(if self.call.secure { "true" } else { "false" }),
-            "currenttime" => one(date::iso(self.now_ms())),
-            "epochtime" => one((self.now_ms() / 1000).to_string()),
-            "useragent" => self.header("user-agent"),
-            "referer" => self.header("referer"),
-            "requestedregion" => one(self.call.settings.region.as_str()),
-            "principaltype" => one(caller.map_or("Anonymous", |caller| caller.type_name())),
-            "principalarn" => one(caller.map(|caller| caller.role_arn().unwrap_or_else(|| caller.arn()))?),
-            "principalaccount" => one(caller.map(|caller| caller.account.id.as_str())?),
-            "userid" => one(caller.map_or("anonymous".to_owned(), |caller| caller.user_id())),
-            "username" => one(caller?.user()?.name.as_str()),
-            "tokenissuetime" => one(date::iso(caller?.issued_ms?)),
-            // Nobody has a second factor here; keys that live long have none to ask for.
-            "multifactorauthpresent" => caller?.is_temporary().then(|| vec![Cow::Borrowed("false")]),
             "resourceaccount" => self.resource_account(),
-            _ => None,
+            name => {
+                let peer = self.call.peer;
+                let Call { headers, secure, identity, .. } = self.call;
+                let region = &self.call.settings.region;
+                let asker = Asker {
+                    caller: identity.principal(),
+                    peer,
+                    secure: *secure,
+                    headers,
+                    region,
+                    now_ms: self.now_ms(),
+                };
+                asker.value(name).map(|value| vec![Cow::Owned(value)])
+            }
         }
     }
 

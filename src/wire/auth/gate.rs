@@ -59,6 +59,9 @@ impl Call {
                 None => "GetObject",
             }),
             Operation::CreateBucket => {
+                if has("x-amz-acl") || self.headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-")) {
+                    actions.push("PutBucketAcl");
+                }
                 if has("x-amz-object-ownership") {
                     actions.push("PutBucketOwnershipControls");
                 }

@@ -74,9 +74,13 @@ pub async fn delete(call: &Call) -> Result<Response, S3Error> {
 pub fn status(call: &Call) -> Result<Response, S3Error> {
     call.open_bucket()?;
     let facts = call.bucket_facts()?;
-    let policy = facts.policy.as_ref().ok_or_else(|| missing(call, S3Code::NoSuchBucketPolicy))?;
+    let by_list = facts.lists.are_public();
+    if facts.policy.is_none() && !by_list {
+        return Err(missing(call, S3Code::NoSuchBucketPolicy));
+    }
     let mut document = Document::new("PolicyStatus");
     // Where public access is restricted, a public policy opens nothing.
-    document.value("IsPublic", policy.public && !facts.restricts_public_policy());
+    let by_policy = facts.policy.as_ref().is_some_and(|policy| policy.public) && !facts.restricts_public_policy();
+    document.value("IsPublic", by_policy || by_list);
     Ok(response::xml(document.finish()))
 }

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::limits;
+use crate::wire::{ClientLimits, Clients};
 
 /// The text of a signed head, for tests that change it.
 fn signed(server: &Server, method: &str, uri: &str, headers: &[(&str, &str)], payload: &str) -> String {
@@ -215,6 +216,39 @@ fn uploads_of_a_billion_parts_are_refused() {
         assert!(answer.status == 400, "{} {}", answer.status, answer.text());
     }
     server.send("DELETE", &format!("/parts/k?uploadId={id}"), &[], b"").ok(204);
+}
+
+#[test]
+fn a_preflight_proves_nobody_and_shows_nothing() {
+    let server = Server::start();
+    server.send("PUT", "/flight", &[], b"").ok(200);
+    server.send("PUT", "/flight/k", &[], b"secret").ok(200);
+    for uri in ["/flight/k", "/flight/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=abc", "/_aerie/hooks", "/"] {
+        for more in ["", "origin: https://evil.example\r\naccess-control-request-method: GET\r\n"] {
+            let head = format!("OPTIONS {uri} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{more}\r\n");
+            let answer = raw(&server, &head);
+            assert!(matches!(answer.status, 400 | 403 | 405), "{uri}: {} {}", answer.status, answer.text());
+            assert!(!answer.text().contains("secret") && answer.header("access-control-allow-origin") == "-");
+        }
+    }
+}
+
+#[test]
+fn who_asks_too_much_is_told_to_slow_down() {
+    let limits = ClientLimits { requests_per_second: 3, bytes_per_second: 1 << 20, ..ClientLimits::default() };
+    let clients = Clients::new(limits, real::world().clock);
+    let server = Server::launch(Settings { clients, ..settings(Timeouts::default()) });
+    let answers: Vec<Reply> = (0..20).map(|_| server.get("/")).collect();
+    let refused = answers.iter().find(|answer| answer.status == 503).expect("twenty at once are too many");
+    assert_eq!((refused.header("retry-after"), refused.text().contains("SlowDown")), ("1", true));
+    assert!(answers.iter().filter(|answer| answer.status == 200).count() >= 3);
+    // Probes go on, and so does who waits as long as it was told.
+    raw(&server, "GET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").ok(200);
+    let again = (0..500).any(|_| {
+        std::thread::park_timeout(Duration::from_millis(20));
+        server.get("/").status == 200
+    });
+    assert!(again, "never let in again");
 }
 
 #[test]

@@ -70,6 +70,10 @@ impl Server {
     }
 
     fn start_with(timeouts: Timeouts) -> Server {
+        Server::launch(settings(timeouts))
+    }
+
+    fn launch(settings: Settings) -> Server {
         let (stop, stopped) = oneshot::channel();
         let (ready, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -78,8 +82,7 @@ impl Server {
             let mut runtime =
                 monoio::RuntimeBuilder::<monoio::FusionDriver>::new().enable_timer().build().expect("a runtime");
             runtime.block_on(async {
-                let settings = Arc::new(settings(timeouts));
-                let service = Service::new(Rc::new(engine), settings, Rc::new(Echo));
+                let service = Service::new(Rc::new(engine), Arc::new(settings), Rc::new(Echo));
                 let listener = monoio::net::TcpListener::bind("127.0.0.1:0").unwrap();
                 ready.send(listener.local_addr().unwrap()).unwrap();
                 accept(listener, service.clone(), stopped).await;
@@ -207,6 +210,7 @@ fn settings(timeouts: Timeouts) -> Settings {
         clients: super::Clients::unbounded(crate::seam::real::world().clock),
         audit_requests: false,
         transfers: super::Transfers::new(16),
+        customer_keys_in_clear: true,
     }
 }
 

@@ -54,7 +54,7 @@ pub fn parse_acl(document: &[u8]) -> Result<AclDocument, DocumentError> {
     let owner = root.child("Owner").and_then(|owner| text(owner, "ID"));
     let owner = owner.ok_or_else(|| malformed("there is no <Owner> with an <ID>"))?.to_owned();
     let list = root.child("AccessControlList").ok_or_else(|| malformed("there is no <AccessControlList>"))?;
-    let grants = list.children_named("Grant").map(parse_grant).collect::<Result<_, _>>()?;
+    let grants = list.children_named("Grant").map(parse_grant).collect::<Result<Vec<_>, _>>()?;
     check_count(&grants)?;
     Ok(AclDocument { owner, grants })
 }
@@ -72,7 +72,7 @@ fn parse_grant(grant: &Element<'_>) -> Result<NamedGrant, DocumentError> {
     Ok(NamedGrant { grantee, permission })
 }
 
-fn check_count(grants: &Vec<NamedGrant>) -> Result<(), DocumentError> {
+fn check_count(grants: &[NamedGrant]) -> Result<(), DocumentError> {
     match grants.len() <= limits::ACL_GRANTS_MAX {
         true => Ok(()),
         false => Err(malformed(format!("there are {} grants, the most is {}", grants.len(), limits::ACL_GRANTS_MAX))),

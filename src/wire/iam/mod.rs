@@ -1,0 +1,225 @@
+//! IAM and STS as AWS's clients speak them: `POST /` with a form that names an action, XML back.
+//!
+//! The body is what is signed, so that it is read (bounded) before the caller is known. Each action is allowed by the
+//! caller's own policies, on the ARN of what it touches, and touches nothing outside of the caller's account; only a role
+//! may be assumed from elsewhere, where its trust policy says so. Absent: web identities, SAML, instance profiles,
+//! boundaries.
+
+mod ask;
+mod groups;
+mod keys;
+mod policies;
+mod roles;
+mod sts;
+mod users;
+
+use http::{HeaderValue, Method, StatusCode, header};
+
+use super::auth::Authenticator;
+use super::body::RawBody;
+use super::error::{S3Code, S3Error};
+use super::query::Query;
+use super::request::Parts;
+use super::response::{self, Response};
+use super::settings::Settings;
+use crate::access::AccessError;
+use crate::xml::Document;
+use ask::Ask;
+
+const IAM: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
+const STS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+/// Whether a request is one of these: no operation of S3 looks like it.
+pub fn is_query_request(head: &http::request::Parts) -> bool {
+    let form = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.len() >= FORM.len() && kind[..FORM.len()].eq_ignore_ascii_case(FORM)
+    });
+    head.method == Method::POST && head.uri.path() == "/" && form
+}
+
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
+
+/// What is needed of the service to know who calls.
+pub struct Caller<'a> {
+    pub authenticator: &'a Authenticator,
+    pub settings: &'a Settings,
+    pub now_ms: i64,
+}
+
+/// Why an action is refused.
+#[derive(Debug)]
+pub struct Fault {
+    status: StatusCode,
+    code: String,
+    message: String,
+}
+
+impl Fault {
+    fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Fault {
+        Fault { status, code: code.to_owned(), message: message.into() }
+    }
+
+    fn invalid(message: impl Into<String>) -> Fault {
+        Fault::new(StatusCode::BAD_REQUEST, "ValidationError", message)
+    }
+
+    fn denied(message: impl Into<String>) -> Fault {
+        Fault::new(StatusCode::FORBIDDEN, "AccessDenied", message)
+    }
+}
+
+impl From<AccessError> for Fault {
+    fn from(error: AccessError) -> Fault {
+        let status = match &error {
+            AccessError::NoSuchEntity(_) => StatusCode::NOT_FOUND,
+            AccessError::EntityAlreadyExists(_) | AccessError::DeleteConflict(_) | AccessError::LimitExceeded(_) => {
+                StatusCode::CONFLICT
+            }
+            AccessError::Malformed(_) | AccessError::Invalid(_) | AccessError::Unmodifiable(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            AccessError::Unavailable(_) => {
+                tracing::error!(%error, "a change of identities failed");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Fault::new(status, error.code(), error.to_string())
+    }
+}
+
+impl From<S3Error> for Fault {
+    fn from(error: S3Error) -> Fault {
+        match error.code {
+            S3Code::InvalidAccessKeyId | S3Code::InvalidToken => {
+                let message = "The security token included in the request is invalid.";
+                Fault::new(StatusCode::FORBIDDEN, "InvalidClientTokenId", message)
+            }
+            S3Code::ExpiredToken => Fault::new(StatusCode::FORBIDDEN, "ExpiredToken", error.message.into_owned()),
+            code => Fault::new(code.status(), code.as_str(), error.message.into_owned()),
+        }
+    }
+}
+
+/// An action's result: what stands inside `<ACTIONResult>`; `None` where there is no such element.
+type Answer = Result<Option<Document>, Fault>;
+
+/// Answers one request.
+pub async fn answer(caller: Caller<'_>, parts: Parts, query: Query, raw: RawBody) -> Response {
+    let request_id = parts.request_id.clone();
+    let (action, done) = match Ask::read(caller, parts, query, raw).await {
+        Ok(ask) => (ask.action.clone(), dispatch(&ask).await),
+        Err(fault) => (String::new(), Err(fault)),
+    };
+    let namespace = if sts::ACTIONS.contains(&action.as_str()) { STS } else { IAM };
+    match done {
+        Ok(result) => {
+            let inner =
+                result.map_or(String::new(), |result| format!("<{action}Result>{}</{action}Result>", result.finish()));
+            let text = format!(
+                "<{action}Response xmlns=\"{namespace}\">{inner}<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
+            );
+            answer_with(StatusCode::OK, text)
+        }
+        Err(fault) => {
+            tracing::debug!(%request_id, action, code = fault.code, message = fault.message, "refused");
+            let mut error = Document::fragment();
+            error.inside("Error", |error| {
+                error.text("Type", if fault.status.is_server_error() { "Receiver" } else { "Sender" });
+                error.text("Code", &fault.code);
+                error.text("Message", &fault.message);
+            });
+            error.text("RequestId", &request_id);
+            let text = format!("<ErrorResponse xmlns=\"{namespace}\">{}</ErrorResponse>", error.finish());
+            answer_with(fault.status, text)
+        }
+    }
+}
+
+fn answer_with(status: StatusCode, text: String) -> Response {
+    let mut response = response::xml_with_status(status, text);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+    response
+}
+
+async fn dispatch(ask: &Ask) -> Answer {
+    use crate::access::Carrier::{Group, Role, User};
+    match ask.action.as_str() {
+        "CreateUser" => users::create(ask).await,
+        "GetUser" => users::get(ask),
+        "ListUsers" => users::list(ask),
+        "UpdateUser" => users::update(ask).await,
+        "DeleteUser" => users::delete(ask).await,
+        "TagUser" => users::tag(ask).await,
+        "UntagUser" => users::untag(ask).await,
+        "ListUserTags" => users::list_tags(ask),
+        "ListGroupsForUser" => groups::of_user(ask),
+        "CreateAccessKey" => keys::create(ask).await,
+        "ListAccessKeys" => keys::list(ask),
+        "UpdateAccessKey" => keys::update(ask).await,
+        "DeleteAccessKey" => keys::delete(ask).await,
+        "GetAccessKeyLastUsed" => keys::last_used(ask),
+        "CreateGroup" => groups::create(ask).await,
+        "GetGroup" => groups::get(ask),
+        "ListGroups" => groups::list(ask),
+        "UpdateGroup" => groups::update(ask).await,
+        "DeleteGroup" => groups::delete(ask).await,
+        "AddUserToGroup" => groups::set_member(ask, true).await,
+        "RemoveUserFromGroup" => groups::set_member(ask, false).await,
+        "CreateRole" => roles::create(ask).await,
+        "GetRole" => roles::get(ask),
+        "ListRoles" => roles::list(ask),
+        "UpdateRole" => roles::update(ask).await,
+        "UpdateAssumeRolePolicy" => roles::update_trust(ask).await,
+        "DeleteRole" => roles::delete(ask).await,
+        "TagRole" => roles::tag(ask).await,
+        "UntagRole" => roles::untag(ask).await,
+        "ListRoleTags" => roles::list_tags(ask),
+        "PutUserPolicy" => policies::put_inline(ask, User).await,
+        "GetUserPolicy" => policies::get_inline(ask, User),
+        "ListUserPolicies" => policies::list_inline(ask, User),
+        "DeleteUserPolicy" => policies::delete_inline(ask, User).await,
+        "PutGroupPolicy" => policies::put_inline(ask, Group).await,
+        "GetGroupPolicy" => policies::get_inline(ask, Group),
+        "ListGroupPolicies" => policies::list_inline(ask, Group),
+        "DeleteGroupPolicy" => policies::delete_inline(ask, Group).await,
+        "PutRolePolicy" => policies::put_inline(ask, Role).await,
+        "GetRolePolicy" => policies::get_inline(ask, Role),
+        "ListRolePolicies" => policies::list_inline(ask, Role),
+        "DeleteRolePolicy" => policies::delete_inline(ask, Role).await,
+        "AttachUserPolicy" => policies::attach(ask, User).await,
+        "DetachUserPolicy" => policies::detach(ask, User).await,
+        "ListAttachedUserPolicies" => policies::list_attached(ask, User),
+        "AttachGroupPolicy" => policies::attach(ask, Group).await,
+        "DetachGroupPolicy" => policies::detach(ask, Group).await,
+        "ListAttachedGroupPolicies" => policies::list_attached(ask, Group),
+        "AttachRolePolicy" => policies::attach(ask, Role).await,
+        "DetachRolePolicy" => policies::detach(ask, Role).await,
+        "ListAttachedRolePolicies" => policies::list_attached(ask, Role),
+        "CreatePolicy" => policies::create(ask).await,
+        "GetPolicy" => policies::get(ask),
+        "ListPolicies" => policies::list(ask),
+        "DeletePolicy" => policies::delete(ask).await,
+        "CreatePolicyVersion" => policies::create_version(ask).await,
+        "GetPolicyVersion" => policies::get_version(ask),
+        "ListPolicyVersions" => policies::list_versions(ask),
+        "SetDefaultPolicyVersion" => policies::set_default(ask).await,
+        "DeletePolicyVersion" => policies::delete_version(ask).await,
+        "ListEntitiesForPolicy" => policies::list_entities(ask),
+        "GetAccountSummary" => users::summary(ask),
+        "ListAccountAliases" => users::aliases(ask),
+        "ListOpenIDConnectProviders" => users::no_providers(ask),
+        // What Terraform and others ask of a role by habit.
+        "ListInstanceProfilesForRole" => roles::no_profiles(ask),
+        "GetCallerIdentity" => sts::caller_identity(ask),
+        "GetSessionToken" => sts::session_token(ask),
+        "AssumeRole" => sts::assume_role(ask),
+        "AssumeRoleWithWebIdentity" | "AssumeRoleWithSAML" | "GetFederationToken" => {
+            Err(Fault::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", format!("{} is not implemented", ask.action)))
+        }
+        other => {
+            let message = format!("Could not find operation {other}");
+            Err(Fault::new(StatusCode::BAD_REQUEST, "InvalidAction", message))
+        }
+    }
+}
