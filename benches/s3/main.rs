@@ -122,11 +122,11 @@ fn side_by_side(plan: &Plan, targets: &[Target]) -> Result<Vec<report::Row>, Str
         if plan.only.as_ref().is_some_and(|only| !only.contains(&workload.name)) {
             continue;
         }
-        if !filled.contains(&workload.prefix()) {
+        if !filled.contains(&workload.folder()) {
             for target in targets {
                 workload.fill(target)?;
             }
-            filled.push(workload.prefix());
+            filled.push(workload.folder());
         }
         let mut samples: Vec<Vec<work::Sample>> = targets.iter().map(|_| Vec::new()).collect();
         for round in 0..plan.rounds {

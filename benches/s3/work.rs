@@ -200,8 +200,13 @@ impl Workload {
         Ok(Sample { operations, seconds, latencies_us, server_cpu_us: cpu })
     }
 
-    /// Of the keys; workloads that read the same objects share it.
-    pub fn prefix(&self) -> String {
+    /// Where its objects are; workloads that read the same ones share it.
+    pub fn folder(&self) -> String {
+        format!("{}/{}", self.bucket, self.prefix())
+    }
+
+    /// Of the keys.
+    fn prefix(&self) -> String {
         match self.operation {
             Operation::Put => format!("put-{}-{}", self.bytes, self.connections),
             Operation::Get => format!("get-{}", self.bytes),

@@ -166,17 +166,20 @@ impl Opener {
         self.sealed.clone()
     }
 
-    /// Takes the next sealed bytes, gives the plain bytes of the blocks that are whole by now.
-    pub fn open(&mut self, mut sealed: &[u8]) -> Result<Bytes, SealError> {
-        let mut plain = Vec::with_capacity(self.pending.len() + sealed.len());
+    /// Bytes that `open_into` needs of its buffer for so many sealed ones.
+    pub fn room(&self, sealed: usize) -> usize {
+        self.pending.len() + sealed
+    }
+
+    /// Takes the next sealed bytes and opens the blocks that are whole by now into `buffer`, of at least `room` bytes.
+    /// Gives where in it the plain bytes of the range are; what else it holds is of no meaning.
+    pub fn open_into(&mut self, mut sealed: &[u8], buffer: &mut [u8]) -> Result<Range<usize>, SealError> {
+        let mut end = 0;
         while let Some(span) = self.spans.front() {
             let wanted = span.block_bytes() + TAG_BYTES - self.pending.len();
-            if sealed.len() < wanted {
-                break;
-            }
-            let (block, rest) = sealed.split_at(wanted);
+            let Some((block, rest)) = sealed.split_at_checked(wanted) else { break };
             sealed = rest;
-            self.open_block(block, &mut plain)?;
+            end += self.open_block(block, &mut buffer[end..])?;
         }
         match self.spans.is_empty() {
             true if !sealed.is_empty() => return Err(SealError::Damaged("there are more bytes than were sealed")),
@@ -184,33 +187,41 @@ impl Opener {
             false => self.pending.extend_from_slice(sealed),
         }
         // Only the first block begins before the range, only the last one ends after it.
-        let skipped = self.skip.min(plain.len());
+        let skipped = self.skip.min(end);
         self.skip -= skipped;
-        let given = ((plain.len() - skipped) as u64).min(self.left);
+        let given = ((end - skipped) as u64).min(self.left);
         self.left -= given;
-        Ok(Bytes::from(plain).slice(skipped..skipped + given as usize))
+        Ok(skipped..skipped + given as usize)
     }
 
-    /// Opens a block of which `pending` has the beginning and `block` the rest.
-    fn open_block(&mut self, block: &[u8], into: &mut Vec<u8>) -> Result<(), SealError> {
+    /// The same into memory of its own.
+    pub fn open(&mut self, sealed: &[u8]) -> Result<Bytes, SealError> {
+        let mut buffer = vec![0; self.room(sealed.len())];
+        let given = self.open_into(sealed, &mut buffer)?;
+        Ok(Bytes::from(buffer).slice(given))
+    }
+
+    /// Opens a block of which `pending` has the beginning and `block` the rest; gives its plain bytes' number. The tag lies
+    /// behind them in the buffer, where the next block begins.
+    fn open_block(&mut self, block: &[u8], buffer: &mut [u8]) -> Result<usize, SealError> {
         let Opener { data_key, spans, key, pending, .. } = self;
         let span = spans.front_mut().expect("the caller has seen it");
         let key = key.get_or_insert_with(|| data_key.stream(span.number, &span.salt));
-        let start = into.len();
-        into.append(pending);
-        into.extend_from_slice(block);
+        let sealed = &mut buffer[..pending.len() + block.len()];
+        let (first, rest) = sealed.split_at_mut(pending.len());
+        first.copy_from_slice(pending);
+        rest.copy_from_slice(block);
+        pending.clear();
         let nonce = nonce(span.blocks.start, span.is_last_of_stream());
-        if key.open_in_place(nonce, aead::Aad::empty(), &mut into[start..]).is_err() {
-            into.truncate(start);
-            return Err(SealError::Damaged("a block does not open: it was changed, moved, or belongs elsewhere"));
-        }
-        into.truncate(into.len() - TAG_BYTES);
+        let opened = key.open_in_place(nonce, aead::Aad::empty(), sealed);
+        let damaged = "a block does not open: it was changed, moved, or belongs elsewhere";
+        let plain = opened.map_err(|_| SealError::Damaged(damaged))?.len();
         span.blocks.start += 1;
         if span.blocks.is_empty() {
             self.spans.pop_front();
             self.key = None;
         }
-        Ok(())
+        Ok(plain)
     }
 
     /// After the last sealed bytes: whether all of the range was given.

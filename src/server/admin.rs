@@ -237,7 +237,7 @@ impl AdminApi {
         let (hooks, bundle) = (self.parts.hooks.clone(), request.body);
         let add = move |engine: &Rc<Engine>| pollster::block_on(hooks.add_bundle(engine, bundle, &granted));
         let manifest = self.errand(add).await??;
-        let signer = manifest.signer.map_or_else(|| "no key that is trusted".to_owned(), |key| key);
+        let signer = manifest.signer.unwrap_or_else(|| "no key that is trusted".to_owned());
         said(format!("hook {} is installed (sha256 {}), signed by {signer}", manifest.name, manifest.digest))
     }
 

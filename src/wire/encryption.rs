@@ -6,10 +6,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::{S3Code, S3Error};
 use super::request::Call;
-use crate::crypt::{CustomerKey, KmsRequest, SealFacts, SealMode, Sealing, parse_context};
+use crate::crypt::{CustomerKey, KmsRequest, SealError, SealFacts, SealMode, Sealing, parse_context};
 use crate::engine::ObjectVersion;
 use crate::hash::base64_decode;
-use crate::meta::Bucket;
+use crate::meta::{Bucket, Upload};
 
 const METHOD: &str = "x-amz-server-side-encryption";
 const KMS_KEY: &str = "x-amz-server-side-encryption-aws-kms-key-id";
@@ -110,6 +110,16 @@ fn bucket_key_enabled(call: &Call) -> Result<Option<bool>, S3Error> {
 /// The client's key for a part; what else the headers say was settled when the upload began.
 pub fn customer_key(call: &Call) -> Result<Option<CustomerKey>, S3Error> {
     customer_key_of(call, &OF_OBJECT, true)
+}
+
+/// A client's key that comes with a completion is compared; S3 demands it where the upload announced a checksum.
+pub fn check_completion(call: &Call, upload: &Upload) -> Result<(), S3Error> {
+    let is_customers = upload.attributes.encryption.as_ref().is_some_and(|facts| facts.mode == SealMode::Customer);
+    match customer_key(call)? {
+        Some(key) => Ok(call.engine.check_upload_key(upload, &key)?),
+        None if is_customers && upload.checksum.is_some() => Err(SealError::CustomerKeyNeeded.into()),
+        None => Ok(()),
+    }
 }
 
 /// Gives a version that is to be read the key that its client brings, and refuses what does not fit it.

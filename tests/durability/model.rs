@@ -78,7 +78,9 @@ fn run(seed: u64) {
             }
             _ => {
                 drop(upkeep);
-                let all_healthy = store.pool.all_healthy();
+                // A failed sync may have hit the metadata alone: its copy is out then, on a drive that is not.
+                let copies_whole = store.meta.current_copies().len() > usize::from(PARITY);
+                let all_healthy = store.pool.all_healthy() && copies_whole;
                 store.close();
                 restarts += 1;
                 let mut image = machine.image();

@@ -32,11 +32,10 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Err(error) if error.code == S3Code::NoSuchUpload => {
             return completed_before(call, &parts).map_or(Err(error), |done| Ok(completed(call, &done)));
         }
-        upload => with_default_checksum(upload?),
+        upload => upload?,
     };
-    if let Some(key) = encryption::customer_key(call)? {
-        call.engine.check_upload_key(&upload, &key)?;
-    }
+    encryption::check_completion(call, &upload)?;
+    let upload = with_default_checksum(upload);
     let kind = announced_type(call)?;
     if kind.is_some_and(|kind| upload.checksum.is_none_or(|(_, announced)| announced != kind)) {
         let message = "The checksum type of the request is not the one that the upload was created with";

@@ -209,8 +209,8 @@ fn what_was_never_configured_is_answered_as_aws_does() {
     for (method, target, expected) in cases {
         assert_eq!(store.ask(method, target, &[], b"").outcome(), expected, "{method} {target}");
     }
-    let refused = store.ask("PUT", "/bucket?replication", &[], b"{}");
-    assert!(refused.element("Message").contains("PutBucketReplication"), "{}", refused.text);
+    let refused = store.ask("PUT", "/bucket?website", &[], b"{}");
+    assert!(refused.element("Message").contains("PutBucketWebsite"), "{}", refused.text);
 }
 
 #[test]
