@@ -216,7 +216,7 @@ impl Service {
         refuse_repeated(&parts.head.headers)?;
         let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
         if iam::is_query_request(&parts.head) {
-            return Ok((self.query_api(parts, query, raw).await, None));
+            return Ok((self.query_api(parts, query, raw, audited).await, None));
         }
         // Browsers ask before they use a presigned URL, by that very URL: what it signs is another method.
         let authenticated = if parts.head.method == Method::OPTIONS {
@@ -302,13 +302,18 @@ impl Service {
     }
 
     /// A call of IAM or STS: its errors have a shape of their own.
-    async fn query_api(&self, parts: Parts, query: Query, raw: RawBody) -> Response {
+    async fn query_api(&self, parts: Parts, query: Query, raw: RawBody, audited: &Audited) -> Response {
         let caller = iam::Caller {
             authenticator: &self.authenticator,
             settings: &self.settings,
             now_ms: self.engine.world().clock.unix_ms(),
         };
-        iam::answer(caller, parts, query, raw).await
+        let iam::Answered { response, caller, action } = iam::answer(caller, parts, query, raw).await;
+        audited.identity.replace(caller);
+        // What only asks is taken down where all requests are.
+        audited.wanted.set(audited.wanted.get() && (self.settings.audit_requests || iam::changes(&action)));
+        audited.action.replace(action);
+        response
     }
 
     async fn administer(
@@ -333,6 +338,27 @@ impl Service {
         let body = body.collect(limits::ADMIN_BODY_BYTES_MAX, length).await?.0;
         let request = AdminRequest { method: parts.head.method, path, query: query.into_pairs(), body };
         Ok(response::admin(self.admin.handle(request).await))
+    }
+
+    /// The store's root, and whom its policies allow: `aerie:GetHooks`, `aerie:PutHooks`, `aerie:PostHeal`, … (method and
+    /// first part of the path below `v1`) on `arn:aerie:admin:::PATH`. Other accounts have no say in the appliance.
+    fn may_administer(&self, parts: &Parts, path: &str, identity: &Identity) -> bool {
+        let Some(caller) = identity.principal().filter(|caller| caller.account.is_store()) else { return false };
+        let title = |word: &str| match word.split_at_checked(1) {
+            Some((first, rest)) => format!("{}{}", first.to_uppercase(), rest.to_lowercase()),
+            None => String::new(),
+        };
+        let noun = path.trim_start_matches("v1/").split('/').next().unwrap_or_default();
+        let action = format!("aerie:{}{}", title(parts.head.method.as_str()), title(noun));
+        let asker = Asker {
+            caller: Some(caller),
+            peer: parts.peer,
+            secure: parts.secure,
+            headers: &parts.head.headers,
+            region: &self.settings.region,
+            now_ms: self.engine.world().clock.unix_ms(),
+        };
+        caller.may(Request { action: &action, resource: &format!("arn:aerie:admin:::{path}"), context: &asker })
     }
 
     /// Takes the request down before it is answered.
@@ -360,27 +386,6 @@ impl Service {
         if let Err(error) = self.engine.meta().audit(entry).await {
             tracing::error!(%error, %request_id, "a request could not be taken down in the audit log");
         }
-    }
-
-    /// The store's root, and whom its policies allow: `aerie:GetHooks`, `aerie:PutHooks`, `aerie:PostHeal`, … (method and
-    /// first part of the path below `v1`) on `arn:aerie:admin:::PATH`. Other accounts have no say in the appliance.
-    fn may_administer(&self, parts: &Parts, path: &str, identity: &Identity) -> bool {
-        let Some(caller) = identity.principal().filter(|caller| caller.account.is_store()) else { return false };
-        let title = |word: &str| match word.split_at_checked(1) {
-            Some((first, rest)) => format!("{}{}", first.to_uppercase(), rest.to_lowercase()),
-            None => String::new(),
-        };
-        let noun = path.trim_start_matches("v1/").split('/').next().unwrap_or_default();
-        let action = format!("aerie:{}{}", title(parts.head.method.as_str()), title(noun));
-        let asker = Asker {
-            caller: Some(caller),
-            peer: parts.peer,
-            secure: parts.secure,
-            headers: &parts.head.headers,
-            region: &self.settings.region,
-            now_ms: self.engine.world().clock.unix_ms(),
-        };
-        caller.may(Request { action: &action, resource: &format!("arn:aerie:admin:::{path}"), context: &asker })
     }
 
     /// Sixteen hex digits, as S3's.

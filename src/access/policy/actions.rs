@@ -166,9 +166,8 @@ pub fn is_of_s3(text: &str) -> bool {
     [OF_BUCKETS, OF_OBJECTS, OF_SERVICE].into_iter().flatten().any(|action| pattern.matches(action, &Nothing))
 }
 
-/// Whether some action that the text stands for acts on a bucket, or on objects, where the resources are such.
-pub fn fits(text: &str, of_bucket: bool, of_objects: bool) -> bool {
-    let Some(pattern) = pattern(text) else { return true };
-    let any = |actions: &[&str]| actions.iter().any(|action| pattern.matches(action, &Nothing));
-    (of_bucket && any(OF_BUCKETS)) || (of_objects && any(OF_OBJECTS)) || any(OF_SERVICE)
+/// Whether a text with wildcards matches.
+pub fn glob(pattern: &str, text: &str) -> bool {
+    let reading = Reading { wildcards: true, variables: false, ignore_case: false };
+    Pattern::new(pattern, reading).matches(text, &Nothing)
 }

@@ -118,7 +118,7 @@ fn read_statement(json: &Json, usage: Use<'_>, variables: bool) -> Result<Statem
     // An action has wildcards, never variables.
     let reading = Reading { wildcards: true, variables: false, ignore_case: true };
     let actions = Patterns { patterns: texts.iter().map(|text| Pattern::new(text, reading)).collect(), not };
-    let resources = resources(json, usage, variables, &texts, not)?;
+    let resources = resources(json, usage, variables)?;
     Ok(Statement { deny, names, actions, resources, conditions: conditions(json, variables)? })
 }
 
@@ -194,13 +194,7 @@ fn is_service_action(text: &str) -> bool {
     })
 }
 
-fn resources(
-    json: &Json,
-    usage: Use<'_>,
-    variables: bool,
-    actions: &[&str],
-    not_actions: bool,
-) -> Result<Option<Patterns>, PolicyFault> {
+fn resources(json: &Json, usage: Use<'_>, variables: bool) -> Result<Option<Patterns>, PolicyFault> {
     if usage == Use::Trust {
         return match json.get("Resource").or(json.get("NotResource")) {
             Some(_) => fault("Has prohibited field Resource"),
@@ -216,32 +210,15 @@ fn resources(
             _ => return fault(format!("Resource {text} must be in ARN format or \"*\".")),
         }
     }
-    if let (Use::Bucket(bucket), false, false) = (usage, not_actions, not) {
-        let of_bucket = texts.iter().any(|text| names_bucket(text, bucket));
-        let of_objects = texts.iter().any(|text| text.contains('/') || text.ends_with('*'));
-        for action in actions {
-            if !actions::fits(action, of_bucket, of_objects) {
-                return fault("Action does not apply to any resource(s) in statement");
-            }
-        }
-    }
     let reading = Reading { wildcards: true, variables, ignore_case: false };
     Ok(Some(Patterns { patterns: texts.iter().map(|text| Pattern::new(text, reading)).collect(), not }))
 }
 
-/// Whether a resource is the bucket or something in it.
+/// Whether a resource can be the bucket or something in it.
 fn is_within(text: &str, bucket: &str) -> bool {
     let Some(path) = text.strip_prefix("arn:aws:s3:::") else { return false };
-    match path.strip_prefix(bucket) {
-        Some("") => true,
-        Some(rest) => rest.starts_with('/') || rest.starts_with('*'),
-        None => false,
-    }
-}
-
-fn names_bucket(text: &str, bucket: &str) -> bool {
-    let rest = text.strip_prefix("arn:aws:s3:::").and_then(|path| path.strip_prefix(bucket));
-    rest.is_some_and(|rest| !rest.starts_with('/'))
+    let name = path.split('/').next().unwrap_or_default();
+    actions::glob(name, bucket)
 }
 
 fn conditions(json: &Json, variables: bool) -> Result<Vec<Condition>, PolicyFault> {

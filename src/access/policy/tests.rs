@@ -391,14 +391,6 @@ fn malformed_policies_are_refused_in_aws_words() {
             "Policy has invalid resource",
         ),
         (
-            r#"{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::b"}"#.to_owned(),
-            "Action does not apply to any resource(s) in statement",
-        ),
-        (
-            r#"{"Effect":"Allow","Principal":"*","Action":"s3:ListBucket","Resource":"arn:aws:s3:::b/x"}"#.to_owned(),
-            "Action does not apply to any resource(s) in statement",
-        ),
-        (
             format!(r#"{{"Effect":"Allow","Principal":"*",{get},"Condition":{{"StringIs":{{"s3:prefix":"a"}}}}}}"#),
             "Invalid Condition type : StringIs",
         ),

@@ -104,14 +104,38 @@ impl From<S3Error> for Fault {
 /// An action's result: what stands inside `<ACTIONResult>`; `None` where there is no such element.
 type Answer = Result<Option<Document>, Fault>;
 
+/// An answer, and what the audit log has to know of its question.
+pub struct Answered {
+    pub response: Response,
+    /// As event records name it; empty where the caller did not prove who it is.
+    pub caller: String,
+    pub action: String,
+}
+
+/// Whether an action does more than to tell: one that gives out credentials does.
+pub fn changes(action: &str) -> bool {
+    let tells = action.starts_with("Get") || action.starts_with("List");
+    !tells || matches!(action, "GetSessionToken" | "GetFederationToken")
+}
+
 /// Answers one request.
-pub async fn answer(caller: Caller<'_>, parts: Parts, query: Query, raw: RawBody) -> Response {
+pub async fn answer(caller: Caller<'_>, parts: Parts, query: Query, raw: RawBody) -> Answered {
     let request_id = parts.request_id.clone();
-    let (action, done) = match Ask::read(caller, parts, query, raw).await {
-        Ok(ask) => (ask.action.clone(), dispatch(&ask).await),
-        Err(fault) => (String::new(), Err(fault)),
-    };
-    let namespace = if sts::ACTIONS.contains(&action.as_str()) { STS } else { IAM };
+    match Ask::read(caller, parts, query, raw).await {
+        Ok(ask) => {
+            let done = dispatch(&ask).await;
+            let response = respond(&request_id, &ask.action, done);
+            Answered { response, caller: ask.caller.name_in_events(), action: ask.action }
+        }
+        Err(fault) => {
+            let response = respond(&request_id, "", Err(fault));
+            Answered { response, caller: String::new(), action: String::new() }
+        }
+    }
+}
+
+fn respond(request_id: &str, action: &str, done: Answer) -> Response {
+    let namespace = if sts::ACTIONS.contains(&action) { STS } else { IAM };
     match done {
         Ok(result) => {
             let inner =
@@ -129,7 +153,7 @@ pub async fn answer(caller: Caller<'_>, parts: Parts, query: Query, raw: RawBody
                 error.text("Code", &fault.code);
                 error.text("Message", &fault.message);
             });
-            error.text("RequestId", &request_id);
+            error.text("RequestId", request_id);
             let text = format!("<ErrorResponse xmlns=\"{namespace}\">{}</ErrorResponse>", error.finish());
             answer_with(fault.status, text)
         }
