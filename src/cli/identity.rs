@@ -1,5 +1,4 @@
 //! Who may do what: accounts over the admin API; users, groups, policies and access keys over IAM.
-#![expect(clippy::disallowed_methods, reason = "reads the operator's own policy files")]
 
 use argh::FromArgs;
 use http::Method;

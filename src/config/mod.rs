@@ -56,12 +56,12 @@ pub struct ServerSettings {
     pub cores: usize,
     /// Open connections of the whole process; one more is closed at once.
     pub connections_max: usize,
-    /// TLS on the address; without, requests come and go in clear.
-    pub tls: Option<TlsSettings>,
     /// Object ownership of new buckets that name none. `BucketOwnerEnforced` is AWS's since April 2023; with
     /// `ObjectWriter`, its older one, access control lists count.
     pub object_ownership: ObjectOwnership,
     pub clients: ClientSettings,
+    /// TLS on the address; without, requests come and go in clear.
+    pub tls: Option<TlsSettings>,
 }
 
 /// What one client address (of IPv6, its /64) may take; 0, as it is made, bounds nothing.

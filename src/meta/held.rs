@@ -33,7 +33,7 @@ INSERT OR IGNORE INTO state VALUES('count-held', 0), ('count-held-bytes', 0), ('
 
 /// Whether a change or an invocation, dead ones included, speaks of this version. A created version's change has the
 /// version's own number; only those of tags have another, and they alone are in the index.
-fn is_referred(connection: &Connection, sequence: Sequence) -> Result<bool, MetaError> {
+pub(super) fn is_referred(connection: &Connection, sequence: Sequence) -> Result<bool, MetaError> {
     let number = sequence.0 as i64;
     for sql in [
         "SELECT 1 FROM change WHERE sequence = ?1",

@@ -153,7 +153,7 @@ fn respond(request_id: &str, action: &str, done: Answer) -> Response {
                 error.text("Code", &fault.code);
                 error.text("Message", &fault.message);
             });
-            error.text("RequestId", &request_id);
+            error.text("RequestId", request_id);
             let text = format!("<ErrorResponse xmlns=\"{namespace}\">{}</ErrorResponse>", error.finish());
             answer_with(fault.status, text)
         }

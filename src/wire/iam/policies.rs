@@ -22,7 +22,7 @@ pub fn encoded(text: &str) -> String {
 }
 
 /// Which parameter names the carrier, its name, and its ARN.
-fn carrier<'a>(ask: &'a Ask, carrier: Carrier) -> Result<(&'static str, &'a str, String), Fault> {
+fn carrier(ask: &Ask, carrier: Carrier) -> Result<(&'static str, &str, String), Fault> {
     let parameter = match carrier {
         Carrier::User => "UserName",
         Carrier::Group => "GroupName",

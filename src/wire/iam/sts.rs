@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::ask::Ask;
 use super::{Answer, Fault};
-use crate::access::policy::{Request, Verdict};
+use crate::access::policy::{Name, Request, Verdict};
 use crate::access::record::{Document as Policy, Role};
 use crate::access::{Bearer, Bound, Issued, Kind, Owners, decide};
 use crate::limits;
@@ -128,7 +128,15 @@ fn may_assume(ask: &Ask, role: &Role, arn: &str) -> bool {
     // The trust policy must allow, also within the account: a role is nobody's without it.
     let trusted = trust.allows();
     let owners = Owners { policy: trust, listed: false, same_account };
-    trusted && trust != Verdict::Deny && decide(Some(ask.caller.own_word(request)), owners)
+    let own = ask.caller.own_word(request);
+    // Who is named itself needs no word of its own account to become the role, which is all the trusting account's.
+    let caller = [Some(ask.caller.arn()), ask.caller.role_arn()];
+    let named = role.trust.policy.names().any(|name| match name {
+        Name::Arn(arn) => caller.iter().flatten().any(|own| own == arn),
+        _ => false,
+    });
+    let by_name = named && trust >= Verdict::Allow && own.within && !own.denied;
+    trusted && (by_name || decide(Some(own), owners))
 }
 
 /// What bounds the session beyond the role's own policies.
