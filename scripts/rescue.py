@@ -240,7 +240,7 @@ def open_metadata(pool, folder):
             database = sqlite3.connect(os.path.join(target, "aerie.db"))
             version = database.execute("PRAGMA user_version").fetchone()[0]
             owner = database.execute("SELECT value FROM state WHERE name = 'pool'").fetchone()[0]
-            if 1 <= version <= 5 and owner == pool.id and database.execute("PRAGMA quick_check").fetchone()[0] == "ok":
+            if 1 <= version <= 6 and owner == pool.id and database.execute("PRAGMA quick_check").fetchone()[0] == "ok":
                 return database
             print(f"slot {slot}: layout {version} of pool {owner}, or damaged", file=sys.stderr)
         except (sqlite3.Error, TypeError) as error:
@@ -250,19 +250,22 @@ def open_metadata(pool, folder):
 def restore(pool, database, arguments):
     failures, previous = 0, None
     rows = database.execute(
-        "SELECT bucket.name, key, -rank, marker, size, etag, extents, bytes FROM version"
+        "SELECT bucket.name, key, -rank, marker, size, etag, extents, bytes, attributes FROM version"
         " JOIN bucket ON bucket.id = bucket LEFT JOIN inline ON sequence = -rank ORDER BY bucket, key, rank")
-    for bucket, key, sequence, marker, size, etag, extents, inline in rows:
+    for bucket, key, sequence, marker, size, etag, extents, inline, attributes in rows:
         newest, previous = previous != (bucket, key), (bucket, key)
         if marker or not (newest or arguments.versions):
             continue
         name = key.decode() + (f"@{sequence}" if arguments.versions else "")
+        sealed = json.loads(attributes).get("encryption")
         if arguments.list:
-            print(f"{size:>14} {etag} {bucket}/{name}")
+            print(f"{size:>14} {etag} {bucket}/{name}" + (f" sealed: {sealed['mode']}" if sealed else ""))
             continue
         path = os.path.join(arguments.out, bucket, urllib.parse.quote(name, safe="@"))
         os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
+            if sealed:  # AES-256-GCM, which the standard library lacks
+                raise Lost(f"sealed ({sealed['mode']}): only Aerie opens it, with the pool's key ring; see src/crypt/FORMAT.md")
             md5, written = hashlib.md5(), 0
             with open(path, "wb") as file:
                 for data in [inline or b""] if extents is None else pool.bytes_of(extents):

@@ -9,7 +9,7 @@
 //!        server ─▶ outbox ─▶ hook ─▶ engine, inference       (facts come up: a reader of the change log)
 //!                    └─────▶ mqtt                            (publications, until acknowledged)
 //!        server ─▶ upkeep ─▶ engine                          (reclaim, scrub, heal, rebuild, lifecycle)
-//! leaves: limits · seam (clock, entropy, storage) · codec · hash · tls · xml · notification · acl · lifecycle · audit
+//! leaves: limits · seam (clock, entropy, storage) · codec · hash · tls · xml · notification · acl · lifecycle · audit · crypt
 //! ```
 //!
 //! `tests/tidy.rs` holds the imports of every file against this table.
@@ -20,6 +20,7 @@ pub mod audit;
 pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod crypt;
 pub mod drive;
 pub mod engine;
 pub mod hash;

@@ -33,6 +33,18 @@ pub const FULL_RESERVE_BYTES: u64 = 256 << 20;
 pub const FULL_RESERVE_PART: u64 = 16;
 /// Objects up to this many bytes live in the metadata, not in segments: one sync round instead of two.
 pub const INLINE_BYTES_MAX: usize = 1024;
+/// Plain bytes of a sealed block: what a ranged read opens beyond its range at most, and 0.02 % of tags.
+pub const SEALED_BLOCK_BYTES: usize = 64 << 10;
+/// Bytes of the key ring's file: some 15,000 buckets and keys.
+pub const RING_BYTES_MAX: u64 = 4 << 20;
+/// Changes of the key ring that may wait for its thread: first sealed uploads to new buckets, mostly.
+pub const RING_CHANGES_WAITING_MAX: usize = 4096;
+/// Pages of a bucket's versions that are looked through after a shredding for those that were never sealed: 100,000.
+pub const SHRED_COUNT_PAGES_MAX: usize = 100;
+/// Bytes in a key's id or alias (AWS KMS: 256).
+pub const KEY_NAME_BYTES_MAX: usize = 256;
+/// Bytes of an encryption context in base64 (AWS KMS: 8 KiB of JSON).
+pub const ENCRYPTION_CONTEXT_BYTES_MAX: usize = 11 << 10;
 /// Shards of one stripe, data and parity together. Bounded by the slots of a `u64` drive mask.
 pub const SHARDS_MAX: usize = 32;
 /// Solved decode matrices kept in memory, one for each combination of lost and wanted shards. A pool sees a handful; a

@@ -43,8 +43,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("lifecycle", &["xml"]),
     ("xml", &[]),
     ("acl", &[]),
+    ("crypt", &[]),
 ];
-const LEAVES: &[&str] = &["limits", "seam", "hash", "notification", "lifecycle", "tls", "xml", "acl"];
+const LEAVES: &[&str] = &["limits", "seam", "hash", "notification", "lifecycle", "tls", "xml", "acl", "crypt"];
 
 fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("the source tree is readable") {

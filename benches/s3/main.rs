@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench --bench s3 -- --serve target/release/aerie [--peer garage=PATH] [--peer NAME=http://IP:PORT,ACCESS,SECRET,PID]
 //!     [--target NAME=http://IP:PORT,ACCESS,SECRET,PID] [--seconds 2] [--rounds 3] [--list-keys 10000]
-//!     [--only put-4k,get-4k] [--json FILE] [--under-load]
+//!     [--only put-4k,get-4k] [--json FILE] [--sealed] [--under-load]
 //! ```
 //!
 //! Targets are measured in turns, round by round, because machines are noisy; each figure is the median round. Ratios
@@ -39,6 +39,8 @@ struct Plan {
     list_keys: usize,
     only: Option<Vec<String>>,
     json: Option<String>,
+    /// Measure objects that the server seals (SSE-S3) as well.
+    sealed: bool,
     under_load: bool,
 }
 
@@ -111,17 +113,20 @@ fn side_by_side(plan: &Plan, targets: &[Target]) -> Result<Vec<report::Row>, Str
     let mut rows: Vec<report::Row> = Vec::new();
     for target in targets {
         work::prepare(target, work::BUCKET)?;
+        if plan.sealed {
+            work::prepare_sealed(target)?;
+        }
     }
     let mut filled: Vec<String> = Vec::new();
-    for workload in work::workloads(plan.list_keys) {
+    for workload in work::workloads(plan.list_keys, plan.sealed) {
         if plan.only.as_ref().is_some_and(|only| !only.contains(&workload.name)) {
             continue;
         }
-        if !filled.contains(&workload.prefix()) {
+        if !filled.contains(&workload.folder()) {
             for target in targets {
                 workload.fill(target)?;
             }
-            filled.push(workload.prefix());
+            filled.push(workload.folder());
         }
         let mut samples: Vec<Vec<work::Sample>> = targets.iter().map(|_| Vec::new()).collect();
         for round in 0..plan.rounds {
@@ -148,6 +153,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
         list_keys: 10_000,
         only: None,
         json: None,
+        sealed: false,
         under_load: false,
     };
     while let Some(argument) = arguments.next() {
@@ -161,6 +167,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--list-keys" => plan.list_keys = number(&value()?)?,
             "--only" => plan.only = Some(value()?.split(',').map(str::to_owned).collect()),
             "--json" => plan.json = Some(value()?),
+            "--sealed" => plan.sealed = true,
             "--under-load" => plan.under_load = true,
             // Cargo itself passes this one.
             "--bench" => {}

@@ -8,6 +8,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use crate::client::{Client, Connection, Request, Signer, Target, runtime};
 
 pub const BUCKET: &str = "aerie-bench";
+/// Its rule has the server seal every object (SSE-S3).
+pub const SEALED_BUCKET: &str = "aerie-bench-sealed";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
@@ -21,6 +23,7 @@ enum Operation {
 #[derive(Clone)]
 pub struct Workload {
     pub name: String,
+    bucket: &'static str,
     operation: Operation,
     pub bytes: usize,
     pub connections: usize,
@@ -50,11 +53,13 @@ impl Sample {
 }
 
 fn row(name: &str, operation: Operation, bytes: usize, connections: usize, objects: usize) -> Workload {
-    Workload { name: name.to_owned(), operation, bytes, connections, objects }
+    let bucket = if name.ends_with("-sealed") { SEALED_BUCKET } else { BUCKET };
+    Workload { name: name.to_owned(), bucket, operation, bytes, connections, objects }
 }
 
-pub fn workloads(list_keys: usize) -> Vec<Workload> {
-    vec![
+/// With `sealed`, some rows once more on objects that the server seals, beside those that they are compared with.
+pub fn workloads(list_keys: usize, sealed: bool) -> Vec<Workload> {
+    let mut rows = vec![
         row("put-4k-c1", Operation::Put, 4 << 10, 1, 0),
         row("put-4k", Operation::Put, 4 << 10, 32, 0),
         row("put-1m", Operation::Put, 1 << 20, 8, 0),
@@ -65,7 +70,14 @@ pub fn workloads(list_keys: usize) -> Vec<Workload> {
         row("get-64m", Operation::Get, 64 << 20, 2, 4),
         row("list-1000", Operation::List, 0, 4, list_keys),
         row("delete", Operation::Delete, 1 << 10, 32, 0),
-    ]
+        row("put-4k-sealed", Operation::Put, 4 << 10, 32, 0),
+        row("put-1m-sealed", Operation::Put, 1 << 20, 8, 0),
+        row("get-4k-sealed", Operation::Get, 4 << 10, 32, 2000),
+        row("get-1m-sealed", Operation::Get, 1 << 20, 8, 100),
+    ];
+    rows.retain(|row| sealed || row.bucket == BUCKET);
+    rows.sort_by_key(|row| (row.operation as u8, row.bytes, row.connections, row.bucket));
+    rows
 }
 
 /// What stands for clients that want to be served while other things go on: 4 KiB GETs and PUTs.
@@ -75,17 +87,29 @@ pub fn foreground() -> [Workload; 2] {
 
 /// Creates the bucket.
 pub fn prepare(target: &Target, bucket: &str) -> Result<(), String> {
-    let answer = Client::connect(target)?.send("PUT", &format!("/{bucket}"), "", b"")?;
+    put(target, bucket, "", "")
+}
+
+/// Creates the bucket whose objects the server seals.
+pub fn prepare_sealed(target: &Target) -> Result<(), String> {
+    let rule = "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256\
+        </SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>";
+    put(target, SEALED_BUCKET, "", "")?;
+    put(target, SEALED_BUCKET, "encryption=", rule)
+}
+
+fn put(target: &Target, bucket: &str, query: &str, body: &str) -> Result<(), String> {
+    let answer = Client::connect(target)?.send("PUT", &format!("/{bucket}"), query, body.as_bytes())?;
     match answer.status {
         200 | 409 => Ok(()),
-        status => Err(format!("{}: creating the bucket gave {status}: {}", target.name, text(&answer.body))),
+        status => Err(format!("{}: PUT of bucket {bucket}?{query} gave {status}: {}", target.name, text(&answer.body))),
     }
 }
 
 impl Workload {
     /// Puts the objects that the rounds read.
     pub fn fill(&self, target: &Target) -> Result<(), String> {
-        put_numbered(target, BUCKET, &self.prefix(), self.objects, self.bytes.max(1), Duration::MAX)?;
+        put_numbered(target, self.bucket, &self.prefix(), self.objects, self.bytes.max(1), Duration::MAX)?;
         if self.operation == Operation::List {
             self.check_list(target)?;
         }
@@ -94,7 +118,7 @@ impl Workload {
 
     /// A listing that gives less than was asked for would be fast for the wrong reason.
     fn check_list(&self, target: &Target) -> Result<(), String> {
-        let answer = Client::connect(target)?.send("GET", &format!("/{BUCKET}"), &self.list_query(0), b"")?;
+        let answer = Client::connect(target)?.send("GET", &format!("/{}", self.bucket), &self.list_query(0), b"")?;
         let keys = answer.body.windows(5).filter(|w| w == b"<Key>").count();
         match keys == self.objects.saturating_sub(1).min(1000) {
             true => Ok(()),
@@ -105,7 +129,7 @@ impl Workload {
     pub fn round(&self, target: &Target, round: usize, duration: Duration) -> Result<Sample, String> {
         let deleted = format!("delete-{round}");
         let limit = match self.operation {
-            Operation::Delete => put_numbered(target, BUCKET, &deleted, DELETES_MAX, self.bytes, DELETE_FILL_MAX)?,
+            Operation::Delete => put_numbered(target, self.bucket, &deleted, DELETES_MAX, self.bytes, DELETE_FILL_MAX)?,
             Operation::Put | Operation::Get | Operation::List => u64::MAX,
         };
         let body = noise(if self.operation == Operation::Put { self.bytes } else { 0 });
@@ -114,17 +138,22 @@ impl Workload {
         let mut sign =
             |key: String| signer.sign(if self.operation == Operation::Get { "GET" } else { "DELETE" }, &key, "", b"");
         let ready: Vec<Request> = match self.operation {
-            Operation::Get => (0..self.objects).map(|n| sign(object(BUCKET, &self.prefix(), n as u64))).collect(),
-            Operation::Delete => (0..limit).map(|n| sign(object(BUCKET, &deleted, n))).collect(),
+            Operation::Get => (0..self.objects).map(|n| sign(object(self.bucket, &self.prefix(), n as u64))).collect(),
+            Operation::Delete => (0..limit).map(|n| sign(object(self.bucket, &deleted, n))).collect(),
             Operation::Put | Operation::List => Vec::new(),
         };
         let request = |signer: &mut Signer<'_>, number: u64| match self.operation {
             Operation::Put => {
-                signer.sign("PUT", &object(BUCKET, &format!("{}-{round}", self.prefix()), number), "", &body)
+                signer.sign("PUT", &object(self.bucket, &format!("{}-{round}", self.prefix()), number), "", &body)
             }
             _ => {
                 let last = (self.objects as u64).saturating_sub(1000).max(1);
-                signer.sign("GET", &format!("/{BUCKET}"), &self.list_query(number.wrapping_mul(7919) % last), b"")
+                signer.sign(
+                    "GET",
+                    &format!("/{}", self.bucket),
+                    &self.list_query(number.wrapping_mul(7919) % last),
+                    b"",
+                )
             }
         };
         let started = Instant::now();
@@ -171,8 +200,13 @@ impl Workload {
         Ok(Sample { operations, seconds, latencies_us, server_cpu_us: cpu })
     }
 
-    /// Of the keys; workloads that read the same objects share it.
-    pub fn prefix(&self) -> String {
+    /// Where its objects are; workloads that read the same ones share it.
+    pub fn folder(&self) -> String {
+        format!("{}/{}", self.bucket, self.prefix())
+    }
+
+    /// Of the keys.
+    fn prefix(&self) -> String {
         match self.operation {
             Operation::Put => format!("put-{}-{}", self.bytes, self.connections),
             Operation::Get => format!("get-{}", self.bytes),

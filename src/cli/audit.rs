@@ -34,7 +34,7 @@ impl Audit {
         match self.action.as_str() {
             "tail" => {
                 let after = ends.end.number.saturating_sub(self.lines).max(ends.anchor.number);
-                each_line(&client, after, |line| {
+                each_line(&client, after, ends.end.number, |line| {
                     println!("{line}");
                     Ok(())
                 })
@@ -48,7 +48,7 @@ impl Audit {
         let noted = self.noted.as_deref().map(parse_noted).transpose()?;
         let mut end = ends.anchor.clone();
         let mut found = noted.as_ref().is_none_or(|noted| *noted == end);
-        each_line(client, ends.anchor.number, |line| {
+        each_line(client, ends.anchor.number, ends.end.number, |line| {
             end.follow(line).map_err(|error| error.to_string())?;
             found |= noted.as_ref() == Some(&end);
             Ok(())
@@ -83,19 +83,24 @@ fn parse_noted(text: &str) -> Result<ChainEnd, String> {
     Ok(ChainEnd { number, hash: hash.to_owned() })
 }
 
-/// Asks for page after page.
-fn each_line(client: &Client, mut after: u64, mut take: impl FnMut(&str) -> Result<(), String>) -> Result<(), String> {
-    loop {
+/// Asks for page after page, up to the end that was there at the beginning: to ask may itself be taken down.
+fn each_line(
+    client: &Client,
+    mut after: u64,
+    end: u64,
+    mut take: impl FnMut(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    while after < end {
         let page = client.call(Method::GET, "/_aerie/v1/audit", &format!("after={after}"), Vec::new())?;
         let page = String::from_utf8(page).map_err(|_| "the log is not UTF-8".to_owned())?;
-        let mut lines = 0;
-        for line in page.lines() {
+        let before = after;
+        for line in page.lines().take((end - before) as usize) {
             take(line)?;
-            lines += 1;
+            after += 1;
         }
-        if lines == 0 {
+        if after == before {
             return Ok(());
         }
-        after += lines;
     }
+    Ok(())
 }

@@ -9,6 +9,7 @@ mod client;
 mod govern;
 mod hook;
 mod identity;
+mod key;
 mod object;
 mod operate;
 mod serve;
@@ -51,6 +52,7 @@ enum Command {
     Scrub(operate::Scrub),
     Verify(operate::Verify),
     Outbox(operate::OutboxCommand),
+    Key(key::KeyCommand),
     Tls(tls::TlsCommand),
     Version(Version),
 }
@@ -106,6 +108,7 @@ fn run(command: Command) -> Result<(), String> {
         Command::Scrub(scrub) => scrub.run(),
         Command::Verify(verify) => verify.run(),
         Command::Outbox(outbox) => outbox.run(),
+        Command::Key(key) => key.run(),
         Command::Tls(tls) => tls.run(),
         Command::Version(Version {}) => version(),
     }

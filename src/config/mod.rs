@@ -40,6 +40,7 @@ pub struct Settings {
     pub upkeep: UpkeepSettings,
     pub lifecycle: LifecycleSettings,
     pub audit: AuditSettings,
+    pub encryption: EncryptionSettings,
 }
 
 /// The S3 side.
@@ -55,12 +56,12 @@ pub struct ServerSettings {
     pub cores: usize,
     /// Open connections of the whole process; one more is closed at once.
     pub connections_max: usize,
-    /// TLS on the address; without, requests come and go in clear.
-    pub tls: Option<TlsSettings>,
     /// Object ownership of new buckets that name none. `BucketOwnerEnforced` is AWS's since April 2023; with
     /// `ObjectWriter`, its older one, access control lists count.
     pub object_ownership: ObjectOwnership,
     pub clients: ClientSettings,
+    /// TLS on the address; without, requests come and go in clear.
+    pub tls: Option<TlsSettings>,
 }
 
 /// What one client address (of IPv6, its /64) may take; 0, as it is made, bounds nothing.
@@ -102,6 +103,32 @@ impl std::fmt::Debug for CredentialSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CredentialSettings").field("root_access_key", &self.root_access_key).finish_non_exhaustive()
     }
+}
+
+/// Encryption at rest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EncryptionSettings {
+    /// How objects are sealed where neither the request nor the bucket says.
+    pub default: StoreDefault,
+    /// With `default = "aws:kms"`: id, alias or ARN of the key; unset: the alias aws/s3.
+    pub kms_key: Option<String>,
+    /// File with the key that seals the key ring (64 hexadecimal digits, or base64), kept off the drives. Unset, and
+    /// without AERIE_ENCRYPTION_ROOT_KEY or a systemd credential: the ring is sealed by a key that lies beside it.
+    pub root_key_file: Option<PathBuf>,
+    /// Clients' own keys (SSE-C) are also taken over plain HTTP, where whoever listens learns them.
+    pub customer_keys_in_clear: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StoreDefault {
+    #[default]
+    #[serde(rename = "none")]
+    None,
+    #[serde(rename = "AES256")]
+    S3,
+    #[serde(rename = "aws:kms")]
+    Kms,
 }
 
 /// What the audit log takes down beside administration.

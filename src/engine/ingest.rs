@@ -6,7 +6,9 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::seal::Seal;
 use super::{BodySource, Engine, EngineError, ExpectedDigests};
+use crate::crypt::sealed_bytes;
 use crate::hash::{self, BatchedMd5, Checksummer};
 use crate::limits;
 use crate::meta::{Body, ChecksumType, StoredChecksum};
@@ -15,8 +17,10 @@ use crate::pool::{Extent, Pool, StripeWriter};
 /// Durable bytes that no metadata refers to yet. Dropped before `commit`, it gives its space back.
 #[derive(Debug)]
 pub(super) struct Ingested {
+    /// Plain bytes.
     pub size: u64,
-    pub md5: [u8; 16],
+    /// The MD5 of the plain bytes, or 16 random bytes where that is to stay unknown.
+    pub etag: [u8; 16],
     pub checksum: Option<StoredChecksum>,
     body: Option<Body>,
     pub missed: u64,
@@ -58,40 +62,61 @@ impl Engine {
         size_hint: Option<u64>,
         expected: &ExpectedDigests,
         inline: Inline,
+        seal: Option<Seal>,
     ) -> Result<Ingested, EngineError> {
         refuse_too_large(size_hint.unwrap_or(0))?;
+        let opaque_etag = seal.as_ref().is_some_and(|seal| seal.opaque_etag);
+        let mut sealer = seal.map(|seal| seal.sealer);
+        let size_hint = if sealer.is_some() { size_hint.map(sealed_bytes) } else { size_hint };
         // Full drives keep their last bytes for deletes: small bodies must not take them in the metadata either.
         self.pool.takes_writes()?;
-        let mut md5 = BatchedMd5::new();
+        let mut md5 = (!opaque_etag || expected.content_md5.is_some()).then(BatchedMd5::new);
         let mut checksummer = expected.checksum.as_ref().map(|(algorithm, _)| Checksummer::new(*algorithm));
         let mut sink = Sink::Small(BytesMut::new());
         let mut size = 0u64;
         while let Some(chunk) = body.next().await? {
             size += chunk.len() as u64;
             refuse_too_large(size)?;
-            md5.update(&chunk).await;
+            if let Some(md5) = &mut md5 {
+                md5.update(&chunk).await;
+            }
             if let Some(checksummer) = &mut checksummer {
                 checksummer.update(&chunk);
             }
+            let chunk = sealer.as_mut().map_or_else(|| chunk.clone(), |sealer| sealer.seal(&chunk));
             self.take(&mut sink, chunk, size, size_hint, inline).await?;
         }
-        let (md5, finished) = futures_util::future::join(md5.finish(), self.finish_sink(sink, size, inline)).await;
+        if let Some(sealer) = sealer {
+            self.take(&mut sink, sealer.finish(), size, size_hint, inline).await?;
+        }
+        let md5 = async {
+            match md5 {
+                Some(md5) => Some(md5.finish().await),
+                None => None,
+            }
+        };
+        let (md5, finished) = futures_util::future::join(md5, self.finish_sink(sink, inline)).await;
         let (stored, missed) = finished?;
+        let etag = md5.filter(|_| !opaque_etag).unwrap_or_else(|| {
+            let mut random = [0; 16];
+            self.world.entropy.fill(&mut random);
+            random
+        });
         // From here on an error gives the space back.
         let pool = self.pool.clone();
-        let mut ingested = Ingested { size, md5, checksum: None, body: Some(stored), missed, pool };
-        compare_md5(expected, md5)?;
+        let mut ingested = Ingested { size, etag, checksum: None, body: Some(stored), missed, pool };
+        md5.map_or(Ok(()), |md5| compare_md5(expected, md5))?;
         let announced = body.trailing_checksum();
         ingested.checksum = checksummer.map(|c| finish_checksum(c, expected, announced)).transpose()?;
         Ok(ingested)
     }
 
-    async fn finish_sink(&self, sink: Sink, size: u64, inline: Inline) -> Result<(Body, u64), EngineError> {
+    async fn finish_sink(&self, sink: Sink, inline: Inline) -> Result<(Body, u64), EngineError> {
         match sink {
             Sink::Small(bytes) if inline == Inline::Allowed => Ok((Body::Inline(bytes.freeze()), 0)),
             Sink::Small(bytes) if bytes.is_empty() => Ok((Body::Extents(Vec::new()), 0)),
             Sink::Small(bytes) => {
-                let mut writer = self.pool.writer(Some(size));
+                let mut writer = self.pool.writer(Some(bytes.len() as u64));
                 writer.write(&bytes).await?;
                 finish_writer(writer).await
             }

@@ -10,6 +10,7 @@ mod model;
 mod multipart;
 mod open;
 mod read;
+mod seal;
 mod write;
 
 pub use crate::meta::check_condition;
@@ -21,6 +22,7 @@ pub use read::{ObjectReader, version_id};
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use crate::crypt::{EncryptionRule, KeyRing};
 use crate::limits;
 use crate::meta::{Meta, Reader};
 use crate::pool::Pool;
@@ -34,12 +36,22 @@ pub struct Engine {
     pool: Arc<Pool>,
     world: World,
     lifecycle: RefCell<governance::LifecycleMemory>,
+    /// Without it nothing can be sealed or opened.
+    keys: Option<Arc<KeyRing>>,
+    /// How objects are sealed where neither the request nor the bucket says.
+    store_rule: Option<EncryptionRule>,
 }
 
 impl Engine {
+    /// An engine without keys; see `with_keys`.
     pub fn new(meta: Meta, pool: Arc<Pool>, world: World) -> Result<Engine, EngineError> {
         let reader = meta.reader()?;
-        Ok(Engine { meta, reader, pool, world, lifecycle: RefCell::default() })
+        Ok(Engine { meta, reader, pool, world, lifecycle: RefCell::default(), keys: None, store_rule: None })
+    }
+
+    /// The same engine with the store's keys, and its rule for buckets that have none.
+    pub fn with_keys(self, keys: Arc<KeyRing>, store_rule: Option<EncryptionRule>) -> Engine {
+        Engine { keys: Some(keys), store_rule, ..self }
     }
 
     pub fn world(&self) -> &World {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 
+use crate::crypt::{CustomerKey, SealError, SealFacts, Sealing};
 use crate::meta::{
     self, Attributes, Bucket, ChecksumAlgorithm, ChecksumType, DeleteCause, EventName, MetaError, Requester,
     StoredChecksum, WriteCondition,
@@ -22,6 +23,8 @@ pub enum EngineError {
     Meta(#[from] MetaError),
     #[error(transparent)]
     Pool(#[from] PoolError),
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The bytes never arrived, or arrived wrong. Nothing was stored.
     #[error(transparent)]
     Body(#[from] BodyError),
@@ -97,6 +100,8 @@ pub struct PutObject {
     pub bucket: Bucket,
     pub key: String,
     pub attributes: Attributes,
+    /// `None`: as the bucket's rule says, else the store's.
+    pub sealing: Option<Sealing>,
     /// Bytes, where the client said so.
     pub size_hint: Option<u64>,
     pub expected: ExpectedDigests,
@@ -114,6 +119,8 @@ pub struct PutDone {
     pub modified_ms: i64,
     pub size: u64,
     pub checksum: Option<StoredChecksum>,
+    /// How it was sealed.
+    pub encryption: Option<SealFacts>,
 }
 
 /// A readable version with the name its id has towards clients.
@@ -122,6 +129,8 @@ pub struct ObjectVersion {
     pub version: meta::Version,
     /// `None` in a bucket that was never versioned.
     pub version_id: Option<String>,
+    /// What a reader of an object that is sealed with its client's own key must set.
+    pub customer_key: Option<CustomerKey>,
 }
 
 #[derive(Debug, Clone)]
@@ -141,6 +150,8 @@ pub struct CopyObject {
     pub key: String,
     /// Attributes of the new version: the source's, or the request's (metadata directive REPLACE); tags likewise.
     pub attributes: Attributes,
+    /// `None`: as the rule of the target's bucket says, else the store's; never as the source is.
+    pub sealing: Option<Sealing>,
     /// Compute this checksum for the new version; `None` keeps the source's full-object checksum.
     pub checksum: Option<ChecksumAlgorithm>,
     pub condition: WriteCondition,
@@ -152,6 +163,8 @@ pub struct CreateUpload {
     pub bucket: Bucket,
     pub key: String,
     pub attributes: Attributes,
+    /// `None`: as the bucket's rule says, else the store's.
+    pub sealing: Option<Sealing>,
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
     pub requester: Requester,
 }
@@ -162,6 +175,8 @@ pub struct UploadPart {
     pub number: u32,
     pub size_hint: Option<u64>,
     pub expected: ExpectedDigests,
+    /// Of an upload that was begun with one.
+    pub customer_key: Option<CustomerKey>,
 }
 
 /// A part as CompleteMultipartUpload names it.

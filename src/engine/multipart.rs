@@ -6,10 +6,12 @@
 use std::ops::Range;
 
 use super::ingest::{Inline, extents_of};
+use super::seal::Seal;
 use super::{
     BodySource, CompleteUpload, CreateUpload, Engine, EngineError, ExpectedDigests, NamedPart, ObjectVersion, PutDone,
     UploadPart, check_key,
 };
+use crate::crypt::{self, SealError};
 use crate::hash;
 use crate::limits;
 use crate::meta::{
@@ -17,29 +19,33 @@ use crate::meta::{
 };
 
 impl Engine {
-    /// Starts an upload and gives its id.
-    pub async fn create_upload(&self, create: CreateUpload) -> Result<String, EngineError> {
+    /// Starts an upload.
+    pub async fn create_upload(&self, create: CreateUpload) -> Result<meta::Upload, EngineError> {
         check_key(&create.key)?;
         let mut random = [0u8; 16];
         self.world.entropy.fill(&mut random);
         let upload_id = hash::hex_encode(&random);
+        let sealed = self.seal_for(&create.bucket, &create.key, create.sealing.as_ref()).await?;
+        let attributes = meta::Attributes { encryption: sealed.map(|(facts, _)| facts), ..create.attributes };
         let upload = meta::Upload {
-            upload_id: upload_id.clone(),
+            upload_id,
             bucket: create.bucket.id,
             key: create.key,
             initiated_ms: self.world.clock.unix_ms(),
-            attributes: create.attributes,
+            attributes,
             checksum: create.checksum,
             requester: create.requester,
         };
-        self.meta.create_upload(upload).await?;
-        Ok(upload_id)
+        self.meta.create_upload(upload.clone()).await?;
+        Ok(upload)
     }
 
     pub async fn upload_part(&self, part: UploadPart, body: &mut dyn BodySource) -> Result<PutDone, EngineError> {
         self.refuse_part_over_quota(&part)?;
-        let mut ingested = self.ingest(body, part.size_hint, &part.expected, Inline::Never).await?;
-        let etag = hash::hex_encode(&ingested.md5);
+        let sealed = self.seal_of_part(&part)?;
+        let (salt, seal) = sealed.map_or((None, None), |(salt, seal)| (Some(salt), Some(seal)));
+        let mut ingested = self.ingest(body, part.size_hint, &part.expected, Inline::Never, seal).await?;
+        let etag = hash::hex_encode(&ingested.etag);
         let modified_ms = self.world.clock.unix_ms();
         let (size, checksum, missed) = (ingested.size, ingested.checksum.clone(), ingested.missed);
         let stored = Part {
@@ -48,14 +54,32 @@ impl Engine {
             etag: etag.clone(),
             modified_ms,
             checksum: checksum.clone(),
+            salt,
             body: ingested.commit(),
         };
         let body = stored.body.clone();
+        let encryption = part.upload.attributes.encryption;
         if let Err(error) = self.meta.put_part(part.upload.bucket, part.upload.upload_id, stored, missed).await {
             self.discard_refused(&body, &error);
             return Err(error.into());
         }
-        Ok(PutDone { etag, version_id: None, modified_ms, size, checksum })
+        Ok(PutDone { etag, version_id: None, modified_ms, size, checksum, encryption })
+    }
+
+    /// Each upload of a part has a salt of its own, so that no two streams of the object share a key.
+    fn seal_of_part(&self, part: &UploadPart) -> Result<Option<(String, Seal)>, EngineError> {
+        let upload = &part.upload;
+        let Some(facts) = &upload.attributes.encryption else {
+            return match part.customer_key {
+                None => Ok(None),
+                Some(_) => Err(SealError::CustomerKeyUnwanted.into()),
+            };
+        };
+        let place = (upload.bucket.0, upload.key.as_str());
+        let data_key = self.keys()?.open_object(place, facts, part.customer_key.as_ref())?;
+        let salt = crypt::new_salt(&*self.world.entropy);
+        let seal = Seal::new(&data_key, facts, part.number, &salt);
+        Ok(Some((salt, seal)))
     }
 
     pub async fn upload_part_copy(
@@ -64,6 +88,7 @@ impl Engine {
         source: &ObjectVersion,
         range: Range<u64>,
     ) -> Result<PutDone, EngineError> {
+        self.data_key(source)?;
         let size_hint = Some(range.end - range.start);
         let mut reader = self.read_object(source, range);
         let checksum = part.upload.checksum.map(|(algorithm, _)| (algorithm, None));
@@ -108,6 +133,7 @@ impl Engine {
         let mut attributes = complete.upload.attributes;
         attributes.checksum.clone_from(&checksum);
         attributes.parts = chosen.iter().map(completed_part).collect();
+        let encryption = attributes.encryption.clone();
         let extents = chosen.iter().flat_map(|part| extents_of(&part.body).iter().copied()).collect();
         let version = NewVersion {
             bucket: complete.bucket.id,
@@ -124,7 +150,7 @@ impl Engine {
         };
         let named = complete.parts.into_iter().map(|part| (part.number, part.etag)).collect();
         let committed = self.meta.complete_upload(complete.upload.upload_id, named, version).await?;
-        Ok(PutDone { etag, version_id: committed.version_id, modified_ms, size, checksum })
+        Ok(PutDone { etag, version_id: committed.version_id, modified_ms, size, checksum, encryption })
     }
 
     pub async fn abort_upload(&self, bucket: &Bucket, key: &str, upload_id: &str) -> Result<(), EngineError> {
@@ -181,7 +207,7 @@ fn md5_of_part(part: &Part) -> Result<[u8; 16], EngineError> {
 }
 
 fn completed_part(part: &Part) -> CompletedPart {
-    CompletedPart { number: part.number, size: part.size, checksum: part.checksum.clone() }
+    CompletedPart { number: part.number, size: part.size, checksum: part.checksum.clone(), salt: part.salt.clone() }
 }
 
 /// The object's checksum from its parts': none unless the upload announced one and every part has it.

@@ -4,9 +4,11 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::seal::streams;
 use super::{BodyError, BodyFuture, BodySource, Engine, EngineError, ObjectVersion, check_key};
+use crate::crypt::{DataKey, Opener, SealError};
 use crate::meta::{self, Body, Bucket, BucketId, MetaError, Sequence, Version, VersionKind, VersionRef, Versioning};
-use crate::pool::StripeReader;
+use crate::pool::{StripeReader, read_exactly};
 
 impl Engine {
     /// The version asked for. A delete marker is an error that carries the marker.
@@ -15,7 +17,7 @@ impl Engine {
         let found = self.reader.version(bucket.id, key, version)?;
         let version_id = version_id(bucket, &found);
         match found.kind {
-            VersionKind::Object => Ok(ObjectVersion { version: found, version_id }),
+            VersionKind::Object => Ok(ObjectVersion { version: found, version_id, customer_key: None }),
             VersionKind::DeleteMarker => Err(EngineError::DeleteMarker {
                 version_id,
                 modified_ms: found.modified_ms,
@@ -27,20 +29,33 @@ impl Engine {
     /// A version by its number, held ones included, also when its bucket is gone.
     pub fn held_object(&self, bucket: BucketId, key: &str, version: Sequence) -> Result<ObjectVersion, EngineError> {
         let found = self.reader.version(bucket, key, VersionRef::Numbered(version))?;
-        Ok(ObjectVersion { version: found, version_id: None })
+        Ok(ObjectVersion { version: found, version_id: None, customer_key: None })
     }
 
     /// Starts to read `range` of a version that `head_object` gave. The range must lie within the version.
     pub fn read_object(&self, object: &ObjectVersion, range: Range<u64>) -> ObjectReader {
         assert!(range.start <= range.end && range.end <= object.version.size, "the caller has clamped the range");
-        match &object.version.body {
+        match self.data_key(object) {
+            Ok(None) => ObjectReader { bytes: self.source(&object.version.body, range), opener: None },
+            Ok(Some(data_key)) => self.read_sealed(&object.version, data_key, range),
+            Err(error) => ObjectReader { bytes: Source::Refused(Some(error)), opener: None },
+        }
+    }
+
+    fn read_sealed(&self, version: &Version, data_key: DataKey, range: Range<u64>) -> ObjectReader {
+        let opener = Opener::new(data_key, streams(version), range);
+        let bytes = self.source(&version.body, opener.sealed_range());
+        ObjectReader { bytes, opener: Some(Box::new(opener)) }
+    }
+
+    fn source(&self, body: &Body, range: Range<u64>) -> Source {
+        match body {
             Body::Inline(bytes) => {
-                let part = bytes.slice(range.start as usize..range.end as usize);
-                ObjectReader { bytes: Source::Inline(Some(part)) }
+                // A sealed body that was cut short is found out when it is opened.
+                let end = (range.end as usize).min(bytes.len());
+                Source::Inline(Some(bytes.slice((range.start as usize).min(end)..end)))
             }
-            Body::Extents(extents) => {
-                ObjectReader { bytes: Source::Stripes(Box::new(self.pool.reader(extents, range))) }
-            }
+            Body::Extents(extents) => Source::Stripes(Box::new(self.pool.reader(extents, range))),
         }
     }
 
@@ -78,28 +93,67 @@ pub fn version_id(bucket: &Bucket, version: &Version) -> Option<String> {
 #[derive(Debug)]
 pub struct ObjectReader {
     bytes: Source,
+    /// Of a sealed object.
+    opener: Option<Box<Opener>>,
 }
 
 #[derive(Debug)]
 enum Source {
     Inline(Option<Bytes>),
     Stripes(Box<StripeReader>),
+    /// The object cannot be opened.
+    Refused(Option<EngineError>),
 }
 
 impl ObjectReader {
     /// The next bytes; `None` at the end of the range. After an error the reader is at its end.
     pub async fn next(&mut self) -> Option<Result<Bytes, EngineError>> {
+        loop {
+            let stored = self.next_stored().await;
+            let Some(opener) = &mut self.opener else { return stored };
+            let opened = match stored {
+                None => opener.finish().map(|()| None),
+                Some(Ok(sealed)) => open(opener, &sealed).map(Some),
+                Some(Err(error)) => return Some(Err(error)),
+            };
+            match opened {
+                Ok(None) => return None,
+                // The end of a block has not come yet.
+                Ok(Some(plain)) if plain.is_empty() => {}
+                Ok(Some(plain)) => return Some(Ok(plain)),
+                Err(error) => {
+                    (self.bytes, self.opener) = (Source::Inline(None), None);
+                    return Some(Err(error.into()));
+                }
+            }
+        }
+    }
+
+    /// The next bytes as they are stored.
+    async fn next_stored(&mut self) -> Option<Result<Bytes, EngineError>> {
         match &mut self.bytes {
+            Source::Refused(error) => error.take().map(Err),
             Source::Inline(bytes) => bytes.take().filter(|bytes| !bytes.is_empty()).map(Ok),
             Source::Stripes(reader) => match reader.next().await? {
                 Ok(bytes) => Some(Ok(bytes)),
                 Err(error) => {
-                    self.bytes = Source::Inline(None);
+                    (self.bytes, self.opener) = (Source::Inline(None), None);
                     Some(Err(error.into()))
                 }
             },
         }
     }
+}
+
+/// Opens sealed bytes into a buffer of the calling thread's shelf, which spares the kernel's fresh pages.
+fn open(opener: &mut Opener, sealed: &[u8]) -> Result<Bytes, SealError> {
+    let mut given = Ok(0..0);
+    let opened = read_exactly(opener.room(sealed.len()), |buffer| {
+        given = opener.open_into(sealed, buffer);
+        Ok(())
+    });
+    let opened = opened.expect("the closure does not fail");
+    given.map(|given| opened.slice(given))
 }
 
 /// A copy reads its source as an upload's body.

@@ -1,9 +1,11 @@
 //! Writing versions: put, copy, delete, tags.
 
 use super::ingest::{Ingested, Inline};
+use super::seal::Seal;
 use super::{
     BodySource, CopyObject, DeleteObject, Engine, EngineError, ExpectedDigests, PutDone, PutObject, Tags, check_key,
 };
+use crate::crypt::{DataKey, SealFacts};
 use crate::hash;
 use crate::meta::{self, Attributes, Bucket, EventName, MetaError, NewVersion, Requester, VersionRef, WriteCondition};
 
@@ -12,12 +14,13 @@ impl Engine {
         check_key(&put.key)?;
         self.refuse_early(&put.bucket, &put.key, &put.condition)?;
         self.refuse_over_quota(&put.bucket, &put.key, put.size_hint)?;
-        let ingested = self.ingest(body, put.size_hint, &put.expected, Inline::Allowed).await?;
-        let etag = hash::hex_encode(&ingested.md5);
+        let sealed = self.seal_for(&put.bucket, &put.key, put.sealing.as_ref()).await?;
+        let ingested = self.ingest(body, put.size_hint, &put.expected, Inline::Allowed, whole(&sealed)).await?;
+        let etag = hash::hex_encode(&ingested.etag);
         let new = Upload {
             bucket: &put.bucket,
             key: put.key,
-            attributes: put.attributes,
+            attributes: Attributes { encryption: sealed.map(|(facts, _)| facts), ..put.attributes },
             condition: put.condition,
             event: put.event,
             requester: put.requester,
@@ -31,19 +34,22 @@ impl Engine {
         self.refuse_early(&copy.bucket, &copy.key, &copy.condition)?;
         let size = copy.source.version.size;
         self.refuse_over_quota(&copy.bucket, &copy.key, Some(size))?;
+        // A source that cannot be opened is refused by name, not as a body that broke off.
+        self.data_key(&copy.source)?;
+        let sealed = self.seal_for(&copy.bucket, &copy.key, copy.sealing.as_ref()).await?;
         let mut source = self.read_object(&copy.source, 0..size);
         let expected =
             ExpectedDigests { content_md5: None, checksum: copy.checksum.map(|algorithm| (algorithm, None)) };
-        let mut ingested = self.ingest(&mut source, Some(size), &expected, Inline::Allowed).await?;
+        let mut ingested = self.ingest(&mut source, Some(size), &expected, Inline::Allowed, whole(&sealed)).await?;
         if copy.checksum.is_none() {
             let of_source = copy.source.version.attributes.checksum.clone();
             ingested.checksum = of_source.filter(|checksum| checksum.kind == meta::ChecksumType::FullObject);
         }
-        let etag = hash::hex_encode(&ingested.md5);
+        let etag = hash::hex_encode(&ingested.etag);
         let new = Upload {
             bucket: &copy.bucket,
             key: copy.key,
-            attributes: copy.attributes,
+            attributes: Attributes { encryption: sealed.map(|(facts, _)| facts), ..copy.attributes },
             condition: copy.condition,
             event: EventName::ObjectCreatedCopy,
             requester: copy.requester,
@@ -108,6 +114,7 @@ impl Engine {
         let mut attributes = new.attributes;
         attributes.checksum.clone_from(&checksum);
         attributes.parts.clear();
+        let encryption = attributes.encryption.clone();
         let version = NewVersion {
             bucket: new.bucket.id,
             key: new.key,
@@ -122,7 +129,7 @@ impl Engine {
             requester: new.requester,
         };
         let committed = self.put_version(version).await?;
-        Ok(PutDone { etag, version_id: committed.version_id, modified_ms, size, checksum })
+        Ok(PutDone { etag, version_id: committed.version_id, modified_ms, size, checksum, encryption })
     }
 
     /// Commits; a refused version's bytes are given back.
@@ -145,6 +152,11 @@ impl Engine {
             self.pool.discard(super::ingest::extents_of(body));
         }
     }
+}
+
+/// An object that is not uploaded in parts is one stream.
+fn whole(sealed: &Option<(SealFacts, DataKey)>) -> Option<Seal> {
+    sealed.as_ref().map(|(facts, data_key)| Seal::new(data_key, facts, 0, ""))
 }
 
 struct Upload<'a> {

@@ -19,8 +19,9 @@ use md5_many::{Md5Many, Md5State};
 pub(super) const LANES: usize = 16;
 /// Bytes of each stream in one pass; between two of them newcomers join.
 const PASS_BYTES: usize = 64 << 10;
-/// A portion waits no longer than this for others to be hashed with.
-const GATHER_WAIT: Duration = Duration::from_millis(1);
+/// A portion waits no longer than this for others to be hashed with: about as long as each of eight clients of a fast
+/// network takes for its next one. An upload that is alone never waits.
+const GATHER_WAIT: Duration = Duration::from_millis(3);
 
 /// Looks at the processor once.
 static ENGINE: LazyLock<Md5Many> = LazyLock::new(Md5Many::new);

@@ -395,13 +395,23 @@ impl HookRunner for Hooks {
                 object.author.principal = principal(&cause, hook);
             }
         }
+        let closed = object.is_closed();
         let parts = self.parts(engine, hook, &installed, object, invocation.event_id.clone());
         let start_ns = engine.world().clock.monotonic_ns();
         let (mut host, answer) = self.runtime.on_event(&installed.compiled, &event_of(invocation), parts);
         let answer = answer.and_then(|()| apply(&mut host, &installed.manifest.digest));
+        let answer = answer.map_err(|fault| if closed { closed_fault(&fault) } else { fault });
         self.note(engine, hook, &mut host, start_ns, answer.as_ref().err());
         answer
     }
+}
+
+/// A hook may do without the bytes; one that failed on an object that cannot be opened is not attempted again.
+fn closed_fault(fault: &HookFault) -> HookFault {
+    let message = format!(
+        "{fault} (the object is sealed with its client's own key, SSE-C, which no hook is given; it is not attempted again)"
+    );
+    HookFault::Rejected { message, retry: false }
 }
 
 /// Does what the hook asked for, once it has ended well. A repeated attempt does the same again.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::model::{BY, EVENT, HOOK_PRINCIPAL, MODEL, MODULE, Provenance};
 use super::store::Bytewise;
+use crate::crypt::{SealError, SealMode};
 use crate::engine::{Engine, EngineError, ExpectedDigests, ObjectVersion, PutObject};
 use crate::hash::{Md5, hex_encode};
 use crate::limits;
@@ -29,6 +30,10 @@ impl From<EngineError> for ObjectFault {
         match error {
             EngineError::Meta(NoSuchBucket | NoSuchKey | NoSuchVersion) | EngineError::DeleteMarker { .. } => {
                 ObjectFault::Gone(error.to_string())
+            }
+            // Without the client's key, or after a shredding, no further attempt would read more.
+            EngineError::Seal(SealError::CustomerKeyNeeded | SealError::KeyShredded(_)) => {
+                ObjectFault::Refused(error.to_string())
             }
             error => ObjectFault::Failed(error.to_string()),
         }
@@ -147,11 +152,22 @@ impl StoredObject {
         object.version.attributes.user_metadata.get(BY).map(|hooks| format!("{HOOK_PRINCIPAL}{hooks}"))
     }
 
+    /// The object is sealed with its client's own key, so that no attempt can read it.
+    pub fn is_closed(&self) -> bool {
+        let facts = self.find().ok().and_then(|object| object.version.attributes.encryption);
+        facts.is_some_and(|facts| facts.mode == SealMode::Customer)
+    }
+
     /// Whether an earlier attempt has stored this derived object already.
     fn is_stored(&self, bucket: &Bucket, key: &str, bytes: &Bytes) -> bool {
         let Ok(there) = self.engine.head_object(bucket, key, VersionRef::Latest) else { return false };
         let event = there.version.attributes.user_metadata.get(EVENT);
-        event == Some(&self.author.event_id) && there.version.etag == hex_encode(&Md5::of(bytes))
+        // A sealed object's entity tag may tell nothing of its bytes.
+        let same = match there.version.attributes.encryption {
+            None => there.version.etag == hex_encode(&Md5::of(bytes)),
+            Some(_) => there.version.size == bytes.len() as u64,
+        };
+        event == Some(&self.author.event_id) && same
     }
 }
 
@@ -226,6 +242,7 @@ impl ObjectSource for StoredObject {
                 user_metadata: provenance.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
                 ..Attributes::default()
             },
+            sealing: None,
             size_hint: Some(bytes.len() as u64),
             expected: ExpectedDigests::default(),
             condition: WriteCondition::default(),

@@ -74,6 +74,7 @@ pub(super) async fn put(engine: &Engine, key: String, bytes: Bytes) -> Result<()
         bucket: bucket(engine).await?,
         key,
         attributes: Attributes::default(),
+        sealing: None,
         size_hint: Some(bytes.len() as u64),
         expected: ExpectedDigests::default(),
         condition: WriteCondition::default(),

@@ -197,10 +197,14 @@ fn take_filter(element: &Element<'_>, filter: &mut Filter) -> Result<()> {
         }
         filter.tags.push((key.to_owned(), value.to_owned()));
     }
-    if let Some(prefix) = element.text_of("Prefix")
-        && filter.prefix.replace(checked_prefix(prefix)?).is_some()
-    {
-        return schema("a <Filter> has one <Prefix>");
+    if let Some(prefix) = element.text_of("Prefix").map(checked_prefix).transpose()? {
+        let before = filter.prefix.take().unwrap_or_default();
+        // Both must hold: the longer one says it all, if it begins with the other.
+        filter.prefix = match (before.starts_with(&prefix), prefix.starts_with(&before)) {
+            (_, true) => Some(prefix),
+            (true, false) => Some(before),
+            (false, false) => return schema("no key begins with both prefixes of the <Filter>"),
+        };
     }
     filter.size_greater = size(element, "ObjectSizeGreaterThan")?.or(filter.size_greater);
     filter.size_less = size(element, "ObjectSizeLessThan")?.or(filter.size_less);
@@ -361,7 +365,11 @@ mod tests {
             Configuration::parse(document(&[&rule]).as_bytes()).unwrap().to_xml()
         };
         let together = format!("<Filter><And><Prefix>a</Prefix>{tag}</And></Filter>");
-        for filter in [format!("<Prefix>a</Prefix>{tag}"), format!("<Prefix>a</Prefix><And>{tag}</And>")] {
+        for filter in [
+            format!("<Prefix>a</Prefix>{tag}"),
+            format!("<Prefix>a</Prefix><And>{tag}</And>"),
+            format!("<Prefix></Prefix><And><Prefix>a</Prefix>{tag}</And>"),
+        ] {
             let written = of(&filter);
             assert!(written.contains(&together), "{filter} became {written}");
         }
@@ -402,7 +410,7 @@ mod tests {
             ),
             (vec![format!("{prefix}{ON}<Expiration><Date>20270131</Date></Expiration>")], "MalformedXML"),
             (
-                vec![format!("<Filter><Prefix>a</Prefix><And><Prefix>a</Prefix>{tag}</And></Filter>{ON}{DAYS}")],
+                vec![format!("<Filter><Prefix>a</Prefix><And><Prefix>b</Prefix>{tag}</And></Filter>{ON}{DAYS}")],
                 "MalformedXML",
             ),
             (vec![format!("<Filter><And>{tag}{tag}</And></Filter>{ON}{DAYS}")], "InvalidRequest"),

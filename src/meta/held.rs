@@ -33,7 +33,7 @@ INSERT OR IGNORE INTO state VALUES('count-held', 0), ('count-held-bytes', 0), ('
 
 /// Whether a change or an invocation, dead ones included, speaks of this version. A created version's change has the
 /// version's own number; only those of tags have another, and they alone are in the index.
-fn is_referred(connection: &Connection, sequence: Sequence) -> Result<bool, MetaError> {
+pub(super) fn is_referred(connection: &Connection, sequence: Sequence) -> Result<bool, MetaError> {
     let number = sequence.0 as i64;
     for sql in [
         "SELECT 1 FROM change WHERE sequence = ?1",
@@ -124,6 +124,12 @@ pub(super) fn find(
 }
 
 impl Reader {
+    /// Whether the bucket exists, or a version of it is held.
+    pub fn refers_to_bucket(&self, bucket: BucketId) -> Result<bool, MetaError> {
+        let sql = "SELECT 1 FROM bucket WHERE id = ?1 UNION ALL SELECT 1 FROM held WHERE bucket = ?1 LIMIT 1";
+        Ok(self.connection().prepare(sql)?.exists([bucket.0])?)
+    }
+
     /// Held versions that only dead invocations speak of, oldest first, with their sizes in bytes.
     pub fn held_by_dead(&self, limit: usize) -> Result<Vec<(Sequence, u64)>, MetaError> {
         self.rows(

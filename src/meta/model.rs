@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use crate::acl::Acl;
+use crate::crypt::SealFacts;
 pub use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 pub use crate::notification::EventName;
 use crate::notification::EventRecord;
@@ -168,7 +169,7 @@ pub enum VersionKind {
 /// Where a version's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// In the metadata itself; at most `INLINE_BYTES_MAX` bytes (an empty object, too).
+    /// In the metadata itself; at most `INLINE_BYTES_MAX` plain bytes (an empty object, too).
     Inline(bytes::Bytes),
     Extents(Vec<Extent>),
 }
@@ -180,6 +181,9 @@ pub struct CompletedPart {
     pub size: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<StoredChecksum>,
+    /// Of a sealed part (crypt/FORMAT.md).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
 }
 
 /// Everything about a version that is neither its place nor its size. Stored as JSON; unknown fields are refused.
@@ -212,6 +216,9 @@ pub struct Attributes {
     /// Empty for an object that was not uploaded in parts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<CompletedPart>,
+    /// The body is sealed (crypt/FORMAT.md). `size`, `etag` and checksums are those of the plain bytes all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<SealFacts>,
     /// Canonical id of the account that owns the object; `None`: the bucket's owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
@@ -413,6 +420,8 @@ pub struct Part {
     pub etag: String,
     pub modified_ms: i64,
     pub checksum: Option<StoredChecksum>,
+    /// Of a sealed part (crypt/FORMAT.md).
+    pub salt: Option<String>,
     pub body: Body,
 }
 

@@ -14,13 +14,16 @@ use super::model::*;
 use super::row::{find_version, json, rank, sequence};
 use super::writer::Group;
 use super::{Meta, MetaError, held, lock, rolling, space, usage};
+use crate::crypt;
 use crate::pool::{self, Extent};
 
 impl Meta {
     /// Commits a version with its change; what it replaces goes to reclaim in the same transaction.
     pub async fn put_version(&self, version: NewVersion) -> Result<Committed, MetaError> {
         if let Body::Inline(bytes) = &version.body {
-            assert_eq!(bytes.len() as u64, version.size, "an inline body is the whole object");
+            let sealed = version.attributes.encryption.is_some();
+            let whole = if sealed { crypt::sealed_bytes(version.size) } else { version.size };
+            assert_eq!(bytes.len() as u64, whole, "an inline body is the whole object");
         }
         self.writer
             .write(move |group| {

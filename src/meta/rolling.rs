@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, params};
 use super::model::*;
 use super::row::key_column;
 use super::writer::Group;
-use super::{Meta, MetaError, Reader, object, usage};
+use super::{Meta, MetaError, Reader, held, object, usage};
 use crate::limits;
 
 /// Principal of the events of what was dropped.
@@ -45,8 +45,16 @@ pub(super) fn make_room(group: &Group<'_>, bucket: &Bucket, newest: Sequence, no
     if held <= most {
         return Ok(());
     }
-    let dropped = drop_oldest(group, vec![bucket.clone()], newest, held - most, now_ms)?;
+    let dropped = drop_oldest(group, vec![bucket.clone()], newest, Candidates::Any, held - most, now_ms)?;
     if held - dropped > most { Err(MetaError::QuotaExceeded) } else { Ok(()) }
+}
+
+/// What may be dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Candidates {
+    Any,
+    /// What no hook is still to see: other versions keep their space until they are processed.
+    Processed,
 }
 
 /// Drops versions older than `before`, the oldest of all these buckets first, until `wanted` bytes are given back or
@@ -55,6 +63,7 @@ fn drop_oldest(
     group: &Group<'_>,
     buckets: Vec<Bucket>,
     before: Sequence,
+    which: Candidates,
     wanted: u64,
     now_ms: i64,
 ) -> Result<u64, MetaError> {
@@ -71,6 +80,10 @@ fn drop_oldest(
             break;
         };
         let Some((sequence, key)) = head.take() else { break };
+        if which == Candidates::Processed && held::is_referred(group.connection(), sequence)? {
+            *head = next(group, bucket.id, sequence, before)?;
+            continue;
+        }
         match object::expire(group, bucket, &key, sequence, ROLLING_PRINCIPAL, now_ms) {
             Ok(bytes) => dropped += bytes,
             // Held versions stay; the next one goes instead.
@@ -125,7 +138,7 @@ impl Meta {
             .write(move |group| {
                 let mut buckets = super::bucket::all(group.connection())?;
                 buckets.retain(|bucket| bucket.rules.rolling.is_some());
-                drop_oldest(group, buckets, Sequence(i64::MAX as u64), wanted, now_ms)
+                drop_oldest(group, buckets, Sequence(i64::MAX as u64), Candidates::Processed, wanted, now_ms)
             })
             .await
     }

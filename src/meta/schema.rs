@@ -24,6 +24,8 @@ const STEPS: &[&str] = &[
          PRIMARY KEY(bucket, sequence)) WITHOUT ROWID;",
     // Lines of the audit log.
     "CREATE TABLE audit(number INTEGER PRIMARY KEY, line TEXT NOT NULL);",
+    // Of a sealed part.
+    "ALTER TABLE part ADD COLUMN salt TEXT;",
 ];
 
 /// Layout that this program writes. A database with a later one is refused.
@@ -142,5 +144,26 @@ mod tests {
         }
         new.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
         assert!(check(&new, "pool").is_err(), "a later layout is refused");
+    }
+
+    #[test]
+    fn what_buckets_hold_is_counted_when_the_counters_come() {
+        let old = Connection::open_in_memory().unwrap();
+        old.execute_batch(TABLES).unwrap();
+        old.execute_batch(super::super::outbox::TABLES).unwrap();
+        old.execute_batch(
+            "INSERT INTO bucket VALUES(1, 'a', 'r', 0, 1, 0, 0), (2, 'b', 'r', 0, 0, 0, 0), (3, 'c', 'r', 0, 0, 0, 0);
+             INSERT INTO version VALUES(1, x'61', -1, 0, 0, 10, '', 0, '{}', NULL), (1, x'62', -2, 0, 0, 5, '', 0, '{}', NULL),
+                 (1, x'62', -3, 0, 1, 0, '', 0, '{}', NULL);
+             INSERT INTO upload VALUES('u', 1, x'61', 0, '{}', NULL, '{}'), ('w', 2, x'61', 0, '{}', NULL, '{}');
+             INSERT INTO part VALUES('u', 1, 100, '', 0, NULL, x''), ('u', 2, 50, '', 0, NULL, x''), ('w', 1, 7, '', 0, NULL, x'');",
+        )
+        .unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        upgrade(&old).unwrap();
+        let mut select = old.prepare("SELECT bucket, bytes, objects FROM usage ORDER BY bucket").unwrap();
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        let held: Vec<(i64, i64, i64)> = rows.map(Result::unwrap).collect();
+        assert_eq!(held, [(1, 165, 2), (2, 7, 0), (3, 0, 0)]);
     }
 }

@@ -72,8 +72,9 @@ impl Meta {
                 space::bury(group, &replaced.unwrap_or_default(), part.modified_ms)?;
                 group.count_live(&extents, 1);
                 space::queue_heal(group, &extents, missed)?;
-                connection.prepare_cached("INSERT OR REPLACE INTO part VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
-                    params![
+                connection
+                    .prepare_cached("INSERT OR REPLACE INTO part VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+                    .execute(params![
                         upload_id,
                         part.number,
                         part.size as i64,
@@ -81,8 +82,8 @@ impl Meta {
                         part.modified_ms,
                         part.checksum.as_ref().map(json),
                         pool::encode_extents(&extents),
-                    ],
-                )?;
+                        part.salt,
+                    ])?;
                 Ok(())
             })
             .await
@@ -153,7 +154,7 @@ impl Reader {
     /// Parts in order, from after `number_marker`.
     pub fn parts(&self, upload_id: &str, number_marker: u32, limit: usize) -> Result<ListPage<Part>, MetaError> {
         let mut entries = self.rows(
-            "SELECT number, size, etag, modified_ms, checksum, extents FROM part
+            "SELECT number, size, etag, modified_ms, checksum, extents, salt FROM part
              WHERE upload = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
             params![upload_id, number_marker, limit as i64 + 1],
             part_of,
@@ -186,6 +187,7 @@ fn part_of(row: &Row<'_>) -> rusqlite::Result<Part> {
         etag: row.get(2)?,
         modified_ms: row.get(3)?,
         checksum: optional_json_column(row, 4)?,
+        salt: row.get(6)?,
         body: Body::Extents(space::extents_column(row, 5)?.unwrap_or_default()),
     })
 }

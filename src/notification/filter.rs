@@ -155,6 +155,9 @@ fn covers(wanted: &str, content_type: Option<&str>) -> bool {
 mod tests {
     use super::*;
 
+    /// Names and values of filter rules.
+    type Rules = &'static [(&'static str, &'static str)];
+
     fn filter(rules: &[(&str, &str)]) -> Filter {
         let mut filter = Filter::default();
         for (name, value) in rules {
@@ -172,7 +175,7 @@ mod tests {
         let (tags, metadata) = (map(&[("kind", "thermal")]), map(&[("camera", "2")]));
         let object =
             ObjectFacts { size: 1000, content_type: Some("Image/JPEG; q=1"), tags: &tags, metadata: &metadata };
-        let cases: [(&[(&str, &str)], bool); 14] = [
+        let cases: [(Rules, bool); 14] = [
             (&[], true),
             (&[("size-min", "1000"), ("size-max", "1000")], true),
             (&[("size-min", "1001")], false),
@@ -200,7 +203,7 @@ mod tests {
 
     #[test]
     fn filters_exclude_each_other_where_no_object_fits_both() {
-        let cases: [(&[(&str, &str)], &[(&str, &str)], bool); 8] = [
+        let cases: [(Rules, Rules, bool); 8] = [
             (&[], &[("size-min", "5")], false),
             (&[("size-max", "4")], &[("size-min", "5")], true),
             (&[("size-max", "5")], &[("size-min", "5")], false),

@@ -66,7 +66,7 @@ fn lend(length: usize) -> Loan {
 }
 
 /// Bytes that `fill` has written. It overwrites all of the slice, or fails.
-pub(super) fn read_exactly(length: usize, fill: impl FnOnce(&mut [u8]) -> io::Result<()>) -> io::Result<Bytes> {
+pub fn read_exactly(length: usize, fill: impl FnOnce(&mut [u8]) -> io::Result<()>) -> io::Result<Bytes> {
     let mut loan = lend(length);
     fill(&mut loan.buffer[..length])?;
     Ok(Bytes::from_owner(loan))

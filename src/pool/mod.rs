@@ -16,6 +16,7 @@ mod stripe;
 mod tests;
 mod write;
 
+pub use buffer::read_exactly;
 pub use extent::{Extent, Geometry, decode as decode_extents, encode as encode_extents};
 pub use heal::ExtentHealth;
 pub use open::default_parity;

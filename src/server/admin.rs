@@ -107,13 +107,14 @@ impl AdminApi {
             (&Method::POST, ["v1", "heal"]) => self.upkeep(UpkeepRequest::Heal),
             (&Method::POST, ["v1", "scrub"]) => self.upkeep(UpkeepRequest::Scrub),
             (&Method::POST, ["v1", "verify"]) => self.verify().await,
-            (_, ["v1", "accounts", rest @ ..]) => self.accounts(&request, rest).await,
             (_, ["v1", "buckets", rest @ ..]) => self.buckets(&request, rest).await,
             (&Method::GET, ["v1", "audit", rest @ ..]) => self.audit(&request, rest),
             (_, ["v1", "clock", rest @ ..]) => self.clock(&request, rest).await,
+            (_, ["v1", "accounts", rest @ ..]) => self.accounts(&request, rest).await,
             (_, ["v1", "hooks", rest @ ..]) => self.hooks(request.clone(), rest).await,
             (&Method::PUT, ["v1", "bundles"]) => self.add_bundle(request.clone()).await,
             (_, ["v1", "models", rest @ ..]) => self.models(request.clone(), rest).await,
+            (_, ["v1", "keys", rest @ ..]) => self.keys(&request, rest).await,
             (_, ["v1", "outbox", rest @ ..]) => self.outbox(&request, rest),
             (method, _) => Err(Refusal(StatusCode::NOT_FOUND, format!("no such call: {method} /_aerie/{path}"))),
         }
@@ -236,12 +237,12 @@ impl AdminApi {
         let (hooks, bundle) = (self.parts.hooks.clone(), request.body);
         let add = move |engine: &Rc<Engine>| pollster::block_on(hooks.add_bundle(engine, bundle, &granted));
         let manifest = self.errand(add).await??;
-        let signer = manifest.signer.map_or_else(|| "no key that is trusted".to_owned(), |key| key);
+        let signer = manifest.signer.unwrap_or_else(|| "no key that is trusted".to_owned());
         said(format!("hook {} is installed (sha256 {}), signed by {signer}", manifest.name, manifest.digest))
     }
 
     /// Has another thread do what would hold up the core: compiling a Python hook takes seconds.
-    async fn errand<T: Send + 'static>(
+    pub(super) async fn errand<T: Send + 'static>(
         &self,
         errand: impl FnOnce(&Rc<Engine>) -> T + Send + 'static,
     ) -> Result<T, Refusal> {

@@ -28,6 +28,7 @@ impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Refusal {
         let status = match &error {
             EngineError::Meta(MetaError::NoSuchBucket) => StatusCode::NOT_FOUND,
+            EngineError::Seal(error) => return error.clone().into(),
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Refusal(status, error.to_string())

@@ -9,6 +9,7 @@ mod buckets;
 mod core;
 pub mod credentials;
 mod errands;
+mod keys;
 mod metrics;
 mod place;
 mod process;
@@ -27,6 +28,7 @@ use futures_channel::oneshot;
 
 use crate::access::{Registry, Secret};
 use crate::config::{self, Plan, Settings};
+use crate::crypt::{EncryptionRule, KeyRing};
 use crate::engine::{Engine, open_meta};
 use crate::hook;
 use crate::meta::Meta;
@@ -88,14 +90,16 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let storages: Vec<Arc<dyn Storage>> = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let keys = credentials::root_keys(environment, &settings.credentials, &storages, &world)?;
+    let ring = Arc::new(keys::open(environment, &settings.encryption, &pool, &world)?);
     let access = Registry::open(meta.clone(), &keys.access_key, Secret::new(&keys.secret_key), world.clone());
     let access = Arc::new(access.map_err(|error| error.to_string())?);
 
-    let engines = engine_factory(&meta, &pool, &world);
+    let engines = engine_factory(&meta, &pool, &world, &ring, keys::store_rule(&settings.encryption));
     let (broker, publisher) = start_broker(&settings, &world)?;
     let mqtt = publisher.as_ref().map(|publisher| publisher.url.clone());
     let hooks = hook::Hooks::new(settings.hooks.clone(), settings.inference.clone());
     let hooks = Arc::new(hooks.map_err(|error| error.to_string())?);
+    engines().and_then(|engine| keys::sweep(&engine)).map_err(|error| error.to_string())?;
     let outbox = Outbox::start(OutboxParts {
         background: true,
         meta: meta.clone(),
@@ -136,9 +140,18 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
 /// Makes an engine for the calling thread.
 type EngineFactory = Arc<dyn Fn() -> Result<Engine, crate::engine::EngineError> + Send + Sync>;
 
-fn engine_factory(meta: &Meta, pool: &Arc<Pool>, world: &World) -> EngineFactory {
-    let (meta, pool, world) = (meta.clone(), pool.clone(), world.clone());
-    Arc::new(move || Engine::new(meta.clone(), pool.clone(), world.clone()))
+fn engine_factory(
+    meta: &Meta,
+    pool: &Arc<Pool>,
+    world: &World,
+    ring: &Arc<KeyRing>,
+    rule: Option<EncryptionRule>,
+) -> EngineFactory {
+    let (meta, pool, world, ring) = (meta.clone(), pool.clone(), world.clone(), ring.clone());
+    Arc::new(move || {
+        let engine = Engine::new(meta.clone(), pool.clone(), world.clone())?;
+        Ok(engine.with_keys(ring.clone(), rule.clone()))
+    })
 }
 
 fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Arc<Pool>, String> {
@@ -210,7 +223,8 @@ fn start_tls(settings: &Settings, world: &World) -> Result<Option<Arc<tls::Accep
 /// What the wire layer is told; one for all cores.
 fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Settings, String> {
     let engine = engines().map_err(|error| error.to_string())?;
-    let clock = engine.world().clock.clone();
+    let world = engine.world().clone();
+    let clock = world.clock.clone();
     let (hooks, engine) = (parts.hooks.clone(), std::sync::Mutex::new(engine));
     let exists = move |name: &str| hooks.exists(&engine.lock().expect("no holder of this lock panics"), name);
     let clients = &parts.settings.server.clients;
@@ -235,6 +249,7 @@ fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Setting
         ),
         audit_requests: parts.settings.audit.requests,
         transfers: parts.transfers.clone(),
+        customer_keys_in_clear: parts.settings.encryption.customer_keys_in_clear,
     })
 }
 

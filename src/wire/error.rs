@@ -8,7 +8,9 @@ use super::response::{Response, ResponseBody};
 use crate::xml::Document;
 
 macro_rules! codes {
-    ($($name:ident $status:literal $message:literal;)*) => {
+    (@text $name:ident) => { stringify!($name) };
+    (@text $name:ident $text:literal) => { $text };
+    ($($name:ident $(as $text:literal)? $status:literal $message:literal;)*) => {
         /// S3's error codes, each with its HTTP status and the message used when there is no better one.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum S3Code { $($name,)* }
@@ -17,7 +19,7 @@ macro_rules! codes {
             pub const ALL: &[S3Code] = &[$(S3Code::$name,)*];
 
             pub fn as_str(self) -> &'static str {
-                match self { $(S3Code::$name => stringify!($name),)* }
+                match self { $(S3Code::$name => codes!(@text $name $($text)?),)* }
             }
 
             pub fn status(self) -> StatusCode {
@@ -71,6 +73,9 @@ codes! {
     InvalidTag 400 "The tag provided was not a valid tag.";
     InvalidToken 400 "The provided token is malformed or otherwise invalid.";
     InvalidURI 400 "The specified URI could not be parsed.";
+    KmsDisabled as "KMS.DisabledException" 400 "The key is disabled.";
+    KmsInvalidState as "KMS.KMSInvalidStateException" 400 "The key is not in a state that allows this.";
+    KmsNotFound as "KMS.NotFoundException" 400 "The key does not exist.";
     KeyTooLongError 400 "Your key is too long.";
     MalformedACLError 400 "The XML you provided was not well-formed or did not validate against our published schema.";
     MalformedPolicy 400 "Policies must be valid JSON and the first byte must be '{'";

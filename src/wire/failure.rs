@@ -3,6 +3,7 @@
 use http::{HeaderValue, header};
 
 use super::error::{S3Code, S3Error};
+use crate::crypt::SealError;
 use crate::engine::{BodyError, EngineError};
 use crate::limits;
 use crate::meta::MetaError;
@@ -70,6 +71,38 @@ impl From<PoolError> for S3Error {
     }
 }
 
+impl From<SealError> for S3Error {
+    fn from(error: SealError) -> S3Error {
+        let message = error.to_string();
+        match error {
+            SealError::CustomerKeyNeeded => S3Error::with(
+                S3Code::InvalidRequest,
+                "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.",
+            ),
+            SealError::CustomerKeyWrong => S3Error::with(
+                S3Code::InvalidRequest,
+                "The provided encryption parameters did not match the ones used originally.",
+            ),
+            SealError::CustomerKeyUnwanted => {
+                S3Error::with(S3Code::InvalidRequest, "The encryption parameters are not applicable to this object.")
+            }
+            SealError::NoRing => S3Error::with(S3Code::NotImplemented, message),
+            SealError::NoSuchKey(_) | SealError::NoDefaultKey => S3Error::with(S3Code::KmsNotFound, message),
+            SealError::KeyDisabled(_) => S3Error::with(S3Code::KmsDisabled, message),
+            SealError::KeyShredded(_) => S3Error::with(S3Code::KmsInvalidState, message),
+            SealError::KeyExists(_) | SealError::Invalid(_) => S3Error::with(S3Code::InvalidArgument, message),
+            SealError::Ring(_) => {
+                tracing::error!(error = message, "a request failed");
+                retry_later(S3Error::with(S3Code::ServiceUnavailable, message))
+            }
+            SealError::KeyMissing(_) | SealError::Damaged(_) => {
+                tracing::error!(error = message, "a request failed");
+                S3Error::with(S3Code::InternalError, message)
+            }
+        }
+    }
+}
+
 impl From<BodyError> for S3Error {
     fn from(error: BodyError) -> S3Error {
         let code = match &error {
@@ -92,6 +125,7 @@ impl From<EngineError> for S3Error {
             EngineError::Meta(error) => error.into(),
             EngineError::Pool(error) => error.into(),
             EngineError::Body(error) => error.into(),
+            EngineError::Seal(error) => error.into(),
             // The operations that can meet one answer in more detail.
             EngineError::DeleteMarker { latest: true, .. } => S3Error::new(S3Code::NoSuchKey),
             EngineError::DeleteMarker { latest: false, .. } => S3Error::new(S3Code::MethodNotAllowed),

@@ -15,6 +15,7 @@ mod conditions;
 mod connection;
 mod copy_source;
 mod date;
+mod encryption;
 mod error;
 mod facts;
 mod failure;

@@ -1,7 +1,7 @@
 //! Headers that describe an object: read from a request into attributes, written to a response from them.
 //!
-//! What we cannot honour is refused here, for every operation that takes an object: encryption. Owner and access control list
-//! are given by `ops::acl`.
+//! What we cannot honour is refused here, for every operation that takes an object. Owner and access control list are given
+//! by `ops::acl`, encryption by `encryption`.
 
 use std::collections::BTreeMap;
 
@@ -59,6 +59,7 @@ fn attributes_of(headers: &HeaderMap) -> Result<Attributes, S3Error> {
         tags: tags(headers)?,
         checksum: None,
         parts: Vec::new(),
+        encryption: None,
         owner: None,
         acl: None,
         retention: None,
@@ -69,9 +70,7 @@ fn attributes_of(headers: &HeaderMap) -> Result<Attributes, S3Error> {
 /// Refuses what we would have to ignore.
 pub fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
     for name in headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with("x-amz-")) {
-        let refused = name == "x-amz-write-offset-bytes"
-            || name.starts_with("x-amz-server-side-encryption")
-            || name.starts_with("x-amz-copy-source-server-side-encryption");
+        let refused = name == "x-amz-write-offset-bytes";
         if refused {
             let message = format!("A header you provided implies functionality that is not implemented: {name}");
             return Err(S3Error::with(S3Code::NotImplemented, message).field("Header", name));
@@ -314,10 +313,6 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_is_refused() {
         for (name, value, code) in [
-            ("x-amz-server-side-encryption", "AES256", Some(S3Code::NotImplemented)),
-            ("x-amz-server-side-encryption", "aws:kms", Some(S3Code::NotImplemented)),
-            ("x-amz-server-side-encryption-customer-algorithm", "AES256", Some(S3Code::NotImplemented)),
-            ("x-amz-copy-source-server-side-encryption-customer-key", "k", Some(S3Code::NotImplemented)),
             ("x-amz-storage-class", "STANDARD_IA", None),
             ("x-amz-storage-class", "FLOPPY", Some(S3Code::InvalidStorageClass)),
             ("x-amz-tagging", "a=1&b=2", None),

@@ -40,6 +40,8 @@ pub struct Settings {
     pub audit_requests: bool,
     /// Bounds how many objects move at once; one for all cores.
     pub transfers: Arc<Transfers>,
+    /// Clients' own encryption keys (SSE-C) are also taken over plain HTTP, where whoever listens learns them.
+    pub customer_keys_in_clear: bool,
 }
 
 /// Answers whether a hook of this name is installed. Called on every core, must not block.

@@ -7,4 +7,5 @@ mod garbage;
 mod govern;
 mod harness;
 mod hooks;
+mod sealed;
 mod tls;

@@ -107,6 +107,7 @@ pub fn put(engine: &Engine, key: &str, body: &Bytes) -> Result<String, EngineErr
         bucket: bucket(engine)?,
         key: key.to_owned(),
         attributes: Attributes::default(),
+        sealing: None,
         size_hint: Some(body.len() as u64),
         expected: ExpectedDigests::default(),
         condition: WriteCondition::default(),
@@ -152,10 +153,11 @@ pub fn begin_upload(engine: &Engine, key: &str) -> Result<String, EngineError> {
         bucket: bucket(engine)?,
         key: key.to_owned(),
         attributes: Attributes::default(),
+        sealing: None,
         checksum: None,
         requester: Requester::default(),
     };
-    block_on(engine.create_upload(create))
+    block_on(engine.create_upload(create)).map(|upload| upload.upload_id)
 }
 
 /// Uploads in parts.
@@ -170,6 +172,7 @@ pub fn put_parts(engine: &Engine, key: &str, parts: &[Bytes]) -> Result<(), Engi
             number,
             size_hint: Some(body.len() as u64),
             expected: ExpectedDigests::default(),
+            customer_key: None,
         };
         let done = block_on(engine.upload_part(part, &mut Body(Some(body.clone()))))?;
         named.push(NamedPart { number, etag: done.etag, checksum: None });

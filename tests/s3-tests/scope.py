@@ -15,7 +15,6 @@ OUT_OF_SCOPE = [
     ("does not hold on AWS (the suite's own marker)", {"fails_on_aws"}, None, None),
     ("signature version 2", {"auth_aws2"}, None, r"get_v2_client|signature_version='s3'\)|signature_version=botocore"),
     ("storage classes and cloud tiers", {"lifecycle_transition", "cloud_transition", "cloud_restore"}, r"lifecycle_set_noncurrent_transition|null_version_current_transition", None),
-    ("encryption", {"encryption", "sse_s3", "bucket_encryption"}, None, r"x-amz-server-side-encryption"),
     ("server access logging", {"bucket_logging", "bucket_logging_cleanup"}, None, None),
     ("websites", {"s3website"}, None, None),
     ("tenants of RGW", {"iam_tenant"}, r"tenant", r"get_tenant_"),
@@ -29,6 +28,7 @@ HOLDS_IN_SHORT_DAYS = r"test_lifecycle(v2)?_(expiration|noncur_expiration|delete
 
 # The first that fits names the area.
 AREAS = [
+    ("encryption", r"_sse_|sse_c|_enc_|encrypt|put_obj_enc"),
     ("IAM and STS", r"test_iam/|test_sts/"),
     ("bucket policy", r"policy"),
     ("ownership", r"ownership"),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pollster::block_on;
 
+use crate::crypt::{KeyRing, Sealing};
 use crate::engine::{Engine, ExpectedDigests, ObjectVersion, PutObject};
 use crate::hook::store::{Bytewise, StoreError};
 use crate::hook::{Grants, HookFault, HookRunner, HookSettings, Hooks, Invocation, Manifest, Outcome};
@@ -42,7 +43,9 @@ impl Shelf {
         let failed = Arc::new(|slot| panic!("copy {slot} failed"));
         let meta = Meta::open(copies.collect(), &pool.id(), failed, world()).unwrap();
         block_on(meta.create_bucket(BUCKET.to_owned(), String::new(), false, 0)).unwrap();
-        let engine = Rc::new(Engine::new(meta.clone(), pool.clone(), world()).unwrap());
+        let storages = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
+        let keys = Arc::new(KeyRing::open(storages, 0, None, world()).unwrap());
+        let engine = Rc::new(Engine::new(meta.clone(), pool.clone(), world()).unwrap().with_keys(keys, None));
         Shelf { folder, pool, meta, engine, hooks: hooks() }
     }
 
@@ -56,10 +59,15 @@ impl Shelf {
     }
 
     pub fn put(&self, key: &str, bytes: &[u8]) -> ObjectVersion {
+        self.put_sealed(key, bytes, None)
+    }
+
+    pub fn put_sealed(&self, key: &str, bytes: &[u8], sealing: Option<Sealing>) -> ObjectVersion {
         let put = PutObject {
             bucket: self.engine.bucket(BUCKET).unwrap(),
             key: key.to_owned(),
             attributes: Attributes { content_type: Some("image/jpeg".to_owned()), ..Attributes::default() },
+            sealing,
             size_hint: Some(bytes.len() as u64),
             expected: ExpectedDigests::default(),
             condition: WriteCondition::default(),

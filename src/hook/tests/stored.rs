@@ -6,6 +6,7 @@ use pollster::block_on;
 
 use super::guest;
 use super::shelf::{BUCKET, Shelf, grants};
+use crate::crypt::{CustomerKey, Sealing};
 use crate::engine::DeleteObject;
 use crate::hook::store::{self, SYSTEM_BUCKET};
 use crate::hook::{Grants, HookFault, Transformed, digest};
@@ -89,6 +90,32 @@ fn state_is_kept_with_the_results_and_ends_with_the_hook() {
     block_on(shelf.hooks.remove(&shelf.engine, "h")).unwrap();
     shelf.add("h", &guest::once(), Grants::default()).unwrap();
     assert!(shelf.run("h", &object).is_ok());
+}
+
+#[test]
+fn a_sealed_object_is_read_in_the_clear_and_one_with_its_clients_key_ends_the_invocation() {
+    let shelf = Shelf::new();
+    let reading = guest::hook(
+        1,
+        "",
+        &format!(
+            "(call $read (i64.const 0) (i32.const 4) (i32.const {0}))
+             (if (i32.load8_u (i32.const {0})) (then unreachable))
+             (call $publish (i32.const 0) (i32.const 0) (i32.const 0)
+                 (i32.load (i32.const {1})) (i32.load (i32.const {2})) (i32.const {0}))
+             i32.const 0",
+            guest::ANSWER,
+            guest::ANSWER + 4,
+            guest::ANSWER + 8
+        ),
+    );
+    shelf.add("h", &reading, Grants::default()).unwrap();
+    let sealed = shelf.put_sealed("s3", b"0123456789", Some(Sealing::S3));
+    assert_eq!(shelf.run("h", &sealed).unwrap().results[0].payload, b"0123");
+    let key = CustomerKey::new(&[1; 32]).unwrap();
+    let closed = shelf.put_sealed("c", b"0123456789", Some(Sealing::Customer(key)));
+    let fault = shelf.run("h", &closed).unwrap_err();
+    assert!(!fault.retry() && fault.to_string().contains("SSE-C"), "{fault}");
 }
 
 #[test]

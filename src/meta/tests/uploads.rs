@@ -21,6 +21,7 @@ fn part(number: u32, etag: &str, extents: &[Extent]) -> Part {
         etag: etag.to_owned(),
         modified_ms: 5,
         checksum: None,
+        salt: None,
         body: Body::Extents(extents.to_vec()),
     }
 }

@@ -52,8 +52,8 @@ fn delete(appliance: &Appliance, key: &str) {
         version: VersionRef::Latest,
         time_ms: 1,
         condition: WriteCondition::default(),
-        requester: Requester::default(),
         cause: DeleteCause::PLAIN,
+        requester: Requester::default(),
     };
     block_on(appliance.meta.delete_version(delete)).unwrap();
 }

@@ -7,6 +7,7 @@ use crate::hash::StoredChecksum;
 use crate::limits;
 use crate::meta::CompletedPart;
 use crate::wire::date;
+use crate::wire::encryption;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::object_headers as headers;
 use crate::wire::request::Call;
@@ -20,7 +21,8 @@ pub fn get(call: &Call) -> Result<Response, S3Error> {
     let wanted = wanted(call)?;
     let wants = |name: &str| wanted.iter().any(|wanted| wanted == name);
     let bucket = call.open_bucket()?;
-    let found = object::find(call, &bucket)?;
+    let mut found = object::find(call, &bucket)?;
+    encryption::bring_key(call, &mut found)?;
     let version = &found.version;
     let attributes = &version.attributes;
     let mut document = Document::new("GetObjectAttributesResponse");

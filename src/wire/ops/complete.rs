@@ -9,6 +9,7 @@ use crate::hash;
 use crate::limits;
 use crate::meta::{MetaError, VersionRef};
 use crate::wire::conditions;
+use crate::wire::encryption;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::object_headers;
 use crate::wire::request::Call;
@@ -31,8 +32,10 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
         Err(error) if error.code == S3Code::NoSuchUpload => {
             return completed_before(call, &parts).map_or(Err(error), |done| Ok(completed(call, &done)));
         }
-        upload => with_default_checksum(upload?),
+        upload => upload?,
     };
+    encryption::check_completion(call, &upload)?;
+    let upload = with_default_checksum(upload);
     let kind = announced_type(call)?;
     if kind.is_some_and(|kind| upload.checksum.is_none_or(|(_, announced)| announced != kind)) {
         let message = "The checksum type of the request is not the one that the upload was created with";
@@ -71,7 +74,8 @@ fn read_size(text: &str) -> Result<u64, S3Error> {
 /// these parts.
 fn completed_before(call: &Call, parts: &[NamedPart]) -> Option<PutDone> {
     let bucket = call.open_bucket().ok()?;
-    let ObjectVersion { version, version_id } = call.engine.head_object(&bucket, &call.key, VersionRef::Latest).ok()?;
+    let ObjectVersion { version, version_id, .. } =
+        call.engine.head_object(&bucket, &call.key, VersionRef::Latest).ok()?;
     let md5s = parts.iter().map(|part| hash::parse_md5_hex(&part.etag)).collect::<Option<Vec<_>>>()?;
     let numbers = version.attributes.parts.iter().map(|part| part.number);
     let same = version.etag == hash::composite_etag(&md5s) && numbers.eq(parts.iter().map(|part| part.number));
@@ -81,6 +85,7 @@ fn completed_before(call: &Call, parts: &[NamedPart]) -> Option<PutDone> {
         modified_ms: version.modified_ms,
         size: version.size,
         checksum: version.attributes.checksum,
+        encryption: version.attributes.encryption,
     })
 }
 
@@ -96,6 +101,7 @@ fn completed(call: &Call, done: &PutDone) -> Response {
     }
     let mut response = response::xml(document.finish());
     object_headers::insert_put_done(done, response.headers_mut());
+    encryption::insert(call, done.encryption.as_ref(), response.headers_mut());
     response.headers_mut().remove(header::ETAG);
     response
 }

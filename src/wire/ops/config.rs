@@ -99,9 +99,6 @@ impl From<NotificationError> for S3Error {
 pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
     call.open_bucket()?;
     let document = match call.operation {
-        Operation::GetBucketEncryption => {
-            return Err(missing(call, S3Code::ServerSideEncryptionConfigurationNotFoundError));
-        }
         Operation::GetBucketWebsite => return Err(missing(call, S3Code::NoSuchWebsiteConfiguration)),
         Operation::GetBucketReplication => return Err(missing(call, S3Code::ReplicationConfigurationNotFoundError)),
         Operation::GetBucketAbac => {
@@ -126,7 +123,7 @@ pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
         }
         Operation::ListBucketInventoryConfigurations => no_configurations("ListInventoryConfigurationsResult"),
         Operation::ListBucketMetricsConfigurations => no_configurations("ListMetricsConfigurationsResult"),
-        Operation::DeleteBucketEncryption | Operation::DeleteBucketReplication | Operation::DeleteBucketWebsite => {
+        Operation::DeleteBucketReplication | Operation::DeleteBucketWebsite => {
             return Ok(response::empty(StatusCode::NO_CONTENT));
         }
         other => return Err(S3Error::not_implemented(other.as_str())),

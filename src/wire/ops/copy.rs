@@ -9,6 +9,7 @@ use crate::meta::Attributes;
 use crate::wire::conditions::write_condition;
 use crate::wire::copy_source::{CopySource, check_size};
 use crate::wire::date;
+use crate::wire::encryption;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::object_headers as headers;
 use crate::wire::request::Call;
@@ -20,7 +21,8 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     headers::refuse_unsupported(&call.headers)?;
     let source = CopySource::of(call)?;
     let bucket = call.open_bucket()?;
-    let object = source.find(call)?;
+    let mut object = source.find(call)?;
+    encryption::bring_source_key(call, &mut object)?;
     check_size(object.version.size)?;
     let source_version_id = object.version_id.clone();
     let mut attributes = attributes(call, &source, &object)?;
@@ -29,6 +31,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     call.make_room(Some(object.version.size)).await?;
     let copy = engine::CopyObject {
         attributes,
+        sealing: encryption::requested(call, &bucket)?,
         checksum: checksum_algorithm(call, object.version.attributes.checksum.as_ref())?,
         source: object,
         bucket,
@@ -47,6 +50,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     let mut response = response::xml(document.finish());
     let all = response.headers_mut();
     headers::insert_new_version_id(all, done.version_id.as_deref());
+    encryption::insert_done(call, done.encryption.as_ref(), all);
     lifecycle::insert_of_write(expected.as_ref(), &call.key, &done, all);
     if let Some(id) = source_version_id.and_then(|id| HeaderValue::from_str(&id).ok()) {
         all.insert(HeaderName::from_static("x-amz-copy-source-version-id"), id);
@@ -73,7 +77,8 @@ fn attributes(call: &Call, source: &CopySource, object: &ObjectVersion) -> Resul
     let to_itself = source.bucket == call.bucket && source.key == call.key && source.version_id.is_none();
     let changes = replace_metadata
         || call.header("x-amz-storage-class").is_some()
-        || of_request.website_redirect_location.is_some();
+        || of_request.website_redirect_location.is_some()
+        || encryption::is_requested(call);
     if to_itself && !changes {
         return Err(S3Error::with(
             S3Code::InvalidRequest,

@@ -3,6 +3,7 @@
 
 use http::{HeaderValue, Method, StatusCode, header};
 
+use crate::crypt::SealMode;
 use crate::hash::{Md5, hex_encode};
 use crate::notification::Target;
 use crate::wire::date;
@@ -17,6 +18,10 @@ pub async fn get(call: &Call) -> Result<Response, S3Error> {
     let bucket = call.open_bucket()?;
     let hook = hook_of(call.query.get("lambdaArn").unwrap_or_default())?;
     let object = super::object::find(call, &bucket)?;
+    if object.version.attributes.encryption.as_ref().is_some_and(|facts| facts.mode == SealMode::Customer) {
+        let message = "The object is sealed with its client's own key (SSE-C), which no transform is given.";
+        return Err(S3Error::with(S3Code::InvalidRequest, message));
+    }
     headers::refuse_unsupported(&call.headers)?;
     let request =
         TransformRequest { hook, bucket: call.bucket.clone(), key: call.key.clone(), version: object.version.sequence };

@@ -14,6 +14,8 @@
 //!   what we cannot honour), `object_headers::parse_tagging`, `conditions::write_condition(&call.headers)?`,
 //!   `CopySource::open(call)?` (authorised, conditions checked), `response::put_done(&done, headers)`,
 //!   `date::http(ms)`, `date::iso(ms)`, `call.require_length()?` (411).
+//! - Encryption: `encryption::requested(call, &bucket)?` for what is written, `encryption::bring_key(call, &mut object)?`
+//!   before anything is read, `encryption::insert…` for the answer.
 //! - Browser forms: `call.authenticate_form(credential, policy, signature)?`, then `call.authorize(…)`.
 //!
 //! Request id, resource, `Server` and CORS headers are the service's work. Nothing here sets a timer: the connection does.
@@ -27,6 +29,7 @@ mod config;
 mod copy;
 pub(super) mod cors;
 mod delete_objects;
+mod encryption;
 mod lambda;
 mod lifecycle;
 mod list;
@@ -66,6 +69,9 @@ async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
         Operation::DeleteBucketTagging => config::delete_tagging(call).await,
         Operation::GetBucketNotificationConfiguration => config::get_notification(call),
         Operation::PutBucketNotificationConfiguration => config::put_notification(call).await,
+        Operation::GetBucketEncryption => encryption::get(call),
+        Operation::PutBucketEncryption => encryption::put(call).await,
+        Operation::DeleteBucketEncryption => encryption::delete(call).await,
         Operation::GetBucketCors => cors::get(call),
         Operation::PutBucketCors => cors::put(call).await,
         Operation::DeleteBucketCors => cors::delete(call).await,
@@ -105,7 +111,6 @@ async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
         Operation::DeleteBucketPolicy => policy::delete(call).await,
         Operation::GetBucketPolicyStatus => policy::status(call),
         Operation::GetBucketAbac
-        | Operation::GetBucketEncryption
         | Operation::GetBucketWebsite
         | Operation::GetBucketReplication
         | Operation::GetBucketLogging
@@ -119,7 +124,6 @@ async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
         | Operation::ListBucketIntelligentTieringConfigurations
         | Operation::ListBucketInventoryConfigurations
         | Operation::ListBucketMetricsConfigurations
-        | Operation::DeleteBucketEncryption
         | Operation::DeleteBucketReplication
         | Operation::DeleteBucketWebsite => config::not_configured(call),
         Operation::PutObject => object::put(call).await,

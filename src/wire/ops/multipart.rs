@@ -7,12 +7,14 @@ use http::{HeaderValue, StatusCode};
 use super::acl;
 use super::list::{Naming, number_marker, page_limit};
 use super::owners::OwnerNames;
+use crate::crypt::{CustomerKey, SealMode};
 use crate::engine::{CreateUpload, EngineError, ExpectedDigests, UploadPart};
 use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 use crate::limits;
 use crate::meta::{ListPage, ListedUpload, Part, Upload, UploadsQuery};
 use crate::wire::copy_source::CopySource;
 use crate::wire::date;
+use crate::wire::encryption;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::facts::BucketFacts;
 use crate::wire::object_headers;
@@ -26,19 +28,22 @@ pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
     let mut attributes = object_headers::attributes(call)?;
     acl::assign(call, &mut attributes)?;
     let checksum = announced_checksum(call)?;
+    let sealing = encryption::requested(call, &bucket)?;
     let create = CreateUpload {
         bucket: bucket.clone(),
         key: call.key.clone(),
         attributes,
+        sealing,
         checksum,
         requester: call.requester(),
     };
-    let upload_id = call.engine.create_upload(create).await?;
+    let upload = call.engine.create_upload(create).await?;
     let mut document = Document::new("InitiateMultipartUploadResult");
     document.text("Bucket", &call.bucket);
     document.text("Key", &call.key);
-    document.text("UploadId", &upload_id);
+    document.text("UploadId", &upload.upload_id);
     let mut response = response::xml(document.finish());
+    encryption::insert_done(call, upload.attributes.encryption.as_ref(), response.headers_mut());
     super::lifecycle::insert_abort(call, &bucket, response.headers_mut())?;
     if let Some((algorithm, kind)) = checksum {
         let headers = response.headers_mut();
@@ -104,12 +109,30 @@ pub async fn upload_part(call: &mut Call) -> Result<Response, S3Error> {
     let upload = open_upload(call)?;
     let expected = part_digests(call.expected_digests()?, &upload)?;
     call.make_room(call.body_length).await?;
-    let part = UploadPart { upload, number, size_hint: call.body_length, expected };
+    let customer_key = part_key(call, &upload)?;
+    let part = UploadPart { upload, number, size_hint: call.body_length, expected, customer_key };
     let mut body = call.take_body();
     let done = call.engine.upload_part(part, &mut body).await?;
     let mut response = response::empty(StatusCode::OK);
     object_headers::insert_put_done(&done, response.headers_mut());
+    encryption::insert(call, done.encryption.as_ref(), response.headers_mut());
     Ok(response)
+}
+
+/// The client's own key, which each part of an upload that was begun with one needs, and no other.
+pub(super) fn part_key(call: &Call, upload: &Upload) -> Result<Option<CustomerKey>, S3Error> {
+    let key = encryption::customer_key(call)?;
+    let needed = upload.attributes.encryption.as_ref().is_some_and(|facts| facts.mode == SealMode::Customer);
+    let message = match (needed, &key) {
+        (true, None) => {
+            "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters."
+        }
+        (false, Some(_)) => {
+            "The multipart upload initiate did not request encryption. Please resend the request without sending encryption parameters."
+        }
+        _ => return Ok(key),
+    };
+    Err(S3Error::with(S3Code::InvalidRequest, message))
 }
 
 /// A part gets the checksum that its upload announced, also where the client does not send one for it; S3's default
@@ -144,16 +167,19 @@ pub async fn upload_part_copy(call: &Call) -> Result<Response, S3Error> {
     object_headers::refuse_unsupported(&call.headers)?;
     let number = part_number(call)?;
     let upload = with_default_checksum(open_upload(call)?);
-    let source = CopySource::open(call)?;
+    let mut source = CopySource::open(call)?;
+    encryption::bring_source_key(call, &mut source)?;
     let range = copy_range(call.header("x-amz-copy-source-range"), source.version.size)?;
     call.make_room(Some(range.end - range.start)).await?;
-    let part = UploadPart { upload, number, size_hint: None, expected: ExpectedDigests::default() };
+    let customer_key = part_key(call, &upload)?;
+    let part = UploadPart { upload, number, size_hint: None, expected: ExpectedDigests::default(), customer_key };
     let done = call.engine.upload_part_copy(part, &source, range).await?;
     let mut document = Document::new("CopyPartResult");
     document.value("LastModified", date::iso(done.modified_ms));
     document.etag("ETag", &done.etag);
     write_checksum(&mut document, done.checksum.as_ref());
     let mut response = response::xml(document.finish());
+    encryption::insert(call, done.encryption.as_ref(), response.headers_mut());
     let version = source.version_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok());
     if let Some(version) = version {
         response.headers_mut().insert("x-amz-copy-source-version-id", version);

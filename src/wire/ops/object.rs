@@ -11,6 +11,7 @@ use crate::limits;
 use crate::meta::{Bucket, EventName, MetaError, VersionRef};
 use crate::wire::conditions::{OF_READ, Verdict, delete_condition, failed, write_condition};
 use crate::wire::date;
+use crate::wire::encryption;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::object_headers as headers;
 use crate::wire::range::{self, Resolved};
@@ -29,9 +30,10 @@ pub async fn put(call: &mut Call) -> Result<Response, S3Error> {
     let expected = lifecycle::expected(call, &bucket, &attributes)?;
     call.make_room(call.body_length).await?;
     let put = PutObject {
-        bucket,
         key: call.key.clone(),
         attributes,
+        sealing: encryption::requested(call, &bucket)?,
+        bucket,
         size_hint: call.body_length,
         expected: call.upload_digests()?,
         condition: write_condition(&call.headers)?,
@@ -42,6 +44,7 @@ pub async fn put(call: &mut Call) -> Result<Response, S3Error> {
     let done = call.engine.put_object(put, &mut body).await?;
     let mut response = response::empty(StatusCode::OK);
     response::put_done(&done, response.headers_mut());
+    encryption::insert_done(call, done.encryption.as_ref(), response.headers_mut());
     lifecycle::insert_of_write(expected.as_ref(), &call.key, &done, response.headers_mut());
     Ok(response)
 }
@@ -83,8 +86,9 @@ struct Selected {
 
 fn select(call: &Call) -> Result<Selection, S3Error> {
     let bucket = call.open_bucket()?;
-    let object = find(call, &bucket)?;
+    let mut object = find(call, &bucket)?;
     headers::refuse_unsupported(&call.headers)?;
+    encryption::bring_key(call, &mut object)?;
     match OF_READ.check(&call.headers, &object.version)? {
         Verdict::Holds => {}
         Verdict::Failed(header) => return Err(failed(header)),
@@ -94,6 +98,7 @@ fn select(call: &Call) -> Result<Selection, S3Error> {
     let mut response = response::empty(if is_part { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
     let all = response.headers_mut();
     headers::insert_object(all, &object);
+    encryption::insert(call, object.version.attributes.encryption.as_ref(), all);
     object_lock::insert_headers(call, &object.version.attributes, all);
     lifecycle::insert_of_read(call, &bucket, &object, all)?;
     let size = object.version.size;

@@ -186,7 +186,7 @@ fn copies_follow_their_directives() {
         (vec![source, ("x-amz-metadata-directive", "MERGE")], "/target/k", S3Code::InvalidArgument),
         (vec![source, ("x-amz-copy-source-if-none-match", &etag)], "/target/k", S3Code::PreconditionFailed),
         (vec![source, ("x-amz-copy-source-if-match", "\"no\"")], "/target/k", S3Code::PreconditionFailed),
-        (vec![source, ("x-amz-server-side-encryption", "AES256")], "/target/k", S3Code::NotImplemented),
+        (vec![source, ("x-amz-server-side-encryption", "aws:kms:dsse")], "/target/k", S3Code::NotImplemented),
     ] {
         server.send("PUT", uri, &headers, b"").refused(code);
     }
@@ -201,7 +201,7 @@ fn what_is_not_offered_is_refused_by_name() {
     for (method, uri, headers, code) in [
         ("GET", "/not/k?torrent", vec![], S3Code::NotImplemented),
         ("POST", "/not/k?restore", vec![], S3Code::NotImplemented),
-        ("PUT", "/not/k", vec![("x-amz-server-side-encryption", "aws:kms")], S3Code::NotImplemented),
+        ("PUT", "/not/k", vec![("x-amz-server-side-encryption", "aws:kms:dsse")], S3Code::NotImplemented),
         ("PUT", "/not/k", vec![("x-amz-acl", "public-read")], S3Code::AccessControlListNotSupported),
         ("PUT", "/not/k", vec![("x-amz-expected-bucket-owner", "111122223333")], S3Code::AccessDenied),
         ("PUT", "/not/k", vec![("content-md5", "junk")], S3Code::InvalidDigest),

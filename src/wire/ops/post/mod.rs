@@ -17,6 +17,7 @@ use crate::engine::{BodyError, BodyFuture, BodySource, EngineError, PutDone, Put
 use crate::hash;
 use crate::meta::{EventName, WriteCondition};
 use crate::wire::auth::{FormSignature, Identity, find_key};
+use crate::wire::encryption;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::object_headers;
 use crate::wire::request::Call;
@@ -58,6 +59,7 @@ pub async fn run(call: &mut Call) -> Result<Response, S3Error> {
     attributes.tags = tags.unwrap_or(attributes.tags);
     acl::assign(call, &mut attributes)?;
     let put = PutObject {
+        sealing: encryption::requested(call, &bucket)?,
         bucket,
         key: key.clone(),
         attributes,
@@ -209,6 +211,7 @@ fn answer(call: &Call, form: &Form, key: &str, done: &PutDone) -> Result<Respons
         headers.insert(header::LOCATION, location);
     }
     object_headers::insert_put_done(done, headers);
+    encryption::insert_done(call, done.encryption.as_ref(), headers);
     Ok(response)
 }
 

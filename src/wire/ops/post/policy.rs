@@ -69,7 +69,10 @@ impl Policy {
         for condition in &self.conditions {
             let holds = match condition {
                 Condition::Equal { field, value } => value_of(field) == Some(value),
-                Condition::StartsWith { field, value } => value_of(field).is_some_and(|v| starts_with(field, v, value)),
+                Condition::StartsWith { field, value } => {
+                    // A field that may begin with anything may also be absent.
+                    value_of(field).map_or(value.is_empty(), |v| starts_with(field, v, value))
+                }
                 Condition::Length { .. } => true,
             };
             if !holds {

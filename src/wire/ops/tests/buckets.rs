@@ -201,7 +201,6 @@ fn what_was_never_configured_is_answered_as_aws_does() {
         ("GET", "/bucket?metrics&id=1", "404 NoSuchConfiguration"),
         ("GET", "/absent?policy", "404 NoSuchBucket"),
         ("PUT", "/bucket?policy", "400 MalformedPolicy"),
-        ("PUT", "/bucket?encryption", "501 NotImplemented"),
         ("DELETE", "/bucket?policy", "204"),
         ("PUT", "/bucket/key?retention", "400 InvalidRequest"),
         ("PUT", "/bucket/key?legal-hold", "400 InvalidRequest"),
@@ -210,8 +209,8 @@ fn what_was_never_configured_is_answered_as_aws_does() {
     for (method, target, expected) in cases {
         assert_eq!(store.ask(method, target, &[], b"").outcome(), expected, "{method} {target}");
     }
-    let refused = store.ask("PUT", "/bucket?encryption", &[], b"{}");
-    assert!(refused.element("Message").contains("PutBucketEncryption"), "{}", refused.text);
+    let refused = store.ask("PUT", "/bucket?website", &[], b"{}");
+    assert!(refused.element("Message").contains("PutBucketWebsite"), "{}", refused.text);
 }
 
 #[test]

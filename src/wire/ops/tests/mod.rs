@@ -3,6 +3,7 @@
 
 mod buckets;
 mod edges;
+mod encryption;
 mod governance;
 mod lambdas;
 mod listeners;
@@ -133,8 +134,11 @@ impl Store {
             clients: crate::wire::Clients::unbounded(crate::seam::real::world().clock),
             audit_requests: false,
             transfers: crate::wire::Transfers::new(16),
+            customer_keys_in_clear: true,
         };
-        let engine = Engine::new(meta, pool, world()).expect("an engine");
+        let storages = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
+        let keys = crate::crypt::KeyRing::open(storages, 0, None, world()).expect("a key ring");
+        let engine = Engine::new(meta, pool, world()).expect("an engine").with_keys(Arc::new(keys), None);
         Store { engine: Rc::new(engine), settings: Arc::new(settings), _folder: folder }
     }
 
@@ -205,6 +209,7 @@ impl Store {
             bucket: self.engine.bucket(bucket).expect("the bucket"),
             key: key.to_owned(),
             attributes: Attributes::default(),
+            sealing: None,
             size_hint: Some(body.len() as u64),
             expected: ExpectedDigests::default(),
             condition: WriteCondition::default(),

@@ -14,6 +14,15 @@ struct Request {
     headers: Vec<(String, String)>,
 }
 
+/// What a request asks for, however it is written.
+#[derive(Debug, PartialEq)]
+struct Meaning {
+    method: String,
+    path: Vec<u8>,
+    query: Vec<(String, String)>,
+    headers: Vec<(String, String)>,
+}
+
 const TIMESTAMP: &str = "20300102T030405Z";
 const SIGNED_HEADERS: &str = "host;range;x-amz-content-sha256;x-amz-date";
 const WORDS: [&str; 24] = [
@@ -64,7 +73,7 @@ impl Request {
     }
 
     /// What operations would make of it: path and query decoded, the signed headers without white space around.
-    fn meaning(&self) -> (String, Vec<u8>, Vec<(String, String)>, Vec<(String, String)>) {
+    fn meaning(&self) -> Meaning {
         let path: Vec<u8> = percent_encoding::percent_decode_str(&self.path).collect();
         let mut query = Query::parse(&self.query).expect("it was read before").into_pairs();
         query.retain(|(name, _)| name != "X-Amz-Signature");
@@ -76,7 +85,7 @@ impl Request {
             .filter(|(name, _)| SIGNED_HEADERS.split(';').any(|signed| signed == name))
             .collect();
         headers.sort();
-        (self.method.clone(), path, query, headers)
+        Meaning { method: self.method.clone(), path, query, headers }
     }
 
     fn part(&mut self, number: usize) -> &mut String {
