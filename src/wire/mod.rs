@@ -8,6 +8,7 @@
 mod acl;
 mod address;
 mod admin;
+mod audited;
 mod auth;
 mod body;
 mod clients;

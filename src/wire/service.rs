@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 
 use super::address::Address;
 use super::admin::{Admin, AdminAnswer, AdminRequest};
+use super::audited::{Audited, Outcome};
 use super::auth::circumstances::Asker;
 use super::auth::{Authenticated, Authenticator, Head, Identity, Payload};
 use super::body::{self, RawBody, RequestBody};
@@ -33,11 +34,10 @@ use super::ops;
 use super::query::Query;
 use super::request::{Call, Parts};
 use super::response::{self, GuardedBody, Never, Response};
-use super::route::{Operation, route};
+use super::route::route;
 use super::settings::Settings;
 use super::transfers::Transfer;
 use crate::access::policy::Request;
-use crate::audit::AuditEntry;
 use crate::engine::Engine;
 use crate::limits;
 use crate::tls::PlainHttp;
@@ -173,7 +173,8 @@ impl Service {
                 ((S3Error::new(S3Code::InternalError).into_response(&resource, &request_id), None), true)
             }
         };
-        self.audit(audited, &resource, &request_id, peer, &response, code).await;
+        let outcome = Outcome { resource: &resource, request_id: &request_id, peer, status: response.status(), code };
+        audited.take_down(&self.engine, outcome).await;
         // A client that still sends would not see the answer. One that waits to be told to send must not be told.
         if contradicts {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -231,9 +232,7 @@ impl Service {
             };
             self.authenticator.authenticate(head, &self.settings, self.engine.world().clock.unix_ms())?
         };
-        if audited.wanted.get() {
-            audited.identity.replace(authenticated.identity.name_in_events());
-        }
+        audited.identified(&authenticated.identity);
         let length = body::announced_length(&parts.head.headers, &authenticated.payload)?;
         let trailer = body::announced_trailer(&parts.head.headers)?;
         let body = RequestBody::new(raw, authenticated.payload, length, trailer);
@@ -309,10 +308,8 @@ impl Service {
             now_ms: self.engine.world().clock.unix_ms(),
         };
         let iam::Answered { response, caller, action } = iam::answer(caller, parts, query, raw).await;
-        audited.identity.replace(caller);
         // What only asks is taken down where all requests are.
-        audited.wanted.set(audited.wanted.get() && (self.settings.audit_requests || iam::changes(&action)));
-        audited.action.replace(action);
+        audited.of_query(caller, action, self.settings.audit_requests);
         response
     }
 
@@ -361,33 +358,6 @@ impl Service {
         caller.may(Request { action: &action, resource: &format!("arn:aerie:admin:::{path}"), context: &asker })
     }
 
-    /// Takes the request down before it is answered.
-    async fn audit(
-        &self,
-        audited: Audited,
-        resource: &str,
-        request_id: &str,
-        peer: SocketAddr,
-        response: &Response,
-        code: &str,
-    ) {
-        if !audited.wanted.get() {
-            return;
-        }
-        let entry = AuditEntry {
-            time_ms: self.engine.world().clock.unix_ms(),
-            identity: audited.identity.into_inner(),
-            action: audited.action.into_inner(),
-            resource: resource.to_owned(),
-            outcome: format!("{} {code}", response.status().as_u16()).trim_end().to_owned(),
-            source: peer.ip().to_canonical().to_string(),
-            request_id: request_id.to_owned(),
-        };
-        if let Err(error) = self.engine.meta().audit(entry).await {
-            tracing::error!(%error, %request_id, "a request could not be taken down in the audit log");
-        }
-    }
-
     /// Sixteen hex digits, as S3's.
     fn request_id(&self) -> String {
         let n = self.next_request.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -409,43 +379,6 @@ fn refuse_repeated(headers: &HeaderMap) -> Result<(), S3Error> {
         }
     }
     Ok(())
-}
-
-/// What the audit log has to know of a request, filled in as it becomes known.
-struct Audited {
-    wanted: Cell<bool>,
-    identity: RefCell<String>,
-    action: RefCell<String>,
-}
-
-impl Audited {
-    /// Administration that changes something is always taken down (IAM's calls are posted to the root), all else where it
-    /// is wanted. Health never is.
-    fn of(head: &http::request::Parts, settings: &Settings) -> Audited {
-        let path = head.uri.path();
-        let admin = path.starts_with("/_aerie/");
-        let changes = !matches!(head.method, Method::GET | Method::HEAD);
-        let health = path.starts_with("/health/") || path.starts_with("/minio/health/");
-        let action = if admin { format!("{} {path}", head.method) } else { String::new() };
-        let wanted = !health && (settings.audit_requests || changes && (admin || path == "/"));
-        Audited { wanted: Cell::new(wanted), identity: RefCell::default(), action: RefCell::new(action) }
-    }
-
-    /// S3 has administration as well: what changes a bucket's rules, and what passes over retention.
-    fn routed(&self, operation: Operation, headers: &HeaderMap, identity: &Identity) {
-        let name = operation.as_str();
-        let rules = ["CreateBucket", "DeleteBucket", "PutBucket", "PutObjectLockConfiguration"];
-        let administers = rules.iter().any(|start| name.starts_with(start)) || name.ends_with("PublicAccessBlock");
-        let changes = !name.starts_with("Get");
-        let bypasses = headers.contains_key("x-amz-bypass-governance-retention");
-        if administers && changes || bypasses {
-            self.wanted.set(true);
-        }
-        if self.wanted.get() {
-            self.identity.replace(identity.name_in_events());
-            self.action.replace(name.to_owned());
-        }
-    }
 }
 
 fn address_of(path: &str, headers: &HeaderMap, settings: &Settings) -> Result<Address, S3Error> {
