@@ -288,7 +288,10 @@ fn a_copy_is_sealed_as_its_own_request_says_and_not_as_its_source() {
         }
     }
     let itself = ("x-amz-copy-source".to_owned(), "/bucket/source-0".to_owned());
-    assert_eq!(ask(&store, "PUT", "/bucket/source-0", std::slice::from_ref(&itself), b"").outcome(), "400 InvalidRequest");
+    assert_eq!(
+        ask(&store, "PUT", "/bucket/source-0", std::slice::from_ref(&itself), b"").outcome(),
+        "400 InvalidRequest"
+    );
     let sealed = [itself, method("AES256").remove(0)];
     assert_eq!(
         ask(&store, "PUT", "/bucket/source-0", &sealed, b"").outcome(),
