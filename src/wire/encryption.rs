@@ -112,12 +112,12 @@ pub fn customer_key(call: &Call) -> Result<Option<CustomerKey>, S3Error> {
     customer_key_of(call, &OF_OBJECT, true)
 }
 
-/// A client's key that comes with a completion is compared; S3 demands it where the upload announced a checksum.
+/// A completion brings the client's key again: S3 demands it, since each object has a checksum.
 pub fn check_completion(call: &Call, upload: &Upload) -> Result<(), S3Error> {
     let is_customers = upload.attributes.encryption.as_ref().is_some_and(|facts| facts.mode == SealMode::Customer);
     match customer_key(call)? {
         Some(key) => Ok(call.engine.check_upload_key(upload, &key)?),
-        None if is_customers && upload.checksum.is_some() => Err(SealError::CustomerKeyNeeded.into()),
+        None if is_customers => Err(SealError::CustomerKeyNeeded.into()),
         None => Ok(()),
     }
 }
