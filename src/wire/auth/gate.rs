@@ -62,9 +62,6 @@ impl Call {
                 if has("x-amz-acl") || self.headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-")) {
                     actions.push("PutBucketAcl");
                 }
-                if has("x-amz-object-ownership") {
-                    actions.push("PutBucketOwnershipControls");
-                }
                 if has("x-amz-bucket-object-lock-enabled") {
                     actions.extend(["PutBucketObjectLockConfiguration", "PutBucketVersioning"]);
                 }
