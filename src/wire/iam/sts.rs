@@ -129,13 +129,13 @@ fn may_assume(ask: &Ask, role: &Role, arn: &str) -> bool {
     let trusted = trust.allows();
     let owners = Owners { policy: trust, listed: false, same_account };
     let own = ask.caller.own_word(request);
-    // Who is named itself needs no word of its own account to become the role, which is all the trusting account's.
+    // Within the account, who is named itself needs no identity policy; from elsewhere both accounts must agree.
     let caller = [Some(ask.caller.arn()), ask.caller.role_arn()];
     let named = role.trust.policy.names().any(|name| match name {
         Name::Arn(arn) => caller.iter().flatten().any(|own| own == arn),
         _ => false,
     });
-    let by_name = named && trust >= Verdict::Allow && own.within && !own.denied;
+    let by_name = same_account && named && trust >= Verdict::Allow && own.within && !own.denied;
     trusted && (by_name || decide(Some(own), owners))
 }
 
