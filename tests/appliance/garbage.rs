@@ -37,7 +37,7 @@ fn malformed_requests_are_refused_and_do_no_harm() {
             b"PUT /b/k HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
             &["HTTP/1.1 400"],
         ),
-        ("unsigned", b"GET /bucket HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", &["HTTP/1.1 403"]),
+        ("unsigned", b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", &["HTTP/1.1 403"]),
         (
             "odd signature",
             b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: AWS4-HMAC-SHA256 nonsense\r\n\r\n",
