@@ -82,10 +82,10 @@ fn wait(upkeep: &Upkeep, mut step: impl FnMut(), mut right: impl FnMut() -> bool
     panic!("upkeep does not get there: {what}");
 }
 
-/// Lets upkeep begin and end more than one pass.
+/// Lets upkeep begin and end more than one pass, while less than a day passes.
 fn let_pass(upkeep: &Upkeep, clock: &Arc<SimClock>) {
     for _ in 0..20 {
-        clock.advance_ms(DAY_S * 1000 / 20);
+        clock.advance_ms(DAY_S * 1000 / 25);
         upkeep.request(UpkeepRequest::Heal);
         std::thread::park_timeout(Duration::from_millis(10));
     }
