@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{self, Settings};
 use crate::seam::real;
@@ -92,12 +95,18 @@ fn expand_all(names: &[String]) -> Result<Vec<String>, String> {
 }
 
 /// Logs go to standard error; AERIE_LOG filters them (`info` unless said, `aerie=debug` for more).
+/// Levels of the log where AERIE_LOG names none.
+const LOG_TARGETS: &str = "warn,aerie=info";
+
 fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("AERIE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,aerie=info"));
+    let wanted = std::env::var("AERIE_LOG").ok().filter(|wanted| !wanted.is_empty());
+    let filter = wanted.as_deref().unwrap_or(LOG_TARGETS).parse::<Targets>().unwrap_or_else(|error| {
+        eprintln!("aerie: AERIE_LOG: {error}; write it like {LOG_TARGETS}, which is taken now");
+        LOG_TARGETS.parse().expect("the default names levels that there are")
+    });
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
-    if log.try_init().is_err() {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
+    if tracing_subscriber::registry().with(lines).with(filter).try_init().is_err() {
         eprintln!("aerie: a log was started before");
     }
 }

@@ -17,6 +17,7 @@ OUT_OF_SCOPE = [
     ("storage classes and cloud tiers", {"lifecycle_transition", "cloud_transition", "cloud_restore"}, r"lifecycle_set_noncurrent_transition|null_version_current_transition", None),
     ("server access logging", {"bucket_logging", "bucket_logging_cleanup"}, None, None),
     ("websites", {"s3website"}, None, None),
+    ("web identities (OpenID Connect)", set(), r"oidc", None),
     ("tenants of RGW", {"iam_tenant"}, r"tenant", r"get_tenant_"),
     ("policies of a user that is named by its canonical id, and role ARNs without an account: RGW's own", {"user_policy", "webidentity_test"}, r"web_identity", r"arn:aws:iam:::|get_sts_client\(\)"),
 ]

@@ -75,9 +75,6 @@ pub fn status(call: &Call) -> Result<Response, S3Error> {
     call.open_bucket()?;
     let facts = call.bucket_facts()?;
     let by_list = facts.lists.are_public();
-    if facts.policy.is_none() && !by_list {
-        return Err(missing(call, S3Code::NoSuchBucketPolicy));
-    }
     let mut document = Document::new("PolicyStatus");
     // Where public access is restricted, a public policy opens nothing.
     let by_policy = facts.policy.as_ref().is_some_and(|policy| policy.public) && !facts.restricts_public_policy();

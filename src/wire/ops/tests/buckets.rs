@@ -183,7 +183,7 @@ fn what_was_never_configured_is_answered_as_aws_does() {
         ("GET", "/bucket/key?acl", "200"),
         ("GET", "/bucket/absent?acl", "404 NoSuchKey"),
         ("GET", "/bucket?policy", "404 NoSuchBucketPolicy"),
-        ("GET", "/bucket?policyStatus", "404 NoSuchBucketPolicy"),
+        ("GET", "/bucket?policyStatus", "200"),
         ("GET", "/bucket?publicAccessBlock", "404 NoSuchPublicAccessBlockConfiguration"),
         ("GET", "/bucket?encryption", "404 ServerSideEncryptionConfigurationNotFoundError"),
         ("GET", "/bucket?lifecycle", "404 NoSuchLifecycleConfiguration"),
