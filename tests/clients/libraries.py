@@ -52,6 +52,28 @@ def boto3_transfer(w):
 
 
 @test
+def boto3_encrypted(w):
+    from boto3.s3.transfer import TransferConfig
+    s3 = boto(w)
+    s3.create_bucket(Bucket="sealed")
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": False}
+    s3.put_bucket_encryption(Bucket="sealed", ServerSideEncryptionConfiguration={"Rules": [rule]})
+    equal(s3.get_bucket_encryption(Bucket="sealed")["ServerSideEncryptionConfiguration"]["Rules"], [rule])
+    content = w.bytes(12 << 20)
+    config = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20, max_concurrency=4)
+    for key, arguments in {"by-rule": {}, "by-request": {"ServerSideEncryption": "AES256"}}.items():
+        s3.upload_fileobj(io.BytesIO(content), "sealed", key, ExtraArgs=arguments, Config=config)
+        equal(s3.head_object(Bucket="sealed", Key=key)["ServerSideEncryption"], "AES256")
+        back = io.BytesIO()
+        s3.download_fileobj("sealed", key, back, Config=config)
+        equal(hashlib.md5(back.getvalue()).hexdigest(), hashlib.md5(content).hexdigest())
+    copied = s3.copy_object(Bucket="sealed", Key="copy", CopySource="sealed/by-rule", ServerSideEncryption="AES256")
+    equal(copied["ServerSideEncryption"], "AES256")
+    piece = s3.get_object(Bucket="sealed", Key="copy", Range="bytes=6000000-6000099")["Body"].read()
+    equal(piece, content[6000000:6000100])
+
+
+@test
 def boto3_presigned_and_post(w):
     import urllib.request
     import urllib.error
