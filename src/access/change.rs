@@ -250,6 +250,30 @@ fn property(kind: &str, (account, name): &Name) -> String {
     format!("access/{kind}/{account}/{name}")
 }
 
+/// One more than the quota of this name allows.
+fn over_quota(name: &str, max: usize) -> AccessError {
+    AccessError::LimitExceeded(format!("Cannot exceed quota for {name}: {max}"))
+}
+
+fn already_exists(noun: &str, name: &str) -> AccessError {
+    AccessError::EntityAlreadyExists(format!("{noun} with name {name} already exists."))
+}
+
+/// Sets and removes tags.
+fn retag(
+    tags: &mut BTreeMap<String, String>,
+    set: BTreeMap<String, String>,
+    remove: &[String],
+) -> Result<(), AccessError> {
+    tags.extend(set);
+    tags.retain(|key, _| !remove.contains(key));
+    if tags.len() > limits::IDENTITY_TAGS_MAX {
+        let text = format!("The number of tags has reached the maximum limit: {}", limits::IDENTITY_TAGS_MAX);
+        return Err(AccessError::LimitExceeded(text));
+    }
+    Ok(())
+}
+
 /// IAM's names: letters, digits and `+=,.@-_`.
 pub(super) fn check_name(what: &str, name: &str, chars_max: usize) -> Result<(), AccessError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+=,.@-_".contains(&byte);

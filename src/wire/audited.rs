@@ -56,8 +56,8 @@ impl Audited {
         if administers && changes || bypasses {
             self.wanted.set(true);
         }
+        self.identified(identity);
         if self.wanted.get() {
-            self.identity.replace(identity.name_in_events());
             self.action.replace(name.to_owned());
         }
     }

@@ -1,6 +1,6 @@
 //! Access keys: made, switched off and on, removed.
 
-use super::{AccessError, Change};
+use super::{AccessError, Change, over_quota};
 use crate::access::Secret;
 use crate::access::record::{Document, Key};
 use crate::hash::base64_encode;
@@ -28,7 +28,7 @@ impl Change<'_> {
         let same = |key: &&std::sync::Arc<Key>| key.policy.is_some() == bounded;
         let limit = if bounded { limits::SERVICE_ACCOUNTS_MAX } else { limits::ACCESS_KEYS_MAX };
         if self.directory.keys(account, user.as_deref()).filter(same).count() >= limit {
-            return Err(AccessError::LimitExceeded(format!("Cannot exceed quota for AccessKeysPerUser: {limit}")));
+            return Err(over_quota("AccessKeysPerUser", limit));
         }
         let now_ms = self.now_ms();
         if new.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms) {

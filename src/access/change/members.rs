@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AccessError, Change, check_name, check_path};
+use super::{AccessError, Change, already_exists, check_name, check_path, over_quota, retag};
 use crate::access::directory::name_of;
 use crate::access::record::{Grants, Group, User};
 use crate::limits;
@@ -18,13 +18,10 @@ impl Change<'_> {
         check_name("userName", name, 64)?;
         check_path(path)?;
         if self.directory.user(account, name).is_some() {
-            return Err(AccessError::EntityAlreadyExists(format!("User with name {name} already exists.")));
+            return Err(already_exists("User", name));
         }
         if self.directory.users(account).count() >= limits::ACCOUNT_USERS_MAX {
-            return Err(AccessError::LimitExceeded(format!(
-                "Cannot exceed quota for UsersPerAccount: {}",
-                limits::ACCOUNT_USERS_MAX
-            )));
+            return Err(over_quota("UsersPerAccount", limits::ACCOUNT_USERS_MAX));
         }
         let user = User {
             account: account.to_owned(),
@@ -57,7 +54,7 @@ impl Change<'_> {
             check_name("newUserName", new_name, 64)?;
             let taken = self.directory.user(account, new_name).is_some_and(|other| other.id != user.id);
             if taken {
-                return Err(AccessError::EntityAlreadyExists(format!("User with name {new_name} already exists.")));
+                return Err(already_exists("User", new_name));
             }
             self.remove("user", &name_of(account, name));
             user.name = new_name.to_owned();
@@ -75,14 +72,7 @@ impl Change<'_> {
         remove: &[String],
     ) -> Result<(), AccessError> {
         let mut user = User::clone(self.directory.find_user(account, name)?);
-        user.tags.extend(set);
-        user.tags.retain(|key, _| !remove.contains(key));
-        if user.tags.len() > limits::IDENTITY_TAGS_MAX {
-            return Err(AccessError::LimitExceeded(format!(
-                "The number of tags has reached the maximum limit: {}",
-                limits::IDENTITY_TAGS_MAX
-            )));
-        }
+        retag(&mut user.tags, set, remove)?;
         self.put_user(user);
         Ok(())
     }
@@ -110,13 +100,10 @@ impl Change<'_> {
         check_name("groupName", name, 128)?;
         check_path(path)?;
         if self.directory.group(account, name).is_some() {
-            return Err(AccessError::EntityAlreadyExists(format!("Group with name {name} already exists.")));
+            return Err(already_exists("Group", name));
         }
         if self.directory.groups(account).count() >= limits::ACCOUNT_GROUPS_MAX {
-            return Err(AccessError::LimitExceeded(format!(
-                "Cannot exceed quota for GroupsPerAccount: {}",
-                limits::ACCOUNT_GROUPS_MAX
-            )));
+            return Err(over_quota("GroupsPerAccount", limits::ACCOUNT_GROUPS_MAX));
         }
         let group = Group {
             account: account.to_owned(),
@@ -145,7 +132,7 @@ impl Change<'_> {
         if let Some(new_name) = new_name {
             check_name("newGroupName", new_name, 128)?;
             if self.directory.group(account, new_name).is_some_and(|other| other.id != group.id) {
-                return Err(AccessError::EntityAlreadyExists(format!("Group with name {new_name} already exists.")));
+                return Err(already_exists("Group", new_name));
             }
             self.remove("group", &name_of(account, name));
             group.name = new_name.to_owned();
@@ -172,8 +159,7 @@ impl Change<'_> {
         let mut user = User::clone(self.directory.find_user(account, user)?);
         match member {
             true if user.groups.len() >= limits::GROUPS_OF_USER_MAX && !user.groups.contains(&group) => {
-                let text = format!("Cannot exceed quota for GroupsPerUser: {}", limits::GROUPS_OF_USER_MAX);
-                return Err(AccessError::LimitExceeded(text));
+                return Err(over_quota("GroupsPerUser", limits::GROUPS_OF_USER_MAX));
             }
             true => user.groups.insert(group),
             false => user.groups.remove(&group),

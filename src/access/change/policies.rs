@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AccessError, Carrier, Change, check_name, check_path};
+use super::{AccessError, Carrier, Change, check_name, check_path, over_quota};
 use crate::access::builtin;
 use crate::access::directory::{Directory, name_of};
 use crate::access::record::{Document, Grants, Managed, PolicyVersion};
@@ -68,11 +68,7 @@ impl Change<'_> {
         self.edit(account, carrier, name, |grants| {
             grants.attached.insert(arn.to_owned());
             match grants.attached.len() > limits::ATTACHED_POLICIES_MAX {
-                true => Err(AccessError::LimitExceeded(format!(
-                    "Cannot exceed quota for PoliciesPer{}: {}",
-                    carrier.noun(),
-                    limits::ATTACHED_POLICIES_MAX
-                ))),
+                true => Err(over_quota(&format!("PoliciesPer{}", carrier.noun()), limits::ATTACHED_POLICIES_MAX)),
                 false => Ok(()),
             }
         })
@@ -94,8 +90,7 @@ impl Change<'_> {
             return Err(AccessError::EntityAlreadyExists(text));
         }
         if self.directory.policies(account).count() >= limits::ACCOUNT_POLICIES_MAX {
-            let text = format!("Cannot exceed quota for PoliciesPerAccount: {}", limits::ACCOUNT_POLICIES_MAX);
-            return Err(AccessError::LimitExceeded(text));
+            return Err(over_quota("PoliciesPerAccount", limits::ACCOUNT_POLICIES_MAX));
         }
         let created_ms = self.now_ms();
         let policy = Managed {

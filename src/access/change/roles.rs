@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AccessError, Change, check_name, check_path};
+use super::{AccessError, Change, already_exists, check_name, check_path, over_quota, retag};
 use crate::access::directory::name_of;
 use crate::access::record::{Grants, Role, Trust};
 use crate::limits;
@@ -34,11 +34,10 @@ impl Change<'_> {
         check_path(new.path)?;
         let trust = Trust::new(new.trust)?;
         if self.directory.role(account, new.name).is_some() {
-            return Err(AccessError::EntityAlreadyExists(format!("Role with name {} already exists.", new.name)));
+            return Err(already_exists("Role", new.name));
         }
         if self.directory.roles(account).count() >= limits::ACCOUNT_ROLES_MAX {
-            let text = format!("Cannot exceed quota for RolesPerAccount: {}", limits::ACCOUNT_ROLES_MAX);
-            return Err(AccessError::LimitExceeded(text));
+            return Err(over_quota("RolesPerAccount", limits::ACCOUNT_ROLES_MAX));
         }
         let role = Role {
             account: account.to_owned(),
@@ -89,12 +88,7 @@ impl Change<'_> {
         remove: &[String],
     ) -> Result<(), AccessError> {
         let mut role = Role::clone(self.directory.find_role(account, name)?);
-        role.tags.extend(set);
-        role.tags.retain(|key, _| !remove.contains(key));
-        if role.tags.len() > limits::IDENTITY_TAGS_MAX {
-            let text = format!("The number of tags has reached the maximum limit: {}", limits::IDENTITY_TAGS_MAX);
-            return Err(AccessError::LimitExceeded(text));
-        }
+        retag(&mut role.tags, set, remove)?;
         self.put_role(role);
         Ok(())
     }

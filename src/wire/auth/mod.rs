@@ -137,14 +137,7 @@ impl Authenticator {
         if stated.is_some_and(|stated| stated != digest.as_bytes()) {
             return Err(S3Error::new(S3Code::XAmzContentSHA256Mismatch));
         }
-        let signed = Signed {
-            method: head.method,
-            path: head.path,
-            query: head.raw_query,
-            headers: head.headers,
-            signed_headers: &claim.signed_headers,
-            payload: digest,
-        };
+        let signed = signed(head, &claim, digest);
         let key = self.keys.key(&claim.access_key, &found.secret, &claim.scope);
         let string = signing::string_to_sign(&claim.timestamp, &claim.scope.text(), &signed.canonical());
         match signing::verify(&key, string.as_bytes(), &claim.signature) {
@@ -193,14 +186,7 @@ impl Authenticator {
         check_time(claim, now_ms)?;
         let digest = payload_digest(head, presigned)?;
         check_signed_headers(head.headers, &claim.signed_headers)?;
-        let signed = Signed {
-            method: head.method,
-            path: head.path,
-            query: head.raw_query,
-            headers: head.headers,
-            signed_headers: &claim.signed_headers,
-            payload: digest,
-        };
+        let signed = signed(head, claim, digest);
         let canonical = signed.canonical();
         let scope = claim.scope.text();
         let key = self.keys.key(&claim.access_key, &found.secret, &claim.scope);
@@ -244,6 +230,18 @@ pub(super) fn find_key(
         KeyFault::InvalidToken => S3Error::new(S3Code::InvalidToken),
         KeyFault::ExpiredToken => S3Error::new(S3Code::ExpiredToken),
     })
+}
+
+/// What the claim says was signed, of this request.
+fn signed<'a>(head: Head<'a>, claim: &'a Claim, payload: &'a str) -> Signed<'a> {
+    Signed {
+        method: head.method,
+        path: head.path,
+        query: head.raw_query,
+        headers: head.headers,
+        signed_headers: &claim.signed_headers,
+        payload,
+    }
 }
 
 fn check_scope(scope: &signing::Scope, settings: &Settings, code: S3Code) -> Result<(), S3Error> {
