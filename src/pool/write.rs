@@ -36,6 +36,8 @@ pub struct StripeWriter {
     extents: Vec<Extent>,
     in_flight: VecDeque<TicketWait>,
     missed: u64,
+    /// Drives that were put back before this upload.
+    returns: u64,
     finished: bool,
 }
 
@@ -53,6 +55,7 @@ const RUN_STRIPES_MAX: u64 = 16;
 impl StripeWriter {
     pub(super) fn new(pool: Arc<Pool>, size_hint: Option<u64>) -> StripeWriter {
         StripeWriter {
+            returns: pool.returns.count(),
             pool,
             size_hint,
             size: 0,
@@ -93,6 +96,8 @@ impl StripeWriter {
         while !self.in_flight.is_empty() {
             self.settle_oldest().await?;
         }
+        // The sync of the last stripe says nothing of what a drive took before it was pulled.
+        self.missed |= self.pool.returns.since(self.returns);
         if let Some(open) = self.run.take() {
             self.extents.push(open.extent);
         }
