@@ -9,6 +9,7 @@ mod buffer;
 mod crash;
 mod extent;
 mod heal;
+mod latest;
 mod open;
 mod presence;
 mod read;
@@ -97,6 +98,7 @@ pub struct Pool {
     allocator: Allocator,
     buffers: Arc<Shelf>,
     returns: presence::Returns,
+    latest: latest::Latest,
     pins: Mutex<HashMap<Extent, u32>>,
 }
 
@@ -195,6 +197,11 @@ impl Pool {
     /// once it is reclaimed.
     pub fn room_bytes(&self) -> u64 {
         self.room.load(Ordering::Relaxed)
+    }
+
+    /// Keeps up to so many bytes of the last uploads in memory, for those who read them at once; none by default.
+    pub fn keep_latest(&self, bytes: u64) {
+        self.latest.set_budget(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 
     /// Starts an upload; `size_hint` in bytes sizes its extents. Dropping the writer unfinished gives the space back.

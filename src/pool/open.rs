@@ -315,6 +315,7 @@ fn assemble(opened: Opened, options: PoolOptions) -> Result<Pool, PoolError> {
         label: std::sync::Mutex::new(label),
         buffers: Arc::default(),
         returns: Default::default(),
+        latest: Default::default(),
         pins: std::sync::Mutex::default(),
     })
 }

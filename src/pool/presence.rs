@@ -59,6 +59,7 @@ impl Pool {
         }
         self.full.store(full, Ordering::Relaxed);
         self.room.store(room.saturating_mul(u64::from(self.geometry.data)), Ordering::Relaxed);
+        self.latest.trim();
         self.buffers.trim();
     }
 

@@ -124,7 +124,11 @@ impl StripeWriter {
             let identity = self.pool.identity(segment, offset_units, shard);
             header.copy_from_slice(&identity.header(user_bytes as u32, payload));
         }
-        let blocks = stripe.into_blocks(shard_bytes, geometry.is_large(user_bytes));
+        let (large, memory_bytes) = (geometry.is_large(user_bytes), stripe.memory_bytes());
+        let (blocks, user) = stripe.into_blocks(shard_bytes, large);
+        if large && self.size_hint.is_some_and(|hint| self.pool.latest.takes(hint)) {
+            self.pool.latest.put(segment, offset_units, user, memory_bytes);
+        }
         let (tickets, wait) = Ticket::issue((0..geometry.shards()).map(|shard| self.pool.slot_of(segment, shard)));
         for (shard, (ticket, (header, payload))) in tickets.into_iter().zip(blocks).enumerate() {
             // A drive that is out drops the ticket, which counts as missed.
