@@ -95,6 +95,9 @@ pub struct User {
     pub groups: BTreeSet<String>,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// ARN of the managed policy that bounds what the others grant (permissions boundary).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -129,6 +132,9 @@ pub struct Role {
     pub grants: Grants,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// As of a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -271,11 +271,18 @@ impl Shared {
 /// Whom a token's bearer acts for now; `None` where user, role or a policy is gone.
 fn principal_of(directory: &Directory, claims: &Claims) -> Option<Principal> {
     let account = directory.account(&claims.account)?.clone();
-    let (kind, granted) = match &claims.bearer {
-        Bearer::Root => (Kind::Session { of: None }, None),
+    let root = Principal::root(account.clone());
+    let bearer = match &claims.bearer {
+        Bearer::Root => Principal { kind: Kind::Session { of: None }, ..root },
         Bearer::User(id) => {
             let user = directory.user_by_id(&account.id, id)?;
-            (Kind::Session { of: Some(user_name(user)) }, Some(directory.policies_of_user(user)))
+            Principal {
+                kind: Kind::Session { of: Some(user_name(user)) },
+                granted: Some(directory.policies_of_user(user)),
+                boundary: directory.boundary(&account.id, user.boundary.as_ref()),
+                tags: Arc::new(user.tags.clone()),
+                ..root
+            }
         }
         Bearer::Role { name, id, session } => {
             let role = directory.role(&account.id, name).filter(|role| role.id == *id)?;
@@ -285,19 +292,19 @@ fn principal_of(directory: &Directory, claims: &Claims) -> Option<Principal> {
                 path: role.path.clone(),
                 session: session.clone(),
             };
-            (kind, Some(directory.policies_of_role(role)))
+            Principal {
+                kind,
+                granted: Some(directory.policies_of_role(role)),
+                boundary: directory.boundary(&account.id, role.boundary.as_ref()),
+                tags: Arc::new(role.tags.clone()),
+                ..root
+            }
         }
     };
     let bounds: Option<Vec<Policies>> =
         claims.bounds.iter().map(|bound| compile(directory, &account.id, bound)).collect();
-    Some(Principal {
-        kind,
-        granted,
-        bounds: bounds?,
-        issued_ms: Some(claims.issued_ms),
-        expires_ms: Some(claims.expires_ms),
-        ..Principal::root(account)
-    })
+    let (issued_ms, expires_ms) = (Some(claims.issued_ms), Some(claims.expires_ms));
+    Some(Principal { bounds: bounds?, issued_ms, expires_ms, ..bearer })
 }
 
 fn compile(directory: &Directory, account: &str, bound: &Bound) -> Option<Policies> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{AccessError, Carrier, Change, check_name, check_path, over_quota};
 use crate::access::builtin;
 use crate::access::directory::{Directory, name_of};
-use crate::access::record::{Document, Grants, Managed, PolicyVersion};
+use crate::access::record::{Document, Grants, Managed, PolicyVersion, Role, User};
 use crate::limits;
 
 /// A managed policy to make.
@@ -79,6 +79,31 @@ impl Change<'_> {
             true => Ok(()),
             false => Err(AccessError::NoSuchEntity(format!("Policy {arn} was not found."))),
         })
+    }
+
+    /// Bounds a user or role by a managed policy, or no longer.
+    pub fn set_boundary(
+        &mut self,
+        account: &str,
+        carrier: Carrier,
+        name: &str,
+        boundary: Option<String>,
+    ) -> Result<(), AccessError> {
+        if let Some(arn) = boundary.as_ref().filter(|arn| !self.directory.has_policy(account, arn)) {
+            return absent(arn);
+        }
+        match carrier {
+            Carrier::User => {
+                let user = User::clone(self.directory.find_user(account, name)?);
+                self.put_user(User { boundary, ..user });
+            }
+            Carrier::Role => {
+                let role = Role::clone(self.directory.find_role(account, name)?);
+                self.put_role(Role { boundary, ..role });
+            }
+            Carrier::Group => return Err(AccessError::Invalid("a group has no permissions boundary".to_owned())),
+        }
+        Ok(())
     }
 
     pub fn create_policy(&mut self, account: &str, new: NewPolicy<'_>) -> Result<Managed, AccessError> {
@@ -170,6 +195,10 @@ impl Change<'_> {
         if self.directory.attachments(account, arn) > 0 {
             return Err(AccessError::DeleteConflict("Cannot delete a policy attached to entities.".to_owned()));
         }
+        if self.directory.boundaries(account, arn) > 0 {
+            let text = "Cannot delete a policy that is a permissions boundary of users or roles.";
+            return Err(AccessError::DeleteConflict(text.to_owned()));
+        }
         if policy.versions.len() > 1 {
             let text = "This policy has more than one version. Before you delete a policy, you must delete the policy's versions.";
             return Err(AccessError::DeleteConflict(text.to_owned()));
@@ -186,5 +215,11 @@ impl Directory {
         self.users(account).filter(|user| has(&user.grants)).count()
             + self.groups(account).filter(|group| has(&group.grants)).count()
             + self.roles(account).filter(|role| has(&role.grants)).count()
+    }
+
+    /// Users and roles that a managed policy bounds.
+    pub fn boundaries(&self, account: &str, arn: &str) -> usize {
+        self.users(account).filter(|user| user.boundary.as_deref() == Some(arn)).count()
+            + self.roles(account).filter(|role| role.boundary.as_deref() == Some(arn)).count()
     }
 }

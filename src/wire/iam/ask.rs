@@ -210,6 +210,14 @@ pub fn write_next(document: &mut Document, next: Option<&str>) {
     document.text_if("Marker", next);
 }
 
+pub fn write_boundary(document: &mut Document, boundary: Option<&str>) {
+    let Some(arn) = boundary else { return };
+    document.inside("PermissionsBoundary", |document| {
+        document.text("PermissionsBoundaryType", "Policy");
+        document.text("PermissionsBoundaryArn", arn);
+    });
+}
+
 pub fn write_tags(document: &mut Document, tags: &BTreeMap<String, String>) {
     document.inside("Tags", |document| {
         for (key, value) in tags {

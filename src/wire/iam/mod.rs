@@ -2,8 +2,7 @@
 //!
 //! The body is what is signed, so that it is read (bounded) before the caller is known. Each action is allowed by the
 //! caller's own policies, on the ARN of what it touches, and touches nothing outside of the caller's account; only a role
-//! may be assumed from elsewhere, where its trust policy says so. Absent: web identities, SAML, instance profiles,
-//! boundaries.
+//! may be assumed from elsewhere, where its trust policy says so. Absent: web identities, SAML, instance profiles.
 
 mod ask;
 mod groups;
@@ -218,6 +217,10 @@ async fn dispatch(ask: &Ask) -> Answer {
         "DetachGroupPolicy" => policies::detach(ask, Group).await,
         "ListAttachedGroupPolicies" => policies::list_attached(ask, Group),
         "AttachRolePolicy" => policies::attach(ask, Role).await,
+        "PutUserPermissionsBoundary" => policies::set_boundary(ask, User, true).await,
+        "DeleteUserPermissionsBoundary" => policies::set_boundary(ask, User, false).await,
+        "PutRolePermissionsBoundary" => policies::set_boundary(ask, Role, true).await,
+        "DeleteRolePermissionsBoundary" => policies::set_boundary(ask, Role, false).await,
         "DetachRolePolicy" => policies::detach(ask, Role).await,
         "ListAttachedRolePolicies" => policies::list_attached(ask, Role),
         "CreatePolicy" => policies::create(ask).await,

@@ -9,7 +9,7 @@ use super::roles::role_arn;
 use super::users::named_arn;
 use super::{Answer, Fault};
 use crate::access::builtin::{self, Builtin};
-use crate::access::record::{Managed, PolicyVersion};
+use crate::access::record::{Grants, Managed, PolicyVersion};
 use crate::access::{AccessError, Carrier, NewPolicy};
 use crate::wire::date;
 use crate::xml::Document;
@@ -99,6 +99,15 @@ pub async fn detach(ask: &Ask, kind: Carrier) -> Answer {
     Ok(None)
 }
 
+pub async fn set_boundary(ask: &Ask, kind: Carrier, bounded: bool) -> Answer {
+    let (_, name, arn) = carrier(ask, kind)?;
+    ask.allow(&arn)?;
+    let (account, name) = (ask.account().to_owned(), name.to_owned());
+    let boundary = if bounded { Some(ask.need("PermissionsBoundary")?.to_owned()) } else { None };
+    ask.access.change(move |change| change.set_boundary(&account, kind, &name, boundary)).await?;
+    Ok(None)
+}
+
 pub fn list_attached(ask: &Ask, kind: Carrier) -> Answer {
     let (_, name, arn) = carrier(ask, kind)?;
     ask.allow(&arn)?;
@@ -125,6 +134,7 @@ fn write(out: &mut Document, ask: &Ask, policy: &Managed) {
     out.text("Path", &policy.path);
     out.value("DefaultVersionId", format_args!("v{}", policy.default));
     out.value("AttachmentCount", ask.directory.attachments(ask.account(), &arn));
+    out.value("PermissionsBoundaryUsageCount", ask.directory.boundaries(ask.account(), &arn));
     out.value("IsAttachable", true);
     out.text_if("Description", Some(policy.description.as_str()).filter(|text| !text.is_empty()));
     out.value("CreateDate", date::iso(policy.created_ms));
@@ -139,6 +149,7 @@ fn write_builtin(out: &mut Document, ask: &Ask, builtin: &Builtin) {
     out.text("Path", "/");
     out.text("DefaultVersionId", "v1");
     out.value("AttachmentCount", ask.directory.attachments(ask.account(), &arn));
+    out.value("PermissionsBoundaryUsageCount", ask.directory.boundaries(ask.account(), &arn));
     out.value("IsAttachable", true);
     out.text("Description", builtin.description);
     out.value("CreateDate", date::iso(0));
@@ -314,10 +325,15 @@ pub fn list_entities(ask: &Ask) -> Answer {
     let (arn, account) = (ask.need("PolicyArn")?, ask.account());
     let filter = ask.get("EntityFilter").unwrap_or_default();
     let wanted = |kind: &str| filter.is_empty() || filter == kind;
+    let usage = ask.get("PolicyUsageFilter").unwrap_or_default();
+    let uses = |grants: &Grants, boundary: Option<&String>| {
+        (usage != "PermissionsBoundary" && grants.attached.contains(arn))
+            || (usage != "PermissionsPolicy" && boundary.is_some_and(|boundary| boundary == arn))
+    };
     let directory = &ask.directory;
     let mut out = Document::fragment();
     out.inside("PolicyGroups", |out| {
-        let groups = directory.groups(account).filter(|group| wanted("Group") && group.grants.attached.contains(arn));
+        let groups = directory.groups(account).filter(|group| wanted("Group") && uses(&group.grants, None));
         groups.for_each(|group| {
             out.inside("member", |out| {
                 out.text("GroupName", &group.name);
@@ -326,7 +342,7 @@ pub fn list_entities(ask: &Ask) -> Answer {
         });
     });
     out.inside("PolicyUsers", |out| {
-        let users = directory.users(account).filter(|user| wanted("User") && user.grants.attached.contains(arn));
+        let users = directory.users(account).filter(|user| wanted("User") && uses(&user.grants, user.boundary.as_ref()));
         users.for_each(|user| {
             out.inside("member", |out| {
                 out.text("UserName", &user.name);
@@ -335,7 +351,7 @@ pub fn list_entities(ask: &Ask) -> Answer {
         });
     });
     out.inside("PolicyRoles", |out| {
-        let roles = directory.roles(account).filter(|role| wanted("Role") && role.grants.attached.contains(arn));
+        let roles = directory.roles(account).filter(|role| wanted("Role") && uses(&role.grants, role.boundary.as_ref()));
         roles.for_each(|role| {
             out.inside("member", |out| {
                 out.text("RoleName", &role.name);

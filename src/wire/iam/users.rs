@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::ask::{Ask, write_next, write_tags};
+use super::ask::{Ask, write_boundary, write_next, write_tags};
 use super::{Answer, Fault};
+use crate::access::Carrier;
 use crate::access::record::User;
 use crate::limits;
 use crate::wire::date;
@@ -18,13 +19,20 @@ pub fn write(document: &mut Document, ask: &Ask, user: &User) {
     if !user.tags.is_empty() {
         write_tags(document, &user.tags);
     }
+    write_boundary(document, user.boundary.as_deref());
 }
 
 pub async fn create(ask: &Ask) -> Answer {
     let (name, path) = (ask.need("UserName")?.to_owned(), ask.get("Path").unwrap_or("/").to_owned());
     ask.allow(&ask.arn("user", &path, &name))?;
     let (account, tags) = (ask.account().to_owned(), ask.tags()?);
-    let user = ask.access.change(move |change| change.create_user(&account, &name, &path, tags)).await?;
+    let boundary = ask.get("PermissionsBoundary").map(str::to_owned);
+    let create = ask.access.change(move |change| {
+        change.create_user(&account, &name, &path, tags)?;
+        change.set_boundary(&account, Carrier::User, &name, boundary)?;
+        Ok(User::clone(change.directory().find_user(&account, &name)?))
+    });
+    let user = create.await?;
     let mut document = Document::fragment();
     document.inside("User", |document| write(document, ask, &user));
     Ok(Some(document))
