@@ -91,7 +91,8 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let keys = credentials::root_keys(environment, &settings.credentials, &storages, &world)?;
     let ring = Arc::new(keys::open(environment, &settings.encryption, &pool, &world)?);
-    let access = Registry::open(meta.clone(), &keys.access_key, Secret::new(&keys.secret_key), world.clone());
+    let vault = pollster::block_on(ring.vault()).map_err(|error| error.to_string())?;
+    let access = Registry::open(meta.clone(), vault, &keys.access_key, Secret::new(&keys.secret_key), world.clone());
     let access = Arc::new(access.map_err(|error| error.to_string())?);
 
     let engines = engine_factory(&meta, &pool, &world, &ring, keys::store_rule(&settings.encryption));

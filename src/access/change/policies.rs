@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AccessError, Carrier, Change, check_name, check_path, over_quota};
+use super::{AccessError, Carrier, Change, check_name, check_path, over_quota, retag};
 use crate::access::builtin;
 use crate::access::directory::{Directory, name_of};
 use crate::access::record::{Document, Grants, Managed, PolicyVersion, Role, User};
@@ -15,6 +15,7 @@ pub struct NewPolicy<'a> {
     pub path: &'a str,
     pub description: &'a str,
     pub document: &'a str,
+    pub tags: BTreeMap<String, String>,
 }
 
 fn absent<T>(arn: &str) -> Result<T, AccessError> {
@@ -129,6 +130,7 @@ impl Change<'_> {
             versions: BTreeMap::from([(1, PolicyVersion { document, created_ms })]),
             default: 1,
             newest: 1,
+            tags: new.tags,
         };
         self.put_policy(policy.clone());
         Ok(policy)
@@ -186,6 +188,20 @@ impl Change<'_> {
         if policy.versions.remove(&version).is_none() {
             return Err(AccessError::NoSuchEntity(format!("Policy {arn} version v{version} does not exist.")));
         }
+        self.put_policy(policy);
+        Ok(())
+    }
+
+    /// Sets and removes tags of a managed policy.
+    pub fn tag_policy(
+        &mut self,
+        account: &str,
+        arn: &str,
+        set: BTreeMap<String, String>,
+        remove: &[String],
+    ) -> Result<(), AccessError> {
+        let mut policy = self.own_policy(account, arn)?;
+        retag(&mut policy.tags, set, remove)?;
         self.put_policy(policy);
         Ok(())
     }

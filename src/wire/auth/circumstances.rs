@@ -66,7 +66,10 @@ impl Asker<'_> {
             "tokenissuetime" => caller?.issued_ms.map(date::iso),
             // Nobody has a second factor here; keys that live long have none to ask for.
             "multifactorauthpresent" => caller?.is_temporary().then(|| "false".to_owned()),
-            _ => None,
+            name => match name.split_once('/') {
+                Some(("principaltag", tag)) => caller?.tag(tag).map(str::to_owned),
+                _ => None,
+            },
         }
     }
 }

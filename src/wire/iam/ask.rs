@@ -1,5 +1,6 @@
 //! One call of IAM or STS: who asks, what for, with which parameters; and pages of listings.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use http::HeaderMap;
 use ring::digest;
 
 use super::{Caller, Fault};
-use crate::access::policy::Request;
+use crate::access::policy::{Context, Request, Values};
 use crate::access::record::User;
 use crate::access::{Directory, Kind, Principal, Registry};
 use crate::hash::{base64_decode, base64_encode, hex_encode};
@@ -141,12 +142,19 @@ impl Ask {
         // As on AWS; and a key that is bound to a policy must not make itself one that is not.
         let bound = matches!(self.caller.kind, Kind::Session { .. } | Kind::ServiceAccount { .. });
         let action = format!("iam:{}", self.action);
-        let asker = self.asker();
-        if !bound && self.caller.may(Request { action: &action, resource: arn, context: &asker }) {
+        if !bound && self.caller.may(Request { action: &action, resource: arn, context: self }) {
             return Ok(());
         }
         let text = format!("User: {} is not authorized to perform: {action} on resource: {arn}", self.caller.arn());
         Err(Fault::denied(text))
+    }
+
+    /// Permissions boundary and tags of the user or role that the call names.
+    fn target(&self) -> Option<(Option<&str>, &BTreeMap<String, String>)> {
+        let user = || self.directory.user(self.account(), self.get("UserName")?);
+        let role = || self.directory.role(self.account(), self.get("RoleName")?);
+        let of_user = user().map(|user| (user.boundary.as_deref(), &user.tags));
+        of_user.or_else(|| role().map(|role| (role.boundary.as_deref(), &role.tags)))
     }
 
     /// ARN of what the account has under a kind and a path with its name.
@@ -197,6 +205,36 @@ impl Ask {
         rest.truncate(limit);
         let next = rest.last().filter(|_| truncated).map(|last| base64_encode(name(last).as_bytes()));
         Ok((rest, next))
+    }
+}
+
+impl Context for Ask {
+    fn values(&self, key: &str) -> Values<'_> {
+        let one = |text: &str| Some(vec![Cow::Owned(text.to_owned())]);
+        let (service, name) = key.split_once(':')?;
+        match (service, name.split_once('/')) {
+            ("iam", None) if name == "policyarn" => one(self.get("PolicyArn")?),
+            // What a request sets, or what holds for the user or role that it changes.
+            ("iam", None) if name == "permissionsboundary" => match self.get("PermissionsBoundary") {
+                Some(arn) => one(arn),
+                None => one(self.target()?.0?),
+            },
+            ("iam" | "aws", Some(("resourcetag", tag))) => one(self.target()?.1.get(tag)?),
+            ("sts", None) if name == "externalid" => one(self.get("ExternalId")?),
+            ("sts", None) if name == "rolesessionname" => one(self.get("RoleSessionName")?),
+            ("aws", Some(("requesttag", tag))) => one(self.tags().ok()?.get(tag)?),
+            ("aws", None) if name == "tagkeys" => {
+                let mut keys: Vec<String> = self.tags().ok()?.into_keys().collect();
+                keys.extend(self.members("TagKeys"));
+                Some(keys.into_iter().map(Cow::Owned).collect()).filter(|keys: &Vec<_>| !keys.is_empty())
+            }
+            ("aws", _) => {
+                let asker = self.asker();
+                let values = asker.values(key)?.into_iter();
+                Some(values.map(|value| Cow::Owned(value.into_owned())).collect())
+            }
+            _ => None,
+        }
     }
 }
 

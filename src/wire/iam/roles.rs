@@ -1,10 +1,10 @@
 //! Roles.
 
+use super::Answer;
 use super::ask::{Ask, write_boundary, write_next, write_tags};
 use super::policies::encoded;
-use super::Answer;
-use crate::access::{Carrier, NewRole};
 use crate::access::record::Role;
+use crate::access::{Carrier, NewRole};
 use crate::wire::date;
 use crate::xml::Document;
 

@@ -121,8 +121,7 @@ fn may_assume(ask: &Ask, role: &Role, arn: &str) -> bool {
     if matches!(ask.caller.kind, Kind::ServiceAccount { .. }) {
         return false;
     }
-    let asker = ask.asker();
-    let request = Request { action: "sts:AssumeRole", resource: arn, context: &asker };
+    let request = Request { action: "sts:AssumeRole", resource: arn, context: ask };
     let trust = role.trust.policy.resource_grants(request, Some(&ask.caller));
     let same_account = role.account == ask.account();
     // The trust policy must allow, also within the account: a role is nobody's without it.

@@ -9,7 +9,7 @@ use crate::wire::error::{S3Code, S3Error};
 use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
 use crate::wire::route::Operation;
-use crate::wire::xml::{BUCKET_TAGS, is_slow, logs_nothing, parse_tagging, parse_versioning, pays_owner};
+use crate::wire::xml::{BUCKET_TAGS, logs_nothing, parse_tagging, parse_versioning, pays_owner};
 use crate::xml::Document;
 
 pub fn get_versioning(call: &Call) -> Result<Response, S3Error> {
@@ -137,7 +137,6 @@ pub async fn put_default(call: &mut Call) -> Result<Response, S3Error> {
     let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
     let (wanted, holds) = match call.operation {
         Operation::PutBucketRequestPayment => ("a Payer of BucketOwner", pays_owner(&body)?),
-        Operation::PutBucketAccelerateConfiguration => ("a Status of Suspended", is_slow(&body)?),
         Operation::PutBucketLogging => ("no LoggingEnabled", logs_nothing(&body)?),
         other => return Err(S3Error::not_implemented(other.as_str())),
     };

@@ -32,26 +32,16 @@ pub fn parse_versioning(document: &[u8]) -> Result<Versioning, DocumentError> {
 
 /// PutBucketRequestPayment: whether the owner pays.
 pub fn pays_owner(document: &[u8]) -> Result<bool, DocumentError> {
-    one_of(document, "RequestPaymentConfiguration", "Payer", ["BucketOwner", "Requester"])
-}
-
-/// PutBucketAccelerateConfiguration: whether it is suspended.
-pub fn is_slow(document: &[u8]) -> Result<bool, DocumentError> {
-    one_of(document, "AccelerateConfiguration", "Status", ["Suspended", "Enabled"])
+    match root(document, "RequestPaymentConfiguration")?.text_of("Payer").unwrap_or_default().trim() {
+        "BucketOwner" => Ok(true),
+        "Requester" => Ok(false),
+        other => Err(schema(format!("<Payer> is `{other}`, it must be BucketOwner or Requester"))),
+    }
 }
 
 /// PutBucketLogging: whether it names no target.
 pub fn logs_nothing(document: &[u8]) -> Result<bool, DocumentError> {
     Ok(root(document, "BucketLoggingStatus")?.child("LoggingEnabled").is_none())
-}
-
-/// Whether an element has the first of its two values.
-fn one_of(document: &[u8], name: &str, element: &str, [first, second]: [&str; 2]) -> Result<bool, DocumentError> {
-    match root(document, name)?.text_of(element).unwrap_or_default().trim() {
-        text if text == first => Ok(true),
-        text if text == second => Ok(false),
-        other => Err(schema(format!("<{element}> is `{other}`, it must be {first} or {second}"))),
-    }
 }
 
 #[cfg(test)]

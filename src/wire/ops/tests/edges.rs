@@ -222,7 +222,6 @@ fn who_writes_down_a_default_is_told_that_it_holds() {
             "<Payer>BucketOwner</Payer>",
             "<Payer>Requester</Payer>",
         ),
-        ("/bucket?accelerate", "AccelerateConfiguration", "<Status>Suspended</Status>", "<Status>Enabled</Status>"),
         (
             "/bucket?logging",
             "BucketLoggingStatus",
@@ -230,14 +229,15 @@ fn who_writes_down_a_default_is_told_that_it_holds() {
             "<LoggingEnabled><TargetBucket>bucket</TargetBucket><TargetPrefix/></LoggingEnabled>",
         ),
     ] {
-        let put = |inner: &str| {
-            store.ask("PUT", target, &[], format!("<{root}>{inner}</{root}>").as_bytes()).outcome()
-        };
+        let put = |inner: &str| store.ask("PUT", target, &[], format!("<{root}>{inner}</{root}>").as_bytes()).outcome();
         assert_eq!(put(default), "200", "{target}");
         assert_eq!(put(other), "501 NotImplemented", "{target}");
         assert_eq!(store.ask("PUT", target, &[], b"<Other/>").outcome(), "400 MalformedXML", "{target}");
     }
-    assert_eq!(store.ask("PUT", "/bucket?accelerate", &[], b"<AccelerateConfiguration/>").outcome(), "400 MalformedXML");
+    assert_eq!(
+        store.ask("PUT", "/bucket?requestPayment", &[], b"<RequestPaymentConfiguration/>").outcome(),
+        "400 MalformedXML"
+    );
 }
 
 #[test]
@@ -271,6 +271,7 @@ fn what_nobody_can_set_here_is_answered_or_refused_by_name() {
         ("GET", "/bucket/key?annotation&annotationName=a", "GetObjectAnnotation"),
         ("GET", "/bucket/key?annotation", "ListObjectAnnotations"),
         ("PUT", "/bucket?abac", "PutBucketAbac"),
+        ("PUT", "/bucket?accelerate", "PutBucketAccelerateConfiguration"),
         ("PUT", "/bucket?analytics&id=1", "PutBucketAnalyticsConfiguration"),
         ("PUT", "/bucket?intelligent-tiering&id=1", "PutBucketIntelligentTieringConfiguration"),
         ("PUT", "/bucket?inventory&id=1", "PutBucketInventoryConfiguration"),
