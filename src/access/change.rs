@@ -14,6 +14,7 @@ use super::Account;
 use super::directory::{Directory, Name, name_of};
 use super::policy::PolicyFault;
 use super::record::{Grants, Group, Key, Managed, Role, User};
+use super::usage;
 use crate::crypt::Vault;
 use crate::limits;
 use crate::seam::World;
@@ -161,6 +162,12 @@ impl<'a> Change<'a> {
         self.directory.keys.insert(key.access_key.clone(), Arc::new(key));
     }
 
+    fn forget_key(&mut self, access_key: &str) {
+        self.written.insert(key_property(access_key), None);
+        self.written.insert(usage::property(access_key), None);
+        self.directory.keys.remove(access_key);
+    }
+
     fn remove(&mut self, kind: &str, name: &Name) {
         self.written.insert(property(kind, name), None);
         match kind {
@@ -245,8 +252,7 @@ impl<'a> Change<'a> {
         }
         let keys: Vec<String> = directory.keys(id, None).map(|key| key.access_key.clone()).collect();
         for access_key in keys {
-            self.written.insert(key_property(&access_key), None);
-            self.directory.keys.remove(&access_key);
+            self.forget_key(&access_key);
         }
         self.written.insert(format!("access/account/{id}"), None);
         self.directory.accounts.remove(id);

@@ -168,6 +168,7 @@ impl Directory {
                 principal.kind = Kind::ServiceAccount { of, name: key.access_key.clone() };
                 principal.bounds = vec![[document.policy.clone()].into()];
             }
+            principal.expires_ms = key.expires_ms;
             principals.insert(key.access_key.clone(), Arc::new(principal));
         }
         drop(users);

@@ -102,7 +102,7 @@ pub struct Principal {
     pub(super) boundary: Option<Policies>,
     /// Tags of the user or role, for `aws:PrincipalTag`.
     pub(super) tags: Arc<BTreeMap<String, String>>,
-    /// When the credentials were issued and end, in milliseconds, for temporary ones.
+    /// When the credentials were issued (temporary ones) and end (these, and keys with an end), in milliseconds.
     pub issued_ms: Option<i64>,
     pub expires_ms: Option<i64>,
 }

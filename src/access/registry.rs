@@ -18,6 +18,7 @@ use super::directory::{Directory, name_of, user_name};
 use super::principal::{Kind, Policies};
 use super::record::Document;
 use super::token::{Bearer, Bound, Claims, TokenKey};
+use super::usage::{self, Use, Uses};
 use super::{Account, Principal, Secret};
 use crate::crypt::{SealError, Vault};
 use crate::limits;
@@ -71,6 +72,7 @@ struct Shared {
     /// The operator's pair, which is kept outside of the metadata.
     root: (String, Credential),
     tokens: TokenKey,
+    uses: Uses,
     /// Opened tokens, with the number of the directory that they were looked up in.
     sessions: Mutex<HashMap<String, (u64, String, Credential)>>,
     world: World,
@@ -80,7 +82,7 @@ impl Registry {
     /// The store's account with the operator's key pair, and nobody else, for good.
     pub fn of_root(access_key: impl Into<String>, secret: Secret, world: World) -> Registry {
         let directory = with_store_account(Directory::default());
-        let shared = Shared::new(directory, access_key.into(), secret, &[0; 32], world);
+        let shared = Shared::new(directory, access_key.into(), secret, (&[0; 32], Uses::default()), world);
         Registry { shared: Arc::new(shared), changes: None, thread: Mutex::new(None) }
     }
 
@@ -93,11 +95,11 @@ impl Registry {
         secret: Secret,
         world: World,
     ) -> Result<Registry, MetaError> {
-        let Loaded { directory, token_key, clear } = load(&meta.reader()?, &vault, &world)?;
+        let Loaded { directory, token_key, uses, clear } = load(&meta.reader()?, &vault, &world)?;
         if !clear.is_empty() {
             pollster::block_on(meta.set_properties(clear))?;
         }
-        let shared = Arc::new(Shared::new(directory, access_key.into(), secret, &token_key, world));
+        let shared = Arc::new(Shared::new(directory, access_key.into(), secret, (&token_key, uses), world));
         let (changes, work) = crossbeam_channel::bounded(limits::ACCESS_CHANGES_WAITING_MAX);
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new()
@@ -149,6 +151,23 @@ impl Registry {
                 Ok(Credential { secret: key.secret.clone(), principal: principal.clone() })
             }
         }
+    }
+
+    /// Takes down that a key was used, with the next commit; where too much waits, not at all.
+    pub fn note_use(&self, access_key: &str, latest: &Use) {
+        if self.directory().key(access_key).is_none() || !self.shared.uses.note(access_key, latest) {
+            return;
+        }
+        let Some(changes) = &self.changes else { return };
+        let (access_key, latest) = (access_key.to_owned(), latest.clone());
+        let work: Work = Box::new(move |shared, meta, _| shared.keep_use(meta, &access_key, &latest));
+        if changes.try_send(Some(work)).is_err() {
+            tracing::debug!("the use of an access key is not taken down: too many changes are waiting");
+        }
+    }
+
+    pub fn last_use(&self, access_key: &str) -> Option<Use> {
+        self.shared.uses.last(access_key)
     }
 
     /// Makes temporary credentials.
@@ -203,12 +222,19 @@ fn run(shared: &Shared, meta: &Meta, vault: &Vault, work: &Receiver<Option<Work>
 }
 
 impl Shared {
-    fn new(directory: Directory, access_key: String, secret: Secret, token_key: &[u8; 32], world: World) -> Shared {
+    fn new(
+        directory: Directory,
+        access_key: String,
+        secret: Secret,
+        (token_key, uses): (&[u8; 32], Uses),
+        world: World,
+    ) -> Shared {
         let principal = Arc::new(Principal::root(Arc::new(Account::store())));
         Shared {
             directory: RwLock::new(Arc::new(directory)),
             root: (access_key, Credential { secret, principal }),
             tokens: TokenKey::new(token_key),
+            uses,
             sessions: Mutex::default(),
             world,
         }
@@ -233,6 +259,17 @@ impl Shared {
             *self.directory.write().expect("no holder of this lock panics") = Arc::new(directory);
         }
         Ok(done)
+    }
+
+    fn keep_use(&self, meta: &Meta, access_key: &str, latest: &Use) {
+        // It may have been removed meanwhile, and what is kept of it with it.
+        if self.directory().key(access_key).is_none() {
+            return self.uses.forget(access_key);
+        }
+        let text = serde_json::to_string(latest).expect("a use is plain fields");
+        if let Err(error) = pollster::block_on(meta.set_property(usage::property(access_key), Some(text))) {
+            tracing::warn!(%error, "the use of an access key could not be kept");
+        }
     }
 
     fn session(&self, access_key: &str, token: &str, now_ms: i64) -> Result<Credential, KeyFault> {
@@ -308,6 +345,14 @@ fn compile(directory: &Directory, account: &str, bound: &Bound) -> Option<Polici
     Some(texts.ok()?.into_iter().chain(managed.iter().cloned()).collect())
 }
 
+/// A use that cannot be read is as good as none: nothing is decided by it.
+fn load_uses(reader: &Reader) -> Result<Uses, MetaError> {
+    let read = |(name, text): (String, String)| {
+        Some((name.strip_prefix(usage::PREFIX)?.to_owned(), serde_json::from_str(&text).ok()?))
+    };
+    Ok(Uses::new(reader.properties(usage::PREFIX)?.into_iter().filter_map(read).collect()))
+}
+
 fn decode_key(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     let mut key = Zeroizing::new([0u8; 32]);
     hex::decode_to_slice(text, &mut *key).ok().map(|()| key)
@@ -324,6 +369,7 @@ fn with_store_account(mut directory: Directory) -> Directory {
 struct Loaded {
     directory: Directory,
     token_key: Zeroizing<[u8; 32]>,
+    uses: Uses,
     /// Properties to write: secrets that are not sealed yet.
     clear: Vec<(String, Option<String>)>,
 }
@@ -398,5 +444,5 @@ fn load(reader: &Reader, vault: &Vault, world: &World) -> Result<Loaded, MetaErr
         }
         directory.keys.insert(key.access_key.clone(), Arc::new(key));
     }
-    Ok(Loaded { directory: with_store_account(directory), token_key, clear })
+    Ok(Loaded { directory: with_store_account(directory), token_key, uses: load_uses(reader)?, clear })
 }

@@ -1,6 +1,6 @@
 //! Access keys: made, switched off and on, removed.
 
-use super::{AccessError, Change, key_property, over_quota};
+use super::{AccessError, Change, over_quota};
 use crate::access::Secret;
 use crate::access::record::{Document, Key};
 use crate::hash::base64_encode;
@@ -77,8 +77,7 @@ impl Change<'_> {
 
     pub fn delete_key(&mut self, account: &str, user: Option<&str>, access_key: &str) -> Result<(), AccessError> {
         self.own_key(account, user, access_key)?;
-        self.written.insert(key_property(access_key), None);
-        self.directory.keys.remove(access_key);
+        self.forget_key(access_key);
         Ok(())
     }
 }

@@ -81,6 +81,10 @@ impl Ask {
         &self.caller.account.id
     }
 
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
     pub fn get(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }

@@ -78,6 +78,21 @@ pub async fn update(ask: &Ask) -> Answer {
     Ok(Some(Document::fragment()))
 }
 
+/// The older call, which answers with the role.
+pub async fn update_description(ask: &Ask) -> Answer {
+    let name = ask.need("RoleName")?.to_owned();
+    ask.allow(&role_arn(ask, &name))?;
+    let (account, description) = (ask.account().to_owned(), ask.get("Description").unwrap_or_default().to_owned());
+    let update = ask.access.change(move |change| {
+        change.update_role(&account, &name, Some(&description), None)?;
+        Ok(Role::clone(change.directory().find_role(&account, &name)?))
+    });
+    let role = update.await?;
+    let mut document = Document::fragment();
+    document.inside("Role", |document| write(document, ask, &role));
+    Ok(Some(document))
+}
+
 pub async fn update_trust(ask: &Ask) -> Answer {
     let name = ask.need("RoleName")?.to_owned();
     ask.allow(&role_arn(ask, &name))?;

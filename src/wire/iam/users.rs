@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::ask::{Ask, write_boundary, write_next, write_tags};
 use super::{Answer, Fault};
-use crate::access::Carrier;
 use crate::access::record::User;
+use crate::access::{AccessError, Carrier};
 use crate::limits;
 use crate::wire::date;
 use crate::xml::Document;
@@ -169,6 +169,27 @@ pub fn no_providers(ask: &Ask) -> Answer {
     let mut document = Document::fragment();
     document.inside("OpenIDConnectProviderList", |_| {});
     Ok(Some(document))
+}
+
+/// What a user has on AWS beside access keys, and nobody has here; a client that removes a user asks for all of it.
+pub fn none(ask: &Ask, list: &'static str) -> Answer {
+    if let Some(name) = ask.get("UserName") {
+        ask.allow(&named_arn(ask, name))?;
+        need_user(ask)?;
+    } else {
+        ask.allow("*")?;
+    }
+    let mut document = Document::fragment();
+    document.inside(list, |_| {});
+    document.value("IsTruncated", false);
+    Ok(Some(document))
+}
+
+/// There is no console to log in to, and so no password.
+pub fn no_login(ask: &Ask) -> Answer {
+    ask.allow(&named_arn(ask, ask.need("UserName")?))?;
+    let user = need_user(ask)?;
+    Err(AccessError::NoSuchEntity(format!("Login Profile for User {} cannot be found.", user.name)).into())
 }
 
 /// `UserName` where a user must be meant.
