@@ -259,6 +259,9 @@ pub const PUBLISH_UNSETTLED_MAX: usize = 4096;
 pub const PUBLISH_REFUSED_RETRY: Duration = Duration::from_secs(60);
 /// Connections in a row that die on the same message before the next one passes over its topic.
 pub const PUBLISH_STUCK_MAX: u32 = 8;
+/// A connection to the broker that lasted this long was a good one: the next wait for one is the shortest again. Two
+/// publishers of one client id take turns at being thrown out, many times a second without this.
+pub const PUBLISH_STEADY: Duration = Duration::from_secs(5);
 /// When the publisher stops, what is on its way gets this long to be acknowledged.
 pub const PUBLISH_STOP_GRACE: Duration = Duration::from_secs(2);
 /// The built-in broker gets this long to say goodbye to its clients.

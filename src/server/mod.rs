@@ -96,7 +96,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let access = Arc::new(access.map_err(|error| error.to_string())?);
 
     let engines = engine_factory(&meta, &pool, &world, &ring, keys::store_rule(&settings.encryption));
-    let (broker, publisher) = start_broker(&settings, &world)?;
+    let (broker, publisher) = start_broker(&settings, &pool.id(), &world)?;
     let mqtt = publisher.as_ref().map(|publisher| publisher.url.clone());
     let hooks = hook::Hooks::new(settings.hooks.clone(), settings.inference.clone());
     let hooks = Arc::new(hooks.map_err(|error| error.to_string())?);
@@ -159,6 +159,7 @@ fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Ar
     if places.is_empty() {
         return Err("no drives: name their folders, for example `aerie serve /data/d{1..6}`".to_owned());
     }
+    refuse_repeated(places)?;
     // At the very first start nothing is there yet. Later a folder that is not there is a drive that is missing.
     let first = places.iter().all(|place| !Path::new(place).exists());
     let open = |place: &String| {
@@ -180,6 +181,19 @@ fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Ar
     Pool::open(places.iter().map(open).collect(), options).map_err(|error| error.to_string())
 }
 
+/// One folder twice would be two drives that fail together, and a pool made so stays so.
+fn refuse_repeated(places: &[String]) -> Result<(), String> {
+    let real = |place: &String| Path::new(place).canonicalize().unwrap_or_else(|_| Path::new(place).to_owned());
+    let folders: Vec<_> = places.iter().map(real).collect();
+    for (index, folder) in folders.iter().enumerate() {
+        if let Some(first) = folders[..index].iter().position(|earlier| earlier == folder) {
+            let (first, place) = (&places[first], &places[index]);
+            return Err(format!("{place} is the same folder as {first}; give each drive a folder of its own"));
+        }
+    }
+    Ok(())
+}
+
 /// The places that `--replace` names, as the list of drives writes them.
 fn replacements(named: &[String], places: &[String]) -> Result<Vec<String>, String> {
     let find = |name: &String| {
@@ -192,8 +206,16 @@ fn replacements(named: &[String], places: &[String]) -> Result<Vec<String>, Stri
 }
 
 /// The broker of our own, unless it is off or an external one is named; and where results are published.
-fn start_broker(settings: &Settings, world: &World) -> Result<(Option<Broker>, Option<PublisherSettings>), String> {
+fn start_broker(
+    settings: &Settings,
+    pool_id: &str,
+    world: &World,
+) -> Result<(Option<Broker>, Option<PublisherSettings>), String> {
     let mut publisher = settings.mqtt.clone();
+    if publisher.client_id.is_empty() {
+        // Boards of one profile share its device's name, and a broker lets a client id in once.
+        publisher.client_id = format!("aerie-{}-{}", settings.outbox.device, &pool_id[..8.min(pool_id.len())]);
+    }
     if !publisher.url.is_empty() {
         return Ok((None, Some(publisher)));
     }

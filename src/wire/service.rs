@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 
@@ -149,6 +149,7 @@ impl Service {
         let request_id = self.request_id();
         let (head, incoming) = request.into_parts();
         let contradicts = exchange.head_contradicts();
+        let never_told = head.headers.contains_key(header::EXPECT) && incoming.is_end_stream();
         let raw = RawBody::incoming(incoming, exchange);
         let resource = head.uri.path().to_owned();
         let shared = head.headers.contains_key(header::ORIGIN).then(|| (head.method.clone(), head.headers.clone()));
@@ -176,7 +177,9 @@ impl Service {
         let outcome = Outcome { resource: &resource, request_id: &request_id, peer, status: response.status(), code };
         audited.take_down(&self.engine, outcome).await;
         // A client that still sends would not see the answer. One that waits to be told to send must not be told.
-        if contradicts {
+        // boto3 takes the status of an answer that comes in the place of `100 Continue` for that of the connection's next
+        // answer as well, and hyper does not say it to a request whose body is empty.
+        if contradicts || never_told {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if failed && raw.may_discard(waits_for_continue) {
