@@ -313,6 +313,8 @@ pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 /// Bytes of TLS records that wait to be written on one connection. 64 KiB, rustls' default, make a large GET write four
 /// times as often.
 pub const TLS_WRITE_BUFFER_BYTES: usize = 256 << 10;
+/// Bytes read from a socket below TLS at once while much comes in: four records. rustls alone asks for 4 KiB.
+pub const TLS_READ_AHEAD_BYTES: usize = 64 << 10;
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
