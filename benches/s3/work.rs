@@ -212,6 +212,11 @@ impl Workload {
         Ok(Sample { operations, seconds, latencies_us, server_cpu_us: cpu })
     }
 
+    /// What the same HTTP stack gives out of memory is beside it.
+    pub fn is_large_get(&self) -> bool {
+        self.operation == Operation::Get && self.bytes >= 1 << 20 && self.bucket == BUCKET
+    }
+
     /// Where its objects are; workloads that read the same ones share it.
     pub fn folder(&self) -> String {
         format!("{}/{}", self.bucket, self.prefix())

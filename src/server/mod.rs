@@ -86,6 +86,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let pool = open_pool(&settings, places, &world)?;
     let geometry = pool.geometry();
     let plan = config::plan(&settings, geometry.shards(), Some(geometry.parity)).map_err(|error| error.to_string())?;
+    pool.keep_latest(plan.latest_bytes);
     let meta = open_meta(&pool, world.clone()).map_err(|error| error.to_string())?;
     let storages: Vec<Arc<dyn Storage>> = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
