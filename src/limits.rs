@@ -276,6 +276,9 @@ pub const BROKER_STOP_GRACE: Duration = Duration::from_secs(3);
 pub const OUTBOX_BATCH_MAX: usize = 256;
 /// Without a wake-up the outbox looks at its tables this often: a retry may be due, a commit may have failed.
 pub const OUTBOX_IDLE: Duration = Duration::from_secs(1);
+/// Changes that no rule asks about wait so long to be taken off the log together: one by one they would give the
+/// metadata's writer a second transaction for each of a single client's uploads.
+pub const OUTBOX_PASS_DELAY: Duration = Duration::from_millis(20);
 /// After a failed transaction of the outbox the same one is tried again after this time.
 pub const OUTBOX_COMMIT_RETRY: Duration = Duration::from_millis(200);
 /// Rows of an invocation kept in memory beside the index; the others are read again when their turn comes.
@@ -329,6 +332,9 @@ pub const HOOK_MEMORY_BYTES: u64 = 64 << 20;
 pub const HOOK_MEMORY_BYTES_MAX: u64 = 512 << 20;
 /// Time of an invocation when its manifest says nothing; inference has a time of its own.
 pub const HOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// Time without a processor that a hook's deadline does not count. A busy server leaves hooks 0.3 % of a processor:
+/// this is enough for the 30 ms of the examples' largest hook several times over.
+pub const HOOK_STARVED_MAX: Duration = Duration::from_secs(60);
 /// Longest deadline a manifest may grant: beyond this one hook would hold up its thread's other hooks.
 pub const HOOK_DEADLINE_MAX: Duration = Duration::from_secs(300);
 /// Time between two looks at a running hook's deadline: the most by which it is late.
@@ -375,6 +381,8 @@ pub const HOOKS_COMPILED_MAX: usize = 32;
 pub const HOOK_CODE_BYTES_MAX: u64 = 160 << 20;
 /// Threads for what takes long and was asked of a core: transforms, and the compilation of hooks.
 pub const ERRAND_THREADS: usize = 2;
+/// An object lambda waits so long for its share of the processors; then its client is told to come again.
+pub const TRANSFORM_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Errands that wait for such a thread; more are answered with SlowDown.
 pub const ERRANDS_WAITING_MAX: usize = 64;
 /// Bytes in the name of a hook or model.

@@ -79,6 +79,7 @@ pub fn workloads(list_keys: usize, sealed: bool, tls: bool) -> Vec<Workload> {
         row("get-4k-sealed", Operation::Get, 4 << 10, 32, 2000),
         row("get-1m-sealed", Operation::Get, 1 << 20, 8, 100),
     ];
+    rows.extend(foreground());
     rows.retain(|row| (sealed || row.bucket == BUCKET) && (tls || row.operation != Operation::Connect));
     rows.sort_by_key(|row| (row.operation as u8, row.bytes, row.connections, row.bucket));
     rows
@@ -86,7 +87,7 @@ pub fn workloads(list_keys: usize, sealed: bool, tls: bool) -> Vec<Workload> {
 
 /// What stands for clients that want to be served while other things go on: 4 KiB GETs and PUTs.
 pub fn foreground() -> [Workload; 2] {
-    [row("get-4k", Operation::Get, 4 << 10, 8, 2000), row("put-4k", Operation::Put, 4 << 10, 8, 0)]
+    [row("get-4k-c8", Operation::Get, 4 << 10, 8, 2000), row("put-4k-c8", Operation::Put, 4 << 10, 8, 0)]
 }
 
 /// Creates the bucket.

@@ -133,6 +133,17 @@ impl Page {
             "Time that hook threads waited for their budget while work was there.",
             budget.throttled_s,
         );
+        let transforms = parts.transform_budget.metrics();
+        self.counter(
+            "aerie_transform_busy_seconds_total",
+            "Time that object lambdas held their threads.",
+            transforms.busy_s,
+        );
+        self.counter(
+            "aerie_transform_throttled_seconds_total",
+            "Time that object lambdas waited for their budget.",
+            transforms.throttled_s,
+        );
         self.gauge("aerie_hook_hot", "1 while hooks are slowed down by heat.", f64::from(u8::from(budget.hot)));
         if let Some(celsius) = budget.celsius {
             self.gauge("aerie_board_celsius", "Temperature of the hottest zone.", celsius);
