@@ -19,6 +19,8 @@ use crate::wire::auth::{Head, Identity, Payload};
 use crate::wire::body::{RawBody, RequestBody, announced_length};
 use crate::wire::query::Query;
 use crate::wire::request::Parts;
+#[cfg(test)]
+use crate::wire::settings::Settings;
 use crate::xml::Document;
 
 /// A call, authenticated.
@@ -74,6 +76,24 @@ impl Ask {
             secure: parts.secure,
             region: settings.region.clone(),
         })
+    }
+
+    #[cfg(test)]
+    pub fn for_test(settings: &Settings, caller: Arc<Principal>, parameters: &[(&str, &str)]) -> Ask {
+        let parameters: Vec<_> =
+            parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Ask {
+            action: parameters[0].1.clone(),
+            parameters,
+            caller,
+            directory: settings.access.directory(),
+            access: settings.access.clone(),
+            now_ms: crate::seam::real::world().clock.unix_ms(),
+            headers: HeaderMap::new(),
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            secure: false,
+            region: settings.region.clone(),
+        }
     }
 
     /// Id of the caller's account: nothing else is touched.
@@ -212,22 +232,26 @@ impl Ask {
     }
 }
 
+/// A parameter counts only in the calls that do something by it: elsewhere it could be added to fulfil a condition.
 impl Context for Ask {
     fn values(&self, key: &str) -> Values<'_> {
         let one = |text: &str| Some(vec![Cow::Owned(text.to_owned())]);
+        let of = |starts: &[&str]| starts.iter().any(|start| self.action.starts_with(start));
         let (service, name) = key.split_once(':')?;
         match (service, name.split_once('/')) {
-            ("iam", None) if name == "policyarn" => one(self.get("PolicyArn")?),
+            ("iam", None) if name == "policyarn" && of(&["Attach", "Detach"]) => one(self.get("PolicyArn")?),
             // What a request sets, or what holds for the user or role that it changes.
-            ("iam", None) if name == "permissionsboundary" => match self.get("PermissionsBoundary") {
-                Some(arn) => one(arn),
-                None => one(self.target()?.0?),
+            ("iam", None) if name == "permissionsboundary" => match self.action.as_str() {
+                "CreateUser" | "CreateRole" | "PutUserPermissionsBoundary" | "PutRolePermissionsBoundary" => {
+                    one(self.get("PermissionsBoundary")?)
+                }
+                _ => one(self.target()?.0?),
             },
             ("iam" | "aws", Some(("resourcetag", tag))) => one(self.target()?.1.get(tag)?),
-            ("sts", None) if name == "externalid" => one(self.get("ExternalId")?),
-            ("sts", None) if name == "rolesessionname" => one(self.get("RoleSessionName")?),
-            ("aws", Some(("requesttag", tag))) => one(self.tags().ok()?.get(tag)?),
-            ("aws", None) if name == "tagkeys" => {
+            ("sts", None) if name == "externalid" && of(&["AssumeRole"]) => one(self.get("ExternalId")?),
+            ("sts", None) if name == "rolesessionname" && of(&["AssumeRole"]) => one(self.get("RoleSessionName")?),
+            ("aws", Some(("requesttag", tag))) if of(&["Create", "Tag"]) => one(self.tags().ok()?.get(tag)?),
+            ("aws", None) if name == "tagkeys" && of(&["Create", "Tag", "Untag"]) => {
                 let mut keys: Vec<String> = self.tags().ok()?.into_keys().collect();
                 keys.extend(self.members("TagKeys"));
                 Some(keys.into_iter().map(Cow::Owned).collect()).filter(|keys: &Vec<_>| !keys.is_empty())

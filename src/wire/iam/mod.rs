@@ -165,6 +165,17 @@ fn answer_with(status: StatusCode, text: String) -> Response {
     response
 }
 
+/// A call as a caller who proved who it is makes it: what stands inside the answer, or the fault's code.
+#[cfg(test)]
+pub(in crate::wire) async fn answer_for_test(
+    settings: &Settings,
+    caller: std::sync::Arc<crate::access::Principal>,
+    parameters: &[(&str, &str)],
+) -> Result<String, String> {
+    let done = dispatch(&Ask::for_test(settings, caller, parameters)).await;
+    done.map(|document| document.map_or(String::new(), Document::finish)).map_err(|fault| fault.code)
+}
+
 async fn dispatch(ask: &Ask) -> Answer {
     use crate::access::Carrier::{Group, Role, User};
     match ask.action.as_str() {

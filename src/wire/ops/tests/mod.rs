@@ -4,6 +4,7 @@
 mod buckets;
 mod edges;
 mod encryption;
+mod escalation;
 mod governance;
 mod lambdas;
 mod listeners;

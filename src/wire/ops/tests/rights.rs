@@ -51,7 +51,14 @@ fn a_bucket_is_its_makers_at_once() {
 }
 
 /// What a caller gets for a request: the status, or the error's code.
-fn run(store: &Store, identity: &Identity, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> String {
+pub(super) fn run(
+    store: &Store,
+    identity: &Identity,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> String {
     let mut call = store.call(method, target, headers, body.as_bytes()).unwrap();
     call.identity = identity.clone();
     let allowed = if call.operation.asks_for_itself() { Ok(()) } else { call.authorize_operation() };
@@ -62,7 +69,7 @@ fn run(store: &Store, identity: &Identity, method: &str, target: &str, headers: 
 }
 
 /// A user of an account with one inline policy, as its key makes it.
-fn user_of(store: &Store, account: &str, name: &str, statements: &str) -> Identity {
+pub(super) fn user_of(store: &Store, account: &str, name: &str, statements: &str) -> Identity {
     let access = &store.settings.access;
     let (account, name) = (account.to_owned(), name.to_owned());
     let text = format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#);
@@ -75,7 +82,7 @@ fn user_of(store: &Store, account: &str, name: &str, statements: &str) -> Identi
     Identity::Signed(access.credential(&key.access_key, None, 0).unwrap().principal)
 }
 
-fn new_account(store: &Store, name: &str) -> (Account, Identity) {
+pub(super) fn new_account(store: &Store, name: &str) -> (Account, Identity) {
     let access = &store.settings.access;
     let name = name.to_owned();
     let (account, key) = pollster::block_on(access.change(move |change| change.create_account(&name))).unwrap();
@@ -83,7 +90,7 @@ fn new_account(store: &Store, name: &str) -> (Account, Identity) {
     (account, Identity::Signed(principal))
 }
 
-fn put_policy(store: &Store, bucket: &str, statements: &str) {
+pub(super) fn put_policy(store: &Store, bucket: &str, statements: &str) {
     let text = format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#);
     let answer = store.ask("PUT", &format!("/{bucket}?policy"), &[], text.as_bytes());
     assert_eq!(answer.outcome(), "204", "{}", answer.text);
