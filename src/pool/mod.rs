@@ -38,11 +38,13 @@ use crate::seam::{Storage, World};
 /// Why the pool could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    #[error("only {healthy} of {needed} needed drives take writes; replace or reattach drives")]
+    #[error("only {healthy} of {needed} needed drives take writes; replace or reattach drives and restart")]
     TooFewDrives { healthy: usize, needed: usize },
     #[error("the drives are full; delete objects or add space")]
     Full,
-    #[error("stripe at segment {segment} offset {offset} has only {found} of {needed} readable shards")]
+    #[error(
+        "stripe at segment {segment} offset {offset} has only {found} of {needed} readable shards; reattach the drives that are out and restart"
+    )]
     Lost { segment: u32, offset: u32, found: usize, needed: usize },
     #[error("{0}")]
     Open(String),
@@ -240,6 +242,11 @@ impl Pool {
         self.drives.iter().flatten().for_each(|drive| drive.remove_segment(segment));
     }
 
+    /// Gives back what a retired segment reserved and uploads did not fill.
+    pub fn trim_segment(&self, segment: u32) {
+        self.drives.iter().flatten().for_each(|drive| drive.trim_segment(segment));
+    }
+
     /// Numbers of the segments that any drive has a file of.
     pub fn segment_numbers(&self) -> BTreeSet<u32> {
         let numbers = |drive: &Drive| drive.segment_numbers().unwrap_or_default();
@@ -317,11 +324,21 @@ impl Pool {
             match check.label {
                 Ok(Some(label)) if label.pool == pool && label.slot == drive.slot() => {}
                 Ok(Some(_)) => drive.fail("the label is another drive's".to_owned()),
-                Ok(None) => drive.fail("the drive is gone: its label cannot be found".to_owned()),
+                Ok(None) => {
+                    drive.fail("the drive is gone: its label cannot be found; reattach it and restart".to_owned())
+                }
                 Err(error) => drive.fail(error.to_string()),
             }
         }
-        self.full.store(full, Ordering::Relaxed);
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            if full {
+                tracing::warn!(
+                    "a drive is full: uploads are refused, reads and deletes go on; delete objects or add space"
+                );
+            } else {
+                tracing::info!("no drive is full any more: uploads are taken again");
+            }
+        }
         self.room.store(room.saturating_mul(u64::from(self.geometry.data)), Ordering::Relaxed);
         self.buffers.trim();
     }

@@ -134,6 +134,7 @@ impl Store {
             clients: crate::wire::Clients::unbounded(crate::seam::real::world().clock),
             audit_requests: false,
             transfers: crate::wire::Transfers::new(16),
+            traffic: crate::wire::Traffic::new(),
             customer_keys_in_clear: true,
         };
         let storages = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
