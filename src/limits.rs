@@ -225,6 +225,8 @@ pub const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10);
 pub const TRANSFER_POLL: Duration = Duration::from_millis(5);
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
 pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
+/// Segments of earlier runs whose unused space is given back in one round of upkeep: some 50 µs of each drive for one.
+pub const TRIM_SEGMENTS_MAX: usize = 64;
 
 /// Lines that the audit log keeps: some 30 MB of metadata. Older ones go.
 pub const AUDIT_LINES_MAX: u64 = 100_000;
@@ -325,6 +327,10 @@ pub const TLS_WRITE_BUFFER_BYTES: usize = 256 << 10;
 pub const TLS_READ_AHEAD_BYTES: usize = 64 << 10;
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Log lines from one place in the program within the window; beyond them they are counted.
+pub const LOG_LINES_MAX: u64 = 20;
+/// Long enough that a flood stays small on an SD card (20 lines a minute), short enough that its end shows.
+pub const LOG_LINES_WINDOW: Duration = Duration::from_secs(60);
 
 /// Bytes of memory of a hook instance when its manifest says nothing. A Python guest needs 13 MB, others less.
 pub const HOOK_MEMORY_BYTES: u64 = 64 << 20;

@@ -78,6 +78,7 @@ struct Parts {
     connections: Arc<Connections>,
     tls: Option<Arc<tls::Acceptor>>,
     transfers: Arc<wire::Transfers>,
+    traffic: Arc<wire::Traffic>,
     plan: Arc<Plan>,
 }
 
@@ -128,6 +129,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         connections: Connections::new(settings.server.connections_max),
         tls: start_tls(&settings, &world)?,
         transfers: wire::Transfers::new(plan.transfers_max),
+        traffic: wire::Traffic::new(),
         settings: Arc::new(settings),
         pool,
         meta,
@@ -276,6 +278,7 @@ fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Setting
         ),
         audit_requests: parts.settings.audit.requests,
         transfers: parts.transfers.clone(),
+        traffic: parts.traffic.clone(),
         customer_keys_in_clear: parts.settings.encryption.customer_keys_in_clear,
     })
 }
@@ -387,7 +390,9 @@ impl Server {
         match Arc::try_unwrap(outbox) {
             Ok(outbox) => outbox.stop(),
             Err(_) => {
-                tracing::error!("the outbox is still in use at the end; what is pending goes on at the next start")
+                tracing::warn!(
+                    "a connection that was cut still holds the outbox; what is pending goes on at the next start"
+                )
             }
         }
         hooks.stop();
@@ -408,10 +413,10 @@ mod tests {
     fn one_setting_turns_the_broker_off_and_an_external_one_takes_its_place() {
         let mut settings = Settings::default();
         settings.broker.enabled = false;
-        assert!(matches!(start_broker(&settings, &real::world()), Ok((None, None))));
+        assert!(matches!(start_broker(&settings, "pool", &real::world()), Ok((None, None))));
         settings.broker.enabled = true;
         settings.mqtt.url = "mqtt://broker.example".to_owned();
-        let (broker, publisher) = start_broker(&settings, &real::world()).unwrap();
+        let (broker, publisher) = start_broker(&settings, "pool", &real::world()).unwrap();
         assert!(broker.is_none());
         assert_eq!(publisher.unwrap().url, "mqtt://broker.example");
     }

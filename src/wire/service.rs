@@ -12,6 +12,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -146,6 +147,7 @@ impl Service {
         secure: bool,
     ) -> Result<http::Response<GuardedBody>, Never> {
         let guard = exchange.begin();
+        let began_ns = self.engine.world().clock.monotonic_ns();
         let request_id = self.request_id();
         let (head, incoming) = request.into_parts();
         let contradicts = exchange.head_contradicts();
@@ -174,6 +176,7 @@ impl Service {
                 ((S3Error::new(S3Code::InternalError).into_response(&resource, &request_id), None), true)
             }
         };
+        let operation = audited.operation();
         let outcome = Outcome { resource: &resource, request_id: &request_id, peer, status: response.status(), code };
         audited.take_down(&self.engine, outcome).await;
         // A client that still sends would not see the answer. One that waits to be told to send must not be told.
@@ -190,6 +193,8 @@ impl Service {
         {
             response.headers_mut().extend(self.cors_headers(&resource, &method, &request));
         }
+        let took_ns = self.engine.world().clock.monotonic_ns().saturating_sub(began_ns);
+        self.settings.traffic.count(operation, response.status(), Duration::from_nanos(took_ns));
         let headers = response.headers_mut();
         headers.insert(header::SERVER, self.server.clone());
         headers.insert(REQUEST_ID, HeaderValue::from_str(&request_id).expect("hex is a header value"));
