@@ -22,6 +22,7 @@ use monoio_compat::hyper::MonoioIo;
 
 use crate::client::Target;
 use crate::process::Process;
+use crate::stream::Security;
 use crate::work::noise;
 
 /// The argument that makes this bench such a server.
@@ -38,7 +39,8 @@ pub fn start(folder: &Path) -> Result<(Process, Target), String> {
     let address = process.wait_for(&log, || std::fs::read_to_string(&ready).ok()?.strip_suffix('\n')?.parse().ok())?;
     let pid = Some(process.id());
     let keys = || "none".to_owned();
-    Ok((process, Target { name: "memory".to_owned(), address, access_key: keys(), secret_key: keys(), pid }))
+    let (name, security) = ("memory".to_owned(), Security::Plain);
+    Ok((process, Target { name, address, access_key: keys(), secret_key: keys(), pid, security }))
 }
 
 /// Serves until the process is ended; prints the address first.

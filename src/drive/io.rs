@@ -58,6 +58,9 @@ enum Request {
     Remove {
         segment: u32,
     },
+    Trim {
+        segment: u32,
+    },
     Check {
         reply: Sender<Check>,
     },
@@ -316,6 +319,13 @@ impl Drive {
         }
     }
 
+    /// Gives back what a segment that is not filled any more has reserved and not written, after everything queued before.
+    pub fn trim_segment(&self, segment: u32) {
+        if self.is_healthy() {
+            self.send(Request::Trim { segment });
+        }
+    }
+
     /// Finishes what is queued and ends the thread.
     pub fn stop(&self) {
         let thread = self.thread.lock().expect("no holder of this lock panics").take();
@@ -422,6 +432,7 @@ impl Worker {
             }
             Request::Punch { segment, offset, length } => self.punch(segment, offset, length),
             Request::Remove { segment } => self.remove(segment),
+            Request::Trim { segment } => self.trim(segment),
             Request::Check { reply } => _ = reply.send(self.check()),
             Request::TakeBack { reply } => {
                 // What was written before and not synced may be lost, whatever the next sync says.
@@ -488,6 +499,16 @@ impl Worker {
         match punched {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(slot = self.slot, segment, %error, "space could not be given back; it goes with its segment");
+            }
+            _ => {}
+        }
+    }
+
+    /// Heals write by this thread, too: none can come in between what is looked up and what is given back.
+    fn trim(&self, segment: u32) {
+        match self.segments.file(segment).and_then(|file| file.release_unwritten()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(slot = self.slot, segment, %error, "reserved space could not be given back; it goes with its segment");
             }
             _ => {}
         }

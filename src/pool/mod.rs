@@ -40,11 +40,13 @@ use crate::seam::{Storage, World};
 /// Why the pool could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    #[error("only {healthy} of {needed} needed drives take writes; replace or reattach drives")]
+    #[error("only {healthy} of {needed} needed drives take writes; replace or reattach drives and restart")]
     TooFewDrives { healthy: usize, needed: usize },
     #[error("the drives are full; delete objects or add space")]
     Full,
-    #[error("stripe at segment {segment} offset {offset} has only {found} of {needed} readable shards")]
+    #[error(
+        "stripe at segment {segment} offset {offset} has only {found} of {needed} readable shards; reattach the drives that are out and restart"
+    )]
     Lost { segment: u32, offset: u32, found: usize, needed: usize },
     #[error("{0}")]
     Open(String),
@@ -247,6 +249,11 @@ impl Pool {
     /// Removes a retired segment of which the metadata refers to nothing any more.
     pub fn remove_segment(&self, segment: u32) {
         self.drives.iter().flatten().for_each(|drive| drive.remove_segment(segment));
+    }
+
+    /// Gives back what a retired segment reserved and uploads did not fill.
+    pub fn trim_segment(&self, segment: u32) {
+        self.drives.iter().flatten().for_each(|drive| drive.trim_segment(segment));
     }
 
     /// Numbers of the segments that any drive has a file of.

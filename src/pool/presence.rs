@@ -57,7 +57,15 @@ impl Pool {
                 self.take_back(drive);
             }
         }
-        self.full.store(full, Ordering::Relaxed);
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            if full {
+                tracing::warn!(
+                    "a drive is full: uploads are refused, reads and deletes go on; delete objects or add space"
+                );
+            } else {
+                tracing::info!("no drive is full any more: uploads are taken again");
+            }
+        }
         self.room.store(room.saturating_mul(u64::from(self.geometry.data)), Ordering::Relaxed);
         self.latest.trim();
         self.buffers.trim();
