@@ -9,6 +9,7 @@ mod io;
 mod label;
 mod segment;
 mod ticket;
+mod worker;
 
 pub use block::{BlockHeader, BlockIdentity};
 pub use io::{Block, Check, Drive, DriveFault};
