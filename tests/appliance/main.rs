@@ -8,4 +8,5 @@ mod govern;
 mod harness;
 mod hooks;
 mod sealed;
+mod service;
 mod tls;
