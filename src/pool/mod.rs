@@ -9,7 +9,9 @@ mod buffer;
 mod crash;
 mod extent;
 mod heal;
+mod latest;
 mod open;
+mod presence;
 mod read;
 mod stripe;
 #[cfg(test)]
@@ -97,6 +99,8 @@ pub struct Pool {
     seed: u64,
     allocator: Allocator,
     buffers: Arc<Shelf>,
+    returns: presence::Returns,
+    latest: latest::Latest,
     pins: Mutex<HashMap<Extent, u32>>,
 }
 
@@ -195,6 +199,11 @@ impl Pool {
     /// once it is reclaimed.
     pub fn room_bytes(&self) -> u64 {
         self.room.load(Ordering::Relaxed)
+    }
+
+    /// Keeps up to so many bytes of the last uploads in memory, for those who read them at once; none by default.
+    pub fn keep_latest(&self, bytes: u64) {
+        self.latest.set_budget(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 
     /// Starts an upload; `size_hint` in bytes sizes its extents. Dropping the writer unfinished gives the space back.
@@ -309,38 +318,6 @@ impl Pool {
         }
         self.numbers_reserved.store(label.segments_reserved, Ordering::Release);
         Ok(())
-    }
-
-    /// Looks whether each drive answers, is still what its label said, and has space; one that is not is out.
-    pub fn check_drives(&self) {
-        let pool = self.id();
-        let now_ns = self.allocator.now_ns();
-        let (mut full, mut room) = (false, u64::MAX);
-        for drive in self.drives.iter().flatten().filter(|drive| drive.is_healthy()) {
-            drive.check_stall(now_ns);
-            let Some(check) = drive.check() else { continue };
-            full |= check.full;
-            room = room.min(check.room);
-            match check.label {
-                Ok(Some(label)) if label.pool == pool && label.slot == drive.slot() => {}
-                Ok(Some(_)) => drive.fail("the label is another drive's".to_owned()),
-                Ok(None) => {
-                    drive.fail("the drive is gone: its label cannot be found; reattach it and restart".to_owned())
-                }
-                Err(error) => drive.fail(error.to_string()),
-            }
-        }
-        if self.full.swap(full, Ordering::Relaxed) != full {
-            if full {
-                tracing::warn!(
-                    "a drive is full: uploads are refused, reads and deletes go on; delete objects or add space"
-                );
-            } else {
-                tracing::info!("no drive is full any more: uploads are taken again");
-            }
-        }
-        self.room.store(room.saturating_mul(u64::from(self.geometry.data)), Ordering::Relaxed);
-        self.buffers.trim();
     }
 
     /// Finishes queued work and stops the drive threads.

@@ -324,6 +324,8 @@ fn assemble(opened: Opened, options: PoolOptions) -> Result<Pool, PoolError> {
         room: AtomicU64::new(u64::MAX),
         label: std::sync::Mutex::new(label),
         buffers: Arc::default(),
+        returns: Default::default(),
+        latest: Default::default(),
         pins: std::sync::Mutex::default(),
     })
 }

@@ -25,6 +25,7 @@ pub fn render(parts: &Parts, usages: &[(Bucket, Usage)]) -> String {
     page.buckets(usages);
     let behind = parts.meta.retention_clock().behind_ms as f64 / 1e3;
     page.gauge("aerie_retention_clock_behind_seconds", "How far the wall clock is not believed.", behind);
+    page.tls(parts);
     page.hooks(parts);
     if let Some((resident, cpu_seconds)) = super::process::usage() {
         page.gauge("process_resident_memory_bytes", "Resident memory.", resident as f64);
@@ -165,6 +166,17 @@ impl Page {
             "Time that hook threads waited for their budget while work was there.",
             budget.throttled_s,
         );
+        let transforms = parts.transform_budget.metrics();
+        self.counter(
+            "aerie_transform_busy_seconds_total",
+            "Time that object lambdas held their threads.",
+            transforms.busy_s,
+        );
+        self.counter(
+            "aerie_transform_throttled_seconds_total",
+            "Time that object lambdas waited for their budget.",
+            transforms.throttled_s,
+        );
         self.gauge("aerie_hook_hot", "1 while hooks are slowed down by heat.", f64::from(u8::from(budget.hot)));
         if let Some(celsius) = budget.celsius {
             self.gauge("aerie_board_celsius", "Temperature of the hottest zone.", celsius);
@@ -191,6 +203,16 @@ impl Page {
         if let Some(latency) = &outbox.publication_latency {
             self.histogram("aerie_publication_latency_seconds", "From the outbox to the acknowledgement.", latency);
         }
+    }
+
+    fn tls(&mut self, parts: &Parts) {
+        let Some(status) = parts.tls.as_ref().map(|tls| tls.status()) else { return };
+        if let Some(validity) = status.validity {
+            let until_s = validity.until_s as f64;
+            self.gauge("aerie_tls_certificate_expires_timestamp_seconds", "When the certificate expires.", until_s);
+        }
+        let faulty = f64::from(u8::from(status.fault.is_some()));
+        self.gauge("aerie_tls_certificate_faulty", "1 while changed files cannot be used.", faulty);
     }
 
     fn hooks(&mut self, parts: &Parts) {

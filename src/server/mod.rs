@@ -33,11 +33,11 @@ use crate::engine::{Engine, open_meta};
 use crate::hook;
 use crate::meta::Meta;
 use crate::mqtt::{Broker, BrokerSettings, MqttError, PublisherSettings};
-use crate::outbox::{BudgetSettings, Outbox, OutboxParts};
+use crate::outbox::{Budget, BudgetSettings, Outbox, OutboxParts};
 use crate::pool::{Pool, PoolOptions};
 use crate::seam::files::RealStorage;
 use crate::seam::real::ThermalZones;
-use crate::seam::{self, Storage, World};
+use crate::seam::{self, Storage, Thermometer, World};
 use crate::tls::{self, PlainHttp};
 use crate::upkeep::Upkeep;
 use crate::wire;
@@ -72,6 +72,7 @@ struct Parts {
     access: Arc<Registry>,
     hooks: Arc<hook::Hooks>,
     errands: Arc<Errands>,
+    transform_budget: Arc<Budget>,
     outbox: Arc<Outbox>,
     upkeep: Arc<Upkeep>,
     connections: Arc<Connections>,
@@ -87,12 +88,14 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let pool = open_pool(&settings, places, &world)?;
     let geometry = pool.geometry();
     let plan = config::plan(&settings, geometry.shards(), Some(geometry.parity)).map_err(|error| error.to_string())?;
+    pool.keep_latest(plan.latest_bytes);
     let meta = open_meta(&pool, world.clone()).map_err(|error| error.to_string())?;
     let storages: Vec<Arc<dyn Storage>> = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let keys = credentials::root_keys(environment, &settings.credentials, &storages, &world)?;
     let ring = Arc::new(keys::open(environment, &settings.encryption, &pool, &world)?);
-    let access = Registry::open(meta.clone(), &keys.access_key, Secret::new(&keys.secret_key), world.clone());
+    let vault = pollster::block_on(ring.vault()).map_err(|error| error.to_string())?;
+    let access = Registry::open(meta.clone(), vault, &keys.access_key, Secret::new(&keys.secret_key), world.clone());
     let access = Arc::new(access.map_err(|error| error.to_string())?);
 
     let engines = engine_factory(&meta, &pool, &world, &ring, keys::store_rule(&settings.encryption));
@@ -101,6 +104,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let hooks = hook::Hooks::new(settings.hooks.clone(), settings.inference.clone());
     let hooks = Arc::new(hooks.map_err(|error| error.to_string())?);
     engines().and_then(|engine| keys::sweep(&engine)).map_err(|error| error.to_string())?;
+    let thermometer: Arc<dyn Thermometer> = Arc::new(ThermalZones::new());
     let outbox = Outbox::start(OutboxParts {
         background: true,
         meta: meta.clone(),
@@ -109,7 +113,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         world: world.clone(),
         settings: settings.outbox.clone(),
         budget: BudgetSettings { cpu_share: settings.hooks.cpu_share, temperature_max: settings.hooks.temperature_max },
-        thermometer: Arc::new(ThermalZones::new()),
+        thermometer: thermometer.clone(),
         publisher,
     });
     let outbox = outbox.map_err(|error| error.to_string())?;
@@ -121,6 +125,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let errands = Errands::start(&engines).map_err(|error| format!("no thread for errands: {error}"))?;
     let parts = Parts {
         errands: Arc::new(errands),
+        transform_budget: transforms::budget(&settings.hooks, thermometer)?,
         connections: Connections::new(settings.server.connections_max),
         tls: start_tls(&settings, &world)?,
         transfers: wire::Transfers::new(plan.transfers_max),
@@ -261,7 +266,7 @@ fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Setting
         timeouts: wire::Timeouts::default(),
         plain_http: parts.settings.server.tls.as_ref().map_or(PlainHttp::Serve, |tls| tls.plain_http),
         hook_exists: wire::HookExists::new(exists),
-        transforms: transforms::transforms(&parts.hooks, &parts.errands),
+        transforms: transforms::transforms(&parts.hooks, &parts.errands, &parts.transform_budget),
         object_ownership: parts.settings.server.object_ownership,
         clients: wire::Clients::new(
             wire::ClientLimits {

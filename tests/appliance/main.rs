@@ -7,6 +7,7 @@ mod garbage;
 mod govern;
 mod harness;
 mod hooks;
+mod identity;
 mod sealed;
 mod service;
 mod tls;
