@@ -140,6 +140,7 @@ impl Store {
             clients: crate::wire::Clients::unbounded(crate::seam::real::world().clock),
             audit_requests: false,
             transfers: crate::wire::Transfers::new(16),
+            traffic: crate::wire::Traffic::new(),
             customer_keys_in_clear: true,
         };
         let engine = Engine::new(meta, pool, world()).expect("an engine").with_keys(keys.clone(), None);
