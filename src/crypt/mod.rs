@@ -8,6 +8,7 @@
 
 mod blocks;
 mod envelope;
+mod keys;
 mod ring;
 mod ring_file;
 mod rule;
@@ -17,7 +18,8 @@ mod tests;
 
 pub use blocks::{Opener, Sealer, Stream, sealed_bytes};
 pub use envelope::{DataKey, KmsFacts, KmsRequest, SealFacts, SealMode, Sealing, new_salt, parse_context};
-pub use ring::{KeyDescription, KeyRing, KeyState, RingKey, Shredded};
+pub use keys::{KeyState, RingKey};
+pub use ring::{KeyDescription, KeyRing, Shredded};
 pub use ring_file::RING_FILES;
 pub use rule::{DefaultSealing, EncryptionRule, RuleError};
 pub use secret::{CustomerKey, RootKey};
