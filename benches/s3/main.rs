@@ -11,12 +11,13 @@
 //! 4 KiB GETs and PUTs beside scrub, rebuild and inference instead. `--tls` measures Aerie below TLS as well, as further
 //! targets: the same process, whose address takes both. Objects that GET and DELETE name are signed for
 //! before the clock runs; the client runs on one thread for each processor. The machine's own limits are measured in
-//! the same run. `scripts/bench` builds and calls this.
+//! the same run; for large GETs, what the server's HTTP stack gives out of memory (`memory`). `scripts/bench` builds and calls this.
 #![expect(clippy::disallowed_methods, reason = "measures the real world")]
 
 mod client;
 mod latency;
 mod limits;
+mod memory;
 mod process;
 mod report;
 mod stream;
@@ -49,6 +50,9 @@ struct Plan {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(memory::ARGUMENT) {
+        return ended(memory::serve());
+    }
     let plan = match parse(std::env::args().skip(1)) {
         Ok(plan) => plan,
         Err(message) => {
@@ -61,7 +65,11 @@ fn main() -> ExitCode {
         println!("s3 bench: no server given; see benches/s3/main.rs, or run scripts/bench");
         return ExitCode::SUCCESS;
     }
-    match run(&plan) {
+    ended(run(&plan))
+}
+
+fn ended(result: Result<(), String>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("s3 bench: {message}");
@@ -87,7 +95,8 @@ fn run(plan: &Plan) -> Result<(), String> {
             println!("{}", latency::measure(&aerie.target, &aerie.mqtt)?);
         }
         let (_processes, targets) = targets(plan, aerie.as_ref(), work.path())?;
-        rows = side_by_side(plan, &targets)?;
+        let (_memory, memory) = memory::start(work.path())?;
+        rows = side_by_side(plan, &targets, &memory)?;
     }
     if let Some(aerie) = &mut aerie {
         aerie.stop();
@@ -117,7 +126,7 @@ fn targets(plan: &Plan, aerie: Option<&Aerie>, work: &Path) -> Result<(Vec<Proce
     Ok((processes, targets))
 }
 
-fn side_by_side(plan: &Plan, targets: &[Target]) -> Result<Vec<report::Row>, String> {
+fn side_by_side(plan: &Plan, targets: &[Target], memory: &Target) -> Result<Vec<report::Row>, String> {
     let mut rows: Vec<report::Row> = Vec::new();
     for target in targets {
         work::prepare(target, work::BUCKET)?;
@@ -136,14 +145,15 @@ fn side_by_side(plan: &Plan, targets: &[Target]) -> Result<Vec<report::Row>, Str
             }
             filled.push(workload.folder());
         }
-        let mut samples: Vec<Vec<work::Sample>> = targets.iter().map(|_| Vec::new()).collect();
+        let measured: Vec<&Target> = targets.iter().chain(Some(memory).filter(|_| workload.is_large_get())).collect();
+        let mut samples: Vec<Vec<work::Sample>> = measured.iter().map(|_| Vec::new()).collect();
         for round in 0..plan.rounds {
-            for (target, samples) in targets.iter().zip(&mut samples) {
+            for (target, samples) in measured.iter().zip(&mut samples) {
                 samples.push(workload.round(target, round, Duration::from_secs_f64(plan.seconds))?);
             }
         }
         let first = rows.len();
-        for (target, samples) in targets.iter().zip(samples) {
+        for (target, samples) in measured.into_iter().zip(samples) {
             rows.push(report::Row::new(&workload, target, samples));
             println!("{}", rows[rows.len() - 1].line(&rows[first]));
         }

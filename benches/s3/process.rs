@@ -23,14 +23,14 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(command: &mut Command, log: &Path) -> Result<Process, String> {
+    pub fn start(command: &mut Command, log: &Path) -> Result<Process, String> {
         let shown = format!("{:?}", command.get_program());
         let log = fs::File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
         let child = command.stdin(Stdio::null()).stderr(log).spawn().map_err(|error| format!("{shown}: {error}"))?;
         Ok(Process { child })
     }
 
-    fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
@@ -48,7 +48,7 @@ impl Process {
     }
 
     /// Asks `ready` again and again until it gives something.
-    fn wait_for<T>(&mut self, log: &Path, mut ready: impl FnMut() -> Option<T>) -> Result<T, String> {
+    pub fn wait_for<T>(&mut self, log: &Path, mut ready: impl FnMut() -> Option<T>) -> Result<T, String> {
         let started = Instant::now();
         while started.elapsed() < START_MAX && matches!(self.child.try_wait(), Ok(None)) {
             if let Some(ready) = ready() {

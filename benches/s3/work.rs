@@ -79,6 +79,7 @@ pub fn workloads(list_keys: usize, sealed: bool, tls: bool) -> Vec<Workload> {
         row("get-4k-sealed", Operation::Get, 4 << 10, 32, 2000),
         row("get-1m-sealed", Operation::Get, 1 << 20, 8, 100),
     ];
+    rows.extend(foreground());
     rows.retain(|row| (sealed || row.bucket == BUCKET) && (tls || row.operation != Operation::Connect));
     rows.sort_by_key(|row| (row.operation as u8, row.bytes, row.connections, row.bucket));
     rows
@@ -86,7 +87,7 @@ pub fn workloads(list_keys: usize, sealed: bool, tls: bool) -> Vec<Workload> {
 
 /// What stands for clients that want to be served while other things go on: 4 KiB GETs and PUTs.
 pub fn foreground() -> [Workload; 2] {
-    [row("get-4k", Operation::Get, 4 << 10, 8, 2000), row("put-4k", Operation::Put, 4 << 10, 8, 0)]
+    [row("get-4k-c8", Operation::Get, 4 << 10, 8, 2000), row("put-4k-c8", Operation::Put, 4 << 10, 8, 0)]
 }
 
 /// Creates the bucket.
@@ -210,6 +211,11 @@ impl Workload {
         latencies_us.sort_unstable();
         let cpu = cpu_before.zip(cpu_us(target)).map(|(before, after)| (after - before) / operations.max(1) as f64);
         Ok(Sample { operations, seconds, latencies_us, server_cpu_us: cpu })
+    }
+
+    /// What the same HTTP stack gives out of memory is beside it.
+    pub fn is_large_get(&self) -> bool {
+        self.operation == Operation::Get && self.bytes >= 1 << 20 && self.bucket == BUCKET
     }
 
     /// Where its objects are; workloads that read the same ones share it.

@@ -19,6 +19,8 @@ pub enum RingKey {
     Bucket(i64),
     /// A KMS key, by its id.
     Kms(String),
+    /// What seals small secrets in the metadata.
+    Vault,
 }
 
 impl std::fmt::Display for RingKey {
@@ -26,6 +28,7 @@ impl std::fmt::Display for RingKey {
         match self {
             RingKey::Bucket(_) => f.write_str("the key of the bucket"),
             RingKey::Kms(id) => write!(f, "key `{id}`"),
+            RingKey::Vault => f.write_str("the key of the secrets in the metadata"),
         }
     }
 }
@@ -110,6 +113,7 @@ fn unknown(key: &RingKey) -> SealError {
     match key {
         RingKey::Kms(id) => SealError::NoSuchKey(id.clone()),
         RingKey::Bucket(_) => SealError::Invalid("nothing in the bucket was ever sealed".to_owned()),
+        RingKey::Vault => SealError::KeyMissing(key.to_string()),
     }
 }
 
@@ -173,6 +177,7 @@ pub(super) fn owner_text(owner: &RingKey) -> String {
     match owner {
         RingKey::Bucket(bucket) => format!("bucket/{bucket}"),
         RingKey::Kms(id) => format!("kms/{id}"),
+        RingKey::Vault => "store/vault".to_owned(),
     }
 }
 
@@ -180,6 +185,7 @@ pub(super) fn parse_owner(text: &str) -> Option<RingKey> {
     match text.split_once('/')? {
         ("bucket", number) => number.parse().ok().map(RingKey::Bucket),
         ("kms", id) => Some(RingKey::Kms(id.to_owned())),
+        ("store", "vault") => Some(RingKey::Vault),
         _ => None,
     }
 }

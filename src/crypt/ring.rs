@@ -17,6 +17,7 @@ use super::envelope::{DataKey, EnvelopeKeys, KmsFacts, KmsRequest, SealFacts, Se
 use super::keys::{Key, KeyState, KeyVersion, Keys, RingKey, check_alias, check_name, random_hex};
 use super::ring_file::RingFiles;
 use super::secret::{CustomerKey, RootKey, Secret};
+use super::vault::Vault;
 use crate::limits;
 use crate::seam::{Storage, World};
 
@@ -89,10 +90,7 @@ impl KeyRing {
 
     /// Makes the data key of a new object at (bucket, key) and what is to be kept with it.
     pub async fn seal(&self, place: (i64, &str), sealing: &Sealing) -> Result<(SealFacts, DataKey), SealError> {
-        let (bucket_version, bucket_secret) = match self.current(&RingKey::Bucket(place.0)) {
-            Some(found) => found,
-            None => self.make_bucket_key(place.0).await?,
-        };
+        let (bucket_version, bucket_secret) = self.current_or_new(RingKey::Bucket(place.0)).await?;
         let entropy = &*self.inside.world.entropy;
         let make = |mode, kms, second: Option<&Secret>| {
             let keys = EnvelopeKeys { bucket: &bucket_secret, second };
@@ -129,6 +127,12 @@ impl KeyRing {
             SealMode::Customer => SealError::CustomerKeyWrong,
             _ => SealError::Damaged("the object's key does not open: it was changed, or belongs to another object"),
         })
+    }
+
+    /// Seals small secrets; its key is made where it is not there yet.
+    pub async fn vault(self: &Arc<Self>) -> Result<Vault, SealError> {
+        self.current_or_new(RingKey::Vault).await?;
+        Ok(Vault::new(self.clone(), self.inside.world.clone()))
     }
 
     /// Whether the ring's keys would still open what was sealed so in the bucket: a key may be disabled or shredded while
@@ -249,8 +253,10 @@ impl KeyRing {
             let (id, bucket) = match owner {
                 RingKey::Bucket(bucket) => (None, Some(*bucket)),
                 RingKey::Kms(id) => (Some(id.clone()), None),
+                // Nobody has a choice about it.
+                RingKey::Vault => return None,
             };
-            KeyDescription {
+            Some(KeyDescription {
                 key: id,
                 bucket,
                 state: key.state,
@@ -258,9 +264,9 @@ impl KeyRing {
                 created_ms: key.created_ms,
                 versions: key.versions.iter().map(|version| version.id.clone()).collect(),
                 shredded_ms: key.shredded_ms,
-            }
+            })
         };
-        self.read().0.iter().map(describe).collect()
+        self.read().0.iter().filter_map(describe).collect()
     }
 
     /// The id of the KMS key that a name (id, alias or ARN) stands for.
@@ -299,10 +305,14 @@ impl KeyRing {
         Ok((facts, secret))
     }
 
-    async fn make_bucket_key(&self, bucket: i64) -> Result<(String, Secret), SealError> {
+    /// The version that seals, of a key that is made when it is first needed.
+    async fn current_or_new(&self, owner: RingKey) -> Result<(String, Secret), SealError> {
+        if let Some(found) = self.current(&owner) {
+            return Ok(found);
+        }
         let world = self.inside.world.clone();
         let change = move |keys: &mut Keys| {
-            let key = keys.0.entry(RingKey::Bucket(bucket)).or_insert_with(|| Key::empty(world.clock.unix_ms()));
+            let key = keys.0.entry(owner).or_insert_with(|| Key::empty(world.clock.unix_ms()));
             // Another upload may have been faster.
             if key.versions.is_empty() {
                 key.versions.push(KeyVersion::new(&world));
@@ -314,11 +324,11 @@ impl KeyRing {
     }
 
     /// The version that seals.
-    fn current(&self, key: &RingKey) -> Option<(String, Secret)> {
+    pub(super) fn current(&self, key: &RingKey) -> Option<(String, Secret)> {
         self.read().current(key).map(|newest| (newest.id.clone(), newest.secret.clone()))
     }
 
-    fn version(&self, owner: &RingKey, id: &str) -> Result<Secret, SealError> {
+    pub(super) fn version(&self, owner: &RingKey, id: &str) -> Result<Secret, SealError> {
         self.read().version(owner, id).cloned()
     }
 
