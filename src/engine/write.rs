@@ -109,6 +109,7 @@ impl Engine {
     }
 
     async fn commit(&self, new: Upload<'_>, etag: String, mut ingested: Ingested) -> Result<PutDone, EngineError> {
+        self.check_sealed(new.bucket.id, new.attributes.encryption.as_ref())?;
         let modified_ms = self.world.clock.unix_ms();
         let (size, checksum) = (ingested.size, ingested.checksum.clone());
         let mut attributes = new.attributes;
