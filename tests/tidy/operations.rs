@@ -38,7 +38,8 @@ fn states(root: &Path) -> HashMap<String, State> {
     let (_, body) = text.split_once("match call.operation {").expect("`run` matches the operation");
     let mut states = HashMap::new();
     for arm in body.split("=>").collect::<Vec<_>>().windows(2) {
-        let state = match arm[1].trim_start().starts_with("config::not_configured") {
+        let handler = arm[1].trim_start();
+        let state = match ["config::not_configured", "config::put_default"].iter().any(|it| handler.starts_with(it)) {
             true => State::NeverConfigured,
             false => State::Offered,
         };
