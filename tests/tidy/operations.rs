@@ -195,8 +195,8 @@ fn shown(root: &Path) -> Shown {
 
 const HEAD: &str = "# S3's operations\n
 Made by `AERIE_BLESS=1 cargo test --test tidy` from the router, the operations and the tests; do not edit.\n
-*as never configured*: nobody can set it here, and who asks gets the answer that AWS gives where it was never set. *501*:
-refused with NotImplemented and the operation's name.\n
+*as never configured*: nobody can set it here; who asks gets the answer that AWS gives where it was never set, and who sets
+just that is told that it holds. *501*: refused with NotImplemented and the operation's name.\n
 | operation | | a test that shows it |\n|---|---|---|\n";
 
 #[test]
