@@ -3,21 +3,24 @@
 //! ```text
 //! cargo bench --bench s3 -- --serve target/release/aerie [--peer garage=PATH] [--peer NAME=http://IP:PORT,ACCESS,SECRET,PID]
 //!     [--target NAME=http://IP:PORT,ACCESS,SECRET,PID] [--seconds 2] [--rounds 3] [--list-keys 10000]
-//!     [--only put-4k,get-4k] [--json FILE] [--sealed] [--under-load]
+//!     [--only put-4k,get-4k] [--json FILE] [--sealed] [--under-load | --hooks]
 //! ```
 //!
 //! Targets are measured in turns, round by round, because machines are noisy; each figure is the median round. Ratios
-//! are those of the first target. `--serve` starts Aerie and measures hook latency as well; `--under-load` measures its
-//! 4 KiB GETs and PUTs beside scrub, rebuild and inference instead. Objects that GET and DELETE name are signed for
+//! are those of the first target. `--serve` starts Aerie; `--under-load` measures its 4 KiB GETs and PUTs beside scrub,
+//! rebuild and inference instead, `--hooks` what hooks themselves do. Objects that GET and DELETE name are signed for
 //! before the clock runs; the client runs on one thread for each processor. The machine's own limits are measured in
 //! the same run. `scripts/bench` builds and calls this.
 #![expect(clippy::disallowed_methods, reason = "measures the real world")]
 
 mod client;
-mod latency;
+mod hooks;
 mod limits;
+mod others;
 mod process;
 mod report;
+mod sandbox;
+mod subscriber;
 mod under_load;
 mod work;
 
@@ -42,6 +45,7 @@ struct Plan {
     /// Measure objects that the server seals (SSE-S3) as well.
     sealed: bool,
     under_load: bool,
+    hooks: bool,
 }
 
 fn main() -> ExitCode {
@@ -69,28 +73,29 @@ fn main() -> ExitCode {
 fn run(plan: &Plan) -> Result<(), String> {
     let work = tempfile::Builder::new().prefix("aerie-bench.").tempdir().map_err(|error| error.to_string())?;
     let machine = limits::measure()?;
-    let mut aerie = plan.serve.as_ref().map(|binary| Aerie::start(binary, &work.path().join("aerie"))).transpose()?;
-    let (mut rows, mut disturbed) = (Vec::new(), Vec::new());
-    if plan.under_load {
-        let aerie = aerie.as_mut().ok_or("--under-load needs --serve: it starts and stops the server")?;
-        disturbed = under_load::measure(aerie, plan.rounds, plan.seconds)?;
-    } else {
-        if let Some(aerie) = &aerie
-            && plan.only.is_none()
-        {
-            aerie.wire(latency::BUCKET, "digest")?;
-            println!("{}", latency::measure(&aerie.target, &aerie.mqtt)?);
+    let mut measured = report::Measured::default();
+    match &plan.serve {
+        Some(binary) if plan.under_load => {
+            measured.disturbed = under_load::measure(binary, work.path(), plan.rounds, plan.seconds)?;
         }
-        let (_processes, targets) = targets(plan, aerie.as_ref(), work.path())?;
-        rows = side_by_side(plan, &targets)?;
+        Some(binary) if plan.hooks => measured.hooks = hooks::measure(binary, work.path())?,
+        None if plan.under_load || plan.hooks => {
+            return Err("--under-load and --hooks need --serve: they start and stop the server".to_owned());
+        }
+        serve => {
+            let folder = work.path().join("aerie");
+            let mut aerie = serve.as_ref().map(|binary| Aerie::start(binary, &folder, "")).transpose()?;
+            let (_processes, targets) = targets(plan, aerie.as_ref(), work.path())?;
+            measured.rows = side_by_side(plan, &targets)?;
+            if let Some(aerie) = &mut aerie {
+                aerie.stop();
+            }
+        }
     }
-    if let Some(aerie) = &mut aerie {
-        aerie.stop();
-    }
-    report::print(&machine, &rows, &disturbed);
+    report::print(&machine, &measured);
     match &plan.json {
         Some(path) => {
-            std::fs::write(path, report::json(&machine, &rows, &disturbed)).map_err(|error| format!("{path}: {error}"))
+            std::fs::write(path, report::json(&machine, &measured)).map_err(|error| format!("{path}: {error}"))
         }
         None => Ok(()),
     }
@@ -155,6 +160,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
         json: None,
         sealed: false,
         under_load: false,
+        hooks: false,
     };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -169,6 +175,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--json" => plan.json = Some(value()?),
             "--sealed" => plan.sealed = true,
             "--under-load" => plan.under_load = true,
+            "--hooks" => plan.hooks = true,
             // Cargo itself passes this one.
             "--bench" => {}
             other => return Err(format!("unknown argument {other}")),

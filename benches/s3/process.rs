@@ -76,12 +76,17 @@ pub struct Aerie {
     pub mqtt: String,
 }
 
+/// Name of its configuration file.
+const SETTINGS: &str = "aerie.toml";
 const ACCESS_KEY: &str = "benchaccess";
 const SECRET_KEY: &str = "bench-secret-key";
 
 impl Aerie {
-    pub fn start(binary: &Path, folder: &Path) -> Result<Aerie, String> {
+    /// `settings` are a configuration file's lines.
+    pub fn start(binary: &Path, folder: &Path, settings: &str) -> Result<Aerie, String> {
         make_folders(folder)?;
+        let file = folder.join(SETTINGS);
+        fs::write(&file, settings).map_err(|error| format!("{}: {error}", file.display()))?;
         let nowhere = Target {
             name: "aerie".to_owned(),
             address: ([127, 0, 0, 1], 0).into(),
@@ -100,7 +105,9 @@ impl Aerie {
         let (log, ready) = (self.folder.join("log"), self.folder.join("ready"));
         let out = fs::File::create(&ready).map_err(|error| format!("{}: {error}", ready.display()))?;
         let mut command = Command::new(&self.binary);
-        command.args(["serve", "--parity", "2", "--address", "127.0.0.1:0"]);
+        command
+            .args(["serve", "--parity", "2", "--address", "127.0.0.1:0", "--config"])
+            .arg(self.folder.join(SETTINGS));
         command.args((1..=FOLDERS).map(|number| self.drive(number))).stdout(out);
         command.env("AERIE_ROOT_ACCESS_KEY", ACCESS_KEY).env("AERIE_ROOT_SECRET_KEY", SECRET_KEY);
         let mut process = Process::start(&mut command, &log)?;
@@ -118,9 +125,25 @@ impl Aerie {
     }
 
     pub fn stop(&mut self) {
+        // One that is paused would not hear it.
+        _ = self.go_on();
         if let Some(process) = self.process.take() {
             process.stop();
         }
+    }
+
+    /// Stops the server in its tracks; it notices nothing but the time.
+    pub fn pause(&self) -> Result<(), String> {
+        self.signal("-STOP")
+    }
+
+    pub fn go_on(&self) -> Result<(), String> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> Result<(), String> {
+        let Some(process) = &self.process else { return Err("the server is not running".to_owned()) };
+        output(Command::new("kill").arg(signal).arg(process.id().to_string())).map(|_| ())
     }
 
     pub fn drive(&self, number: usize) -> PathBuf {
