@@ -92,7 +92,7 @@ mod tests {
         let look = move || (nice(), unsafe { libc::sched_getscheduler(0) });
         let started = in_background(|| std::thread::spawn(look));
         assert_eq!(started.join().expect("the thread does not panic"), (BACKGROUND_NICE, libc::SCHED_BATCH));
-        let compute = || {
+        let compute = move || {
             compute_in_background();
             std::thread::spawn(look)
         };
