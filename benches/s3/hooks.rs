@@ -67,7 +67,7 @@ pub fn measure(binary: &Path, folder: &Path) -> Result<Vec<Figure>, String> {
         format!("empty {:.2} ms, digest (Rust) {:.2} ms", cold.0, cold.1),
     );
 
-    let mut aerie = Aerie::start(binary, &folder.join("events"), "")?;
+    let mut aerie = Aerie::start(binary, &folder.join("events"), "", false)?;
     add("idle", idle(&aerie)?);
     aerie.wire(BUCKET, HOOK)?;
     add("200 of a PUT to MQTT message, one at a time", single(&aerie)?);
@@ -141,7 +141,7 @@ fn through(aerie: &Aerie) -> Result<String, String> {
 fn drained(binary: &Path, folder: &Path) -> Result<String, String> {
     let port =
         TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|e| e.to_string())?.port();
-    let mut aerie = Aerie::start(binary, folder, &format!("[mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\n"))?;
+    let mut aerie = Aerie::start(binary, folder, &format!("[mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\n"), false)?;
     aerie.wire(BUCKET, HOOK)?;
     put_all(&aerie.target, STORED_WRITES)?;
     let count = KEYS * STORED_WRITES;

@@ -81,7 +81,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub fn measure(binary: &Path, folder: &Path, rounds: usize, seconds: f64) -> Result<Vec<Disturbed>, String> {
     let processors = others::processors();
     let settings = format!("[outbox]\nhook_threads = {processors}\n[inference]\nruns = {processors}\n");
-    let start = |name: &str| Aerie::start(binary, &folder.join(name), &settings);
+    let start = |name: &str| Aerie::start(binary, &folder.join(name), &settings, false);
     let (quiet, busy) = (start("quiet")?, start("busy")?);
     let duration = Duration::from_secs_f64(seconds);
     let mut bench = Bench { quiet, busy, rounds, duration, picture: picture()?, pictures: Cell::new(0), seen: vec![] };

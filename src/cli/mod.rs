@@ -10,10 +10,12 @@ mod govern;
 mod hook;
 mod identity;
 mod key;
+mod log;
 mod object;
 mod operate;
 mod serve;
 mod subscribe;
+mod supervisor;
 mod template;
 mod tls;
 

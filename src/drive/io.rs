@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -58,8 +58,15 @@ enum Request {
     Remove {
         segment: u32,
     },
+    Trim {
+        segment: u32,
+    },
     Check {
         reply: Sender<Check>,
+    },
+    /// The drive was away and is there again.
+    TakeBack {
+        reply: Sender<()>,
     },
     Stop,
 }
@@ -126,14 +133,22 @@ struct Health {
     failed: AtomicBool,
     /// The thread hangs, or has ended: nobody takes from the queue.
     gone: AtomicBool,
-    reason: OnceLock<String>,
+    /// Since it failed, its label could not be found: it was pulled.
+    away: AtomicBool,
+    reason: Mutex<Option<String>>,
 }
 
 impl Health {
     fn fail(&self, reason: String) {
         // The first reason is the one to know.
-        _ = self.reason.set(reason);
+        self.reason.lock().expect("no holder of this lock panics").get_or_insert(reason);
         self.failed.store(true, Ordering::Release);
+    }
+
+    fn take_back(&self) {
+        *self.reason.lock().expect("no holder of this lock panics") = None;
+        self.away.store(false, Ordering::Release);
+        self.failed.store(false, Ordering::Release);
     }
 }
 
@@ -179,7 +194,8 @@ impl Drive {
 
     /// Why the drive is out; `None` while it is healthy.
     pub fn fault(&self) -> Option<String> {
-        (!self.is_healthy()).then(|| self.health.reason.get().cloned().unwrap_or_default())
+        let reason = || self.health.reason.lock().expect("no holder of this lock panics").clone();
+        (!self.is_healthy()).then(|| reason().unwrap_or_default())
     }
 
     /// Takes the drive out: its label is gone, or the operator said so.
@@ -196,9 +212,29 @@ impl Drive {
 
     /// Looks at label and space by the drive's thread; `None` when it does not answer in time.
     pub fn check(&self) -> Option<Check> {
+        if self.health.gone.load(Ordering::Acquire) {
+            return None;
+        }
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.queue.send_timeout(Request::Check { reply }, limits::DRIVE_CHECK_TIMEOUT).ok()?;
         answer.recv_timeout(limits::DRIVE_CHECK_TIMEOUT).ok()
+    }
+
+    /// Tells a drive that failed whether its label is there. `true` when it is there again after it was not: the drive was
+    /// pulled and put back. One that failed where it stands never is.
+    pub fn note_presence(&self, present: bool) -> bool {
+        if !present {
+            self.health.away.store(true, Ordering::Release);
+        }
+        present && self.health.away.load(Ordering::Acquire)
+    }
+
+    /// Takes reads and writes again, with what is on the drive now. Whatever was under way before has failed. `false` when
+    /// the thread does not answer.
+    pub fn take_back(&self) -> bool {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let asked = self.queue.send_timeout(Request::TakeBack { reply }, limits::DRIVE_CHECK_TIMEOUT).is_ok();
+        asked && answer.recv_timeout(limits::DRIVE_CHECK_TIMEOUT).is_ok()
     }
 
     /// Takes the drive out when its thread has been in one operation for `DRIVE_STALL_TIMEOUT`, and lets go of everyone who
@@ -280,6 +316,13 @@ impl Drive {
     pub fn remove_segment(&self, segment: u32) {
         if self.is_healthy() {
             self.send(Request::Remove { segment });
+        }
+    }
+
+    /// Gives back what a segment that is not filled any more has reserved and not written, after everything queued before.
+    pub fn trim_segment(&self, segment: u32) {
+        if self.is_healthy() {
+            self.send(Request::Trim { segment });
         }
     }
 
@@ -389,7 +432,16 @@ impl Worker {
             }
             Request::Punch { segment, offset, length } => self.punch(segment, offset, length),
             Request::Remove { segment } => self.remove(segment),
+            Request::Trim { segment } => self.trim(segment),
             Request::Check { reply } => _ = reply.send(self.check()),
+            Request::TakeBack { reply } => {
+                // What was written before and not synced may be lost, whatever the next sync says.
+                drop(std::mem::take(&mut self.desk.papers().waiting));
+                self.dirty = Dirty::default();
+                self.segments.forget();
+                self.health.take_back();
+                _ = reply.send(());
+            }
             Request::Stop => return false,
         }
         true
@@ -447,6 +499,16 @@ impl Worker {
         match punched {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(slot = self.slot, segment, %error, "space could not be given back; it goes with its segment");
+            }
+            _ => {}
+        }
+    }
+
+    /// Heals write by this thread, too: none can come in between what is looked up and what is given back.
+    fn trim(&self, segment: u32) {
+        match self.segments.file(segment).and_then(|file| file.release_unwritten()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(slot = self.slot, segment, %error, "reserved space could not be given back; it goes with its segment");
             }
             _ => {}
         }

@@ -78,6 +78,7 @@ struct Parts {
     connections: Arc<Connections>,
     tls: Option<Arc<tls::Acceptor>>,
     transfers: Arc<wire::Transfers>,
+    traffic: Arc<wire::Traffic>,
     plan: Arc<Plan>,
 }
 
@@ -87,16 +88,18 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let pool = open_pool(&settings, places, &world)?;
     let geometry = pool.geometry();
     let plan = config::plan(&settings, geometry.shards(), Some(geometry.parity)).map_err(|error| error.to_string())?;
+    pool.keep_latest(plan.latest_bytes);
     let meta = open_meta(&pool, world.clone()).map_err(|error| error.to_string())?;
     let storages: Vec<Arc<dyn Storage>> = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let keys = credentials::root_keys(environment, &settings.credentials, &storages, &world)?;
     let ring = Arc::new(keys::open(environment, &settings.encryption, &pool, &world)?);
-    let access = Registry::open(meta.clone(), &keys.access_key, Secret::new(&keys.secret_key), world.clone());
+    let vault = pollster::block_on(ring.vault()).map_err(|error| error.to_string())?;
+    let access = Registry::open(meta.clone(), vault, &keys.access_key, Secret::new(&keys.secret_key), world.clone());
     let access = Arc::new(access.map_err(|error| error.to_string())?);
 
     let engines = engine_factory(&meta, &pool, &world, &ring, keys::store_rule(&settings.encryption));
-    let (broker, publisher) = start_broker(&settings, &world)?;
+    let (broker, publisher) = start_broker(&settings, &pool.id(), &world)?;
     let mqtt = publisher.as_ref().map(|publisher| publisher.url.clone());
     let hooks = hook::Hooks::new(settings.hooks.clone(), settings.inference.clone());
     let hooks = Arc::new(hooks.map_err(|error| error.to_string())?);
@@ -126,6 +129,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         connections: Connections::new(settings.server.connections_max),
         tls: start_tls(&settings, &world)?,
         transfers: wire::Transfers::new(plan.transfers_max),
+        traffic: wire::Traffic::new(),
         settings: Arc::new(settings),
         pool,
         meta,
@@ -161,6 +165,7 @@ fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Ar
     if places.is_empty() {
         return Err("no drives: name their folders, for example `aerie serve /data/d{1..6}`".to_owned());
     }
+    refuse_repeated(places)?;
     // At the very first start nothing is there yet. Later a folder that is not there is a drive that is missing.
     let first = places.iter().all(|place| !Path::new(place).exists());
     let open = |place: &String| {
@@ -182,6 +187,19 @@ fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Ar
     Pool::open(places.iter().map(open).collect(), options).map_err(|error| error.to_string())
 }
 
+/// One folder twice would be two drives that fail together, and a pool made so stays so.
+fn refuse_repeated(places: &[String]) -> Result<(), String> {
+    let real = |place: &String| Path::new(place).canonicalize().unwrap_or_else(|_| Path::new(place).to_owned());
+    let folders: Vec<_> = places.iter().map(real).collect();
+    for (index, folder) in folders.iter().enumerate() {
+        if let Some(first) = folders[..index].iter().position(|earlier| earlier == folder) {
+            let (first, place) = (&places[first], &places[index]);
+            return Err(format!("{place} is the same folder as {first}; give each drive a folder of its own"));
+        }
+    }
+    Ok(())
+}
+
 /// The places that `--replace` names, as the list of drives writes them.
 fn replacements(named: &[String], places: &[String]) -> Result<Vec<String>, String> {
     let find = |name: &String| {
@@ -194,8 +212,16 @@ fn replacements(named: &[String], places: &[String]) -> Result<Vec<String>, Stri
 }
 
 /// The broker of our own, unless it is off or an external one is named; and where results are published.
-fn start_broker(settings: &Settings, world: &World) -> Result<(Option<Broker>, Option<PublisherSettings>), String> {
+fn start_broker(
+    settings: &Settings,
+    pool_id: &str,
+    world: &World,
+) -> Result<(Option<Broker>, Option<PublisherSettings>), String> {
     let mut publisher = settings.mqtt.clone();
+    if publisher.client_id.is_empty() {
+        // Boards of one profile share its device's name, and a broker lets a client id in once.
+        publisher.client_id = format!("aerie-{}-{}", settings.outbox.device, &pool_id[..8.min(pool_id.len())]);
+    }
     if !publisher.url.is_empty() {
         return Ok((None, Some(publisher)));
     }
@@ -252,6 +278,7 @@ fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Setting
         ),
         audit_requests: parts.settings.audit.requests,
         transfers: parts.transfers.clone(),
+        traffic: parts.traffic.clone(),
         customer_keys_in_clear: parts.settings.encryption.customer_keys_in_clear,
     })
 }
@@ -363,7 +390,9 @@ impl Server {
         match Arc::try_unwrap(outbox) {
             Ok(outbox) => outbox.stop(),
             Err(_) => {
-                tracing::error!("the outbox is still in use at the end; what is pending goes on at the next start")
+                tracing::warn!(
+                    "a connection that was cut still holds the outbox; what is pending goes on at the next start"
+                )
             }
         }
         hooks.stop();
@@ -384,10 +413,10 @@ mod tests {
     fn one_setting_turns_the_broker_off_and_an_external_one_takes_its_place() {
         let mut settings = Settings::default();
         settings.broker.enabled = false;
-        assert!(matches!(start_broker(&settings, &real::world()), Ok((None, None))));
+        assert!(matches!(start_broker(&settings, "pool", &real::world()), Ok((None, None))));
         settings.broker.enabled = true;
         settings.mqtt.url = "mqtt://broker.example".to_owned();
-        let (broker, publisher) = start_broker(&settings, &real::world()).unwrap();
+        let (broker, publisher) = start_broker(&settings, "pool", &real::world()).unwrap();
         assert!(broker.is_none());
         assert_eq!(publisher.unwrap().url, "mqtt://broker.example");
     }

@@ -7,5 +7,6 @@ mod garbage;
 mod govern;
 mod harness;
 mod hooks;
+mod identity;
 mod sealed;
 mod tls;
