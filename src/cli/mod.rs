@@ -16,6 +16,7 @@ mod serve;
 mod subscribe;
 mod template;
 mod tls;
+mod trial;
 
 use std::process::ExitCode;
 
