@@ -207,12 +207,8 @@ class Pool:
                     found[shard] = block
         if len(found) < self.k:
             raise Lost(f"segment {segment} offset {offset}: {len(found)} of {self.k} blocks are readable")
-        if any(shard not in found for shard in range(self.k)):
-            solved = inverted([self.rows[shard] for shard in found])
-            shards = list(found.values())
-            data = [found[i] if i in found else combine(solved[i], shards) for i in range(self.k)]
-        else:
-            data = [found[i] for i in range(self.k)]
+        solved, shards = inverted([self.rows[shard] for shard in found]), list(found.values())
+        data = [found[i] if i in found else combine(solved[i], shards) for i in range(self.k)]
         return b"".join(data)[:user_bytes]
 
     def bytes_of(self, extents):

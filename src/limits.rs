@@ -212,6 +212,11 @@ pub const OPEN_SEGMENTS_MAX: usize = 256;
 /// Bytes of read buffers that each thread keeps for the next reads: a few stripes, so that steady reading allocates
 /// nothing; more would be idle memory on a small board.
 pub const READ_BUFFERS_KEPT_BYTES: usize = 4 << 20;
+/// Most bytes of the last uploads that are kept in memory for those who read them at once: some forty large stripes, more
+/// than hooks are behind when they keep up.
+pub const LATEST_BYTES_MAX: u64 = 64 << 20;
+/// What an upload left in memory is let go of after so many seconds: by then its hook has run, or is far behind.
+pub const LATEST_TRIMS: u64 = 10;
 /// Stripes of one upload that may be under way at once.
 pub const STRIPES_IN_FLIGHT_PER_UPLOAD: usize = 3;
 /// A transfer waits this long for room before its client is told to slow down.
@@ -220,6 +225,8 @@ pub const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10);
 pub const TRANSFER_POLL: Duration = Duration::from_millis(5);
 /// A deleted extent is kept this long, so that a reader that has just looked it up still finds it.
 pub const RECLAIM_GRACE: Duration = Duration::from_secs(10);
+/// Segments of earlier runs whose unused space is given back in one round of upkeep: some 50 µs of each drive for one.
+pub const TRIM_SEGMENTS_MAX: usize = 64;
 
 /// Lines that the audit log keeps: some 30 MB of metadata. Older ones go.
 pub const AUDIT_LINES_MAX: u64 = 100_000;
@@ -259,6 +266,9 @@ pub const PUBLISH_UNSETTLED_MAX: usize = 4096;
 pub const PUBLISH_REFUSED_RETRY: Duration = Duration::from_secs(60);
 /// Connections in a row that die on the same message before the next one passes over its topic.
 pub const PUBLISH_STUCK_MAX: u32 = 8;
+/// A connection to the broker that lasted this long was a good one: the next wait for one is the shortest again. Two
+/// publishers of one client id take turns at being thrown out, many times a second without this.
+pub const PUBLISH_STEADY: Duration = Duration::from_secs(5);
 /// When the publisher stops, what is on its way gets this long to be acknowledged.
 pub const PUBLISH_STOP_GRACE: Duration = Duration::from_secs(2);
 /// The built-in broker gets this long to say goodbye to its clients.
@@ -270,6 +280,9 @@ pub const BROKER_ACCEPT_RETRY: Duration = Duration::from_millis(200);
 pub const OUTBOX_BATCH_MAX: usize = 256;
 /// Without a wake-up the outbox looks at its tables this often: a retry may be due, a commit may have failed.
 pub const OUTBOX_IDLE: Duration = Duration::from_secs(1);
+/// Changes that no rule asks about wait so long to be taken off the log together: one by one they would give the
+/// metadata's writer a second transaction for each of a single client's uploads.
+pub const OUTBOX_PASS_DELAY: Duration = Duration::from_millis(20);
 /// After a failed transaction of the outbox the same one is tried again after this time.
 pub const OUTBOX_COMMIT_RETRY: Duration = Duration::from_millis(200);
 /// Rows of an invocation kept in memory beside the index; the others are read again when their turn comes.
@@ -312,8 +325,14 @@ pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 /// Bytes of TLS records that wait to be written on one connection. 64 KiB, rustls' default, make a large GET write four
 /// times as often.
 pub const TLS_WRITE_BUFFER_BYTES: usize = 256 << 10;
+/// Bytes read from a socket below TLS at once while much comes in: four records. rustls alone asks for 4 KiB.
+pub const TLS_READ_AHEAD_BYTES: usize = 64 << 10;
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Log lines from one place in the program within the window; beyond them they are counted.
+pub const LOG_LINES_MAX: u64 = 20;
+/// Long enough that a flood stays small on an SD card (20 lines a minute), short enough that its end shows.
+pub const LOG_LINES_WINDOW: Duration = Duration::from_secs(60);
 
 /// Bytes of memory of a hook instance when its manifest says nothing. A Python guest needs 13 MB, others less.
 pub const HOOK_MEMORY_BYTES: u64 = 64 << 20;
@@ -321,6 +340,9 @@ pub const HOOK_MEMORY_BYTES: u64 = 64 << 20;
 pub const HOOK_MEMORY_BYTES_MAX: u64 = 512 << 20;
 /// Time of an invocation when its manifest says nothing; inference has a time of its own.
 pub const HOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// Time without a processor that a hook's deadline does not count. A busy server leaves hooks 0.3 % of a processor:
+/// this is enough for the 30 ms of the examples' largest hook several times over.
+pub const HOOK_STARVED_MAX: Duration = Duration::from_secs(60);
 /// Longest deadline a manifest may grant: beyond this one hook would hold up its thread's other hooks.
 pub const HOOK_DEADLINE_MAX: Duration = Duration::from_secs(300);
 /// Time between two looks at a running hook's deadline: the most by which it is late.
@@ -367,6 +389,8 @@ pub const HOOKS_COMPILED_MAX: usize = 32;
 pub const HOOK_CODE_BYTES_MAX: u64 = 160 << 20;
 /// Threads for what takes long and was asked of a core: transforms, and the compilation of hooks.
 pub const ERRAND_THREADS: usize = 2;
+/// An object lambda waits so long for its share of the processors; then its client is told to come again.
+pub const TRANSFORM_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Errands that wait for such a thread; more are answered with SlowDown.
 pub const ERRANDS_WAITING_MAX: usize = 64;
 /// Bytes in the name of a hook or model.

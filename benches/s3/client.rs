@@ -2,15 +2,12 @@
 //! connection, no retries. Many connections share a thread, so that the client takes little of the processors that it
 //! shares with the server.
 
-use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::Duration;
 
 use ring::{digest, hmac};
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::stream::{Security, Stream};
 
 /// An endpoint under test.
 #[derive(Clone)]
@@ -21,6 +18,7 @@ pub struct Target {
     pub secret_key: String,
     /// Process whose CPU time is read, where it runs on this machine.
     pub pid: Option<u32>,
+    pub security: Security,
 }
 
 impl Target {
@@ -34,7 +32,7 @@ impl Target {
         let access_key = fields.next().ok_or_else(form)?.to_owned();
         let secret_key = fields.next().ok_or_else(form)?.to_owned();
         let pid = fields.next().map(str::parse).transpose().map_err(|_| form())?;
-        Ok(Target { name: name.to_owned(), address, access_key, secret_key, pid })
+        Ok(Target { name: name.to_owned(), address, access_key, secret_key, pid, security: Security::Plain })
     }
 }
 
@@ -94,7 +92,7 @@ const SMALL_BODY_BYTES: usize = 16 << 10;
 
 /// One keep-alive connection.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     /// Whether the bodies of good answers are wanted, too.
     keeps_bodies: bool,
@@ -112,39 +110,23 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 impl Connection {
     pub async fn open(target: &Target) -> Result<Connection, String> {
-        let failed = |error: io::Error| format!("{}: {error}", target.address);
-        let stream = TcpStream::connect(target.address).await.map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
+        let stream = Stream::open(target.address, &target.security).await;
+        let stream = stream.map_err(|error| format!("{}: {error}", target.address))?;
         Ok(Connection { stream, buffer: vec![0; BUFFER_BYTES], keeps_bodies: false })
     }
 
     /// Sends the request and waits for the whole answer. A body that is not small must be the one that was signed.
     pub async fn exchange(&mut self, request: &Request, body: &[u8]) -> Result<Answer, String> {
-        self.write(&request.bytes).await?;
+        let failed = |error: std::io::Error| error.to_string();
+        self.stream.write(&request.bytes).await.map_err(failed)?;
         if body.len() > SMALL_BODY_BYTES {
-            self.write(body).await?;
+            self.stream.write(body).await.map_err(failed)?;
         }
         self.receive(request.no_body).await
     }
 
-    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), String> {
-        while !bytes.is_empty() {
-            match self.stream.try_write(bytes) {
-                Ok(written) => bytes = &bytes[written..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.stream.writable().await.map_err(|e| e.to_string())?;
-                }
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-        Ok(())
-    }
-
     async fn read(&mut self, from: usize) -> Result<usize, String> {
-        let mut into = ReadBuf::new(&mut self.buffer[from..]);
-        let stream = &mut self.stream;
-        poll_fn(|context| Pin::new(&mut *stream).poll_read(context, &mut into)).await.map_err(|e| e.to_string())?;
-        match into.filled().len() {
+        match self.stream.read(&mut self.buffer[from..]).await.map_err(|error| error.to_string())? {
             0 => Err("the server closed the connection".to_owned()),
             read => Ok(read),
         }

@@ -3,21 +3,24 @@
 //! ```text
 //! cargo bench --bench s3 -- --serve target/release/aerie [--peer garage=PATH] [--peer NAME=http://IP:PORT,ACCESS,SECRET,PID]
 //!     [--target NAME=http://IP:PORT,ACCESS,SECRET,PID] [--seconds 2] [--rounds 3] [--list-keys 10000]
-//!     [--only put-4k,get-4k] [--json FILE] [--sealed] [--under-load]
+//!     [--only put-4k,get-4k] [--json FILE] [--sealed] [--tls] [--under-load]
 //! ```
 //!
 //! Targets are measured in turns, round by round, because machines are noisy; each figure is the median round. Ratios
 //! are those of the first target. `--serve` starts Aerie and measures hook latency as well; `--under-load` measures its
-//! 4 KiB GETs and PUTs beside scrub, rebuild and inference instead. Objects that GET and DELETE name are signed for
+//! 4 KiB GETs and PUTs beside scrub, rebuild and inference instead. `--tls` measures Aerie below TLS as well, as further
+//! targets: the same process, whose address takes both. Objects that GET and DELETE name are signed for
 //! before the clock runs; the client runs on one thread for each processor. The machine's own limits are measured in
-//! the same run. `scripts/bench` builds and calls this.
+//! the same run; for large GETs, what the server's HTTP stack gives out of memory (`memory`). `scripts/bench` builds and calls this.
 #![expect(clippy::disallowed_methods, reason = "measures the real world")]
 
 mod client;
 mod latency;
 mod limits;
+mod memory;
 mod process;
 mod report;
+mod stream;
 mod under_load;
 mod work;
 
@@ -41,10 +44,15 @@ struct Plan {
     json: Option<String>,
     /// Measure objects that the server seals (SSE-S3) as well.
     sealed: bool,
+    /// Measure Aerie below TLS as well.
+    tls: bool,
     under_load: bool,
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(memory::ARGUMENT) {
+        return ended(memory::serve());
+    }
     let plan = match parse(std::env::args().skip(1)) {
         Ok(plan) => plan,
         Err(message) => {
@@ -57,7 +65,11 @@ fn main() -> ExitCode {
         println!("s3 bench: no server given; see benches/s3/main.rs, or run scripts/bench");
         return ExitCode::SUCCESS;
     }
-    match run(&plan) {
+    ended(run(&plan))
+}
+
+fn ended(result: Result<(), String>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("s3 bench: {message}");
@@ -69,7 +81,8 @@ fn main() -> ExitCode {
 fn run(plan: &Plan) -> Result<(), String> {
     let work = tempfile::Builder::new().prefix("aerie-bench.").tempdir().map_err(|error| error.to_string())?;
     let machine = limits::measure()?;
-    let mut aerie = plan.serve.as_ref().map(|binary| Aerie::start(binary, &work.path().join("aerie"))).transpose()?;
+    let mut aerie =
+        plan.serve.as_ref().map(|binary| Aerie::start(binary, &work.path().join("aerie"), plan.tls)).transpose()?;
     let (mut rows, mut disturbed) = (Vec::new(), Vec::new());
     if plan.under_load {
         let aerie = aerie.as_mut().ok_or("--under-load needs --serve: it starts and stops the server")?;
@@ -82,7 +95,8 @@ fn run(plan: &Plan) -> Result<(), String> {
             println!("{}", latency::measure(&aerie.target, &aerie.mqtt)?);
         }
         let (_processes, targets) = targets(plan, aerie.as_ref(), work.path())?;
-        rows = side_by_side(plan, &targets)?;
+        let (_memory, memory) = memory::start(work.path())?;
+        rows = side_by_side(plan, &targets, &memory)?;
     }
     if let Some(aerie) = &mut aerie {
         aerie.stop();
@@ -99,6 +113,9 @@ fn run(plan: &Plan) -> Result<(), String> {
 /// Aerie first, then what was named; with the processes that were started for them.
 fn targets(plan: &Plan, aerie: Option<&Aerie>, work: &Path) -> Result<(Vec<Process>, Vec<Target>), String> {
     let mut targets: Vec<Target> = aerie.map(|aerie| aerie.target.clone()).into_iter().collect();
+    if plan.tls {
+        targets.extend(aerie.ok_or("--tls needs --serve: it makes the certificate")?.secure()?);
+    }
     targets.extend(plan.targets.iter().cloned());
     let mut processes = Vec::new();
     for (number, peer) in plan.peers.iter().enumerate() {
@@ -109,7 +126,7 @@ fn targets(plan: &Plan, aerie: Option<&Aerie>, work: &Path) -> Result<(Vec<Proce
     Ok((processes, targets))
 }
 
-fn side_by_side(plan: &Plan, targets: &[Target]) -> Result<Vec<report::Row>, String> {
+fn side_by_side(plan: &Plan, targets: &[Target], memory: &Target) -> Result<Vec<report::Row>, String> {
     let mut rows: Vec<report::Row> = Vec::new();
     for target in targets {
         work::prepare(target, work::BUCKET)?;
@@ -118,7 +135,7 @@ fn side_by_side(plan: &Plan, targets: &[Target]) -> Result<Vec<report::Row>, Str
         }
     }
     let mut filled: Vec<String> = Vec::new();
-    for workload in work::workloads(plan.list_keys, plan.sealed) {
+    for workload in work::workloads(plan.list_keys, plan.sealed, plan.tls) {
         if plan.only.as_ref().is_some_and(|only| !only.contains(&workload.name)) {
             continue;
         }
@@ -128,14 +145,15 @@ fn side_by_side(plan: &Plan, targets: &[Target]) -> Result<Vec<report::Row>, Str
             }
             filled.push(workload.folder());
         }
-        let mut samples: Vec<Vec<work::Sample>> = targets.iter().map(|_| Vec::new()).collect();
+        let measured: Vec<&Target> = targets.iter().chain(Some(memory).filter(|_| workload.is_large_get())).collect();
+        let mut samples: Vec<Vec<work::Sample>> = measured.iter().map(|_| Vec::new()).collect();
         for round in 0..plan.rounds {
-            for (target, samples) in targets.iter().zip(&mut samples) {
+            for (target, samples) in measured.iter().zip(&mut samples) {
                 samples.push(workload.round(target, round, Duration::from_secs_f64(plan.seconds))?);
             }
         }
         let first = rows.len();
-        for (target, samples) in targets.iter().zip(samples) {
+        for (target, samples) in measured.into_iter().zip(samples) {
             rows.push(report::Row::new(&workload, target, samples));
             println!("{}", rows[rows.len() - 1].line(&rows[first]));
         }
@@ -154,6 +172,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
         only: None,
         json: None,
         sealed: false,
+        tls: false,
         under_load: false,
     };
     while let Some(argument) = arguments.next() {
@@ -168,6 +187,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--only" => plan.only = Some(value()?.split(',').map(str::to_owned).collect()),
             "--json" => plan.json = Some(value()?),
             "--sealed" => plan.sealed = true,
+            "--tls" => plan.tls = true,
             "--under-load" => plan.under_load = true,
             // Cargo itself passes this one.
             "--bench" => {}

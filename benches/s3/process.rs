@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::client::Target;
+use crate::stream::Security;
 
 /// Folders that each server stores in.
 const FOLDERS: usize = 6;
@@ -22,14 +23,14 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(command: &mut Command, log: &Path) -> Result<Process, String> {
+    pub fn start(command: &mut Command, log: &Path) -> Result<Process, String> {
         let shown = format!("{:?}", command.get_program());
         let log = fs::File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
         let child = command.stdin(Stdio::null()).stderr(log).spawn().map_err(|error| format!("{shown}: {error}"))?;
         Ok(Process { child })
     }
 
-    fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
@@ -47,7 +48,7 @@ impl Process {
     }
 
     /// Asks `ready` again and again until it gives something.
-    fn wait_for<T>(&mut self, log: &Path, mut ready: impl FnMut() -> Option<T>) -> Result<T, String> {
+    pub fn wait_for<T>(&mut self, log: &Path, mut ready: impl FnMut() -> Option<T>) -> Result<T, String> {
         let started = Instant::now();
         while started.elapsed() < START_MAX && matches!(self.child.try_wait(), Ok(None)) {
             if let Some(ready) = ready() {
@@ -72,6 +73,8 @@ pub struct Aerie {
     binary: PathBuf,
     folder: PathBuf,
     process: Option<Process>,
+    /// Settings file of a server whose address takes TLS as well.
+    settings: Option<PathBuf>,
     pub target: Target,
     pub mqtt: String,
 }
@@ -80,17 +83,19 @@ const ACCESS_KEY: &str = "benchaccess";
 const SECRET_KEY: &str = "bench-secret-key";
 
 impl Aerie {
-    pub fn start(binary: &Path, folder: &Path) -> Result<Aerie, String> {
+    pub fn start(binary: &Path, folder: &Path, tls: bool) -> Result<Aerie, String> {
         make_folders(folder)?;
+        let settings = tls.then(|| make_certificate(binary, folder)).transpose()?;
         let nowhere = Target {
             name: "aerie".to_owned(),
             address: ([127, 0, 0, 1], 0).into(),
             access_key: ACCESS_KEY.to_owned(),
             secret_key: SECRET_KEY.to_owned(),
             pid: None,
+            security: Security::Plain,
         };
         let (binary, folder) = (binary.to_owned(), folder.to_owned());
-        let mut aerie = Aerie { binary, folder, process: None, target: nowhere, mqtt: String::new() };
+        let mut aerie = Aerie { binary, folder, process: None, settings, target: nowhere, mqtt: String::new() };
         aerie.resume()?;
         Ok(aerie)
     }
@@ -101,6 +106,9 @@ impl Aerie {
         let out = fs::File::create(&ready).map_err(|error| format!("{}: {error}", ready.display()))?;
         let mut command = Command::new(&self.binary);
         command.args(["serve", "--parity", "2", "--address", "127.0.0.1:0"]);
+        if let Some(settings) = &self.settings {
+            command.arg("--config").arg(settings);
+        }
         command.args((1..=FOLDERS).map(|number| self.drive(number))).stdout(out);
         command.env("AERIE_ROOT_ACCESS_KEY", ACCESS_KEY).env("AERIE_ROOT_SECRET_KEY", SECRET_KEY);
         let mut process = Process::start(&mut command, &log)?;
@@ -109,12 +117,22 @@ impl Aerie {
             text.strip_prefix("ready ").filter(|line| line.contains('\n')).map(str::to_owned)
         })?;
         let mut words = line.split_whitespace();
-        let address = words.next().and_then(|url| url.strip_prefix("http://")).and_then(|address| address.parse().ok());
+        let address = words.next().and_then(|url| url.split_once("://")).and_then(|(_, address)| address.parse().ok());
         self.target.address = address.ok_or_else(|| format!("the ready line has no address: {line}"))?;
         self.mqtt = words.next().unwrap_or_default().to_owned();
         self.target.pid = Some(process.id());
         self.process = Some(process);
         Ok(())
+    }
+
+    /// The same server below TLS: with a full handshake for each connection, and with sessions that are resumed.
+    pub fn secure(&self) -> Result<[Target; 2], String> {
+        let certificate = self.folder.join(CERTIFICATE_FILE);
+        let target = |name: &str, resumes| {
+            let security = Security::trusting(&certificate, resumes)?;
+            Ok::<_, String>(Target { name: name.to_owned(), security, ..self.target.clone() })
+        };
+        Ok([target("tls", false)?, target("tls-resumed", true)?])
     }
 
     pub fn stop(&mut self) {
@@ -193,6 +211,7 @@ fn garage(binary: &Path, folder: &Path) -> Result<(Process, Target), String> {
         access_key: GARAGE_KEY.to_owned(),
         secret_key: GARAGE_SECRET.to_owned(),
         pid: Some(process.id()),
+        security: Security::Plain,
     };
     // The S3 side opens a moment after the rest.
     process.wait_for(&log, || std::net::TcpStream::connect(target.address).ok())?;
@@ -202,6 +221,18 @@ fn garage(binary: &Path, folder: &Path) -> Result<(Process, Target), String> {
 /// Keys have a form of their own there.
 const GARAGE_KEY: &str = "GK000000000000000000000001";
 const GARAGE_SECRET: &str = "0000000000000000000000000000000000000000000000000000000000000001";
+
+/// What `aerie tls init` calls the certificate.
+const CERTIFICATE_FILE: &str = "certificate.pem";
+
+/// Has the binary make a certificate; gives the settings that use it and let requests come without TLS, too.
+fn make_certificate(binary: &Path, folder: &Path) -> Result<PathBuf, String> {
+    let settings = output(Command::new(binary).args(["tls", "init", "127.0.0.1", "--folder"]).arg(folder))?;
+    let file = folder.join("aerie.toml");
+    let settings = format!("{settings}plain_http = \"serve\"\n");
+    fs::write(&file, settings).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(file)
+}
 
 fn make_folders(folder: &Path) -> Result<(), String> {
     (1..=FOLDERS)

@@ -15,6 +15,8 @@ pub const SEALED_BUCKET: &str = "aerie-bench-sealed";
 enum Operation {
     Put,
     Get,
+    /// A GET on a connection of its own.
+    Connect,
     List,
     Delete,
 }
@@ -57,8 +59,9 @@ fn row(name: &str, operation: Operation, bytes: usize, connections: usize, objec
     Workload { name: name.to_owned(), bucket, operation, bytes, connections, objects }
 }
 
-/// With `sealed`, some rows once more on objects that the server seals, beside those that they are compared with.
-pub fn workloads(list_keys: usize, sealed: bool) -> Vec<Workload> {
+/// With `sealed`, some rows once more on objects that the server seals, beside those that they are compared with. With
+/// `tls`, what new connections cost.
+pub fn workloads(list_keys: usize, sealed: bool, tls: bool) -> Vec<Workload> {
     let mut rows = vec![
         row("put-4k-c1", Operation::Put, 4 << 10, 1, 0),
         row("put-4k", Operation::Put, 4 << 10, 32, 0),
@@ -66,6 +69,7 @@ pub fn workloads(list_keys: usize, sealed: bool) -> Vec<Workload> {
         row("put-64m", Operation::Put, 64 << 20, 2, 0),
         row("get-4k-c1", Operation::Get, 4 << 10, 1, 2000),
         row("get-4k", Operation::Get, 4 << 10, 32, 2000),
+        row("get-4k-connect", Operation::Connect, 4 << 10, 8, 2000),
         row("get-1m", Operation::Get, 1 << 20, 8, 100),
         row("get-64m", Operation::Get, 64 << 20, 2, 4),
         row("list-1000", Operation::List, 0, 4, list_keys),
@@ -75,14 +79,15 @@ pub fn workloads(list_keys: usize, sealed: bool) -> Vec<Workload> {
         row("get-4k-sealed", Operation::Get, 4 << 10, 32, 2000),
         row("get-1m-sealed", Operation::Get, 1 << 20, 8, 100),
     ];
-    rows.retain(|row| sealed || row.bucket == BUCKET);
+    rows.extend(foreground());
+    rows.retain(|row| (sealed || row.bucket == BUCKET) && (tls || row.operation != Operation::Connect));
     rows.sort_by_key(|row| (row.operation as u8, row.bytes, row.connections, row.bucket));
     rows
 }
 
 /// What stands for clients that want to be served while other things go on: 4 KiB GETs and PUTs.
 pub fn foreground() -> [Workload; 2] {
-    [row("get-4k", Operation::Get, 4 << 10, 8, 2000), row("put-4k", Operation::Put, 4 << 10, 8, 0)]
+    [row("get-4k-c8", Operation::Get, 4 << 10, 8, 2000), row("put-4k-c8", Operation::Put, 4 << 10, 8, 0)]
 }
 
 /// Creates the bucket.
@@ -130,15 +135,18 @@ impl Workload {
         let deleted = format!("delete-{round}");
         let limit = match self.operation {
             Operation::Delete => put_numbered(target, self.bucket, &deleted, DELETES_MAX, self.bytes, DELETE_FILL_MAX)?,
-            Operation::Put | Operation::Get | Operation::List => u64::MAX,
+            Operation::Put | Operation::Get | Operation::Connect | Operation::List => u64::MAX,
         };
         let body = noise(if self.operation == Operation::Put { self.bytes } else { 0 });
         // What is known before is signed before the clock runs.
         let mut signer = Signer::new(target);
-        let mut sign =
-            |key: String| signer.sign(if self.operation == Operation::Get { "GET" } else { "DELETE" }, &key, "", b"");
+        let mut sign = |key: String| {
+            signer.sign(if self.operation == Operation::Delete { "DELETE" } else { "GET" }, &key, "", b"")
+        };
         let ready: Vec<Request> = match self.operation {
-            Operation::Get => (0..self.objects).map(|n| sign(object(self.bucket, &self.prefix(), n as u64))).collect(),
+            Operation::Get | Operation::Connect => {
+                (0..self.objects).map(|n| sign(object(self.bucket, &self.prefix(), n as u64))).collect()
+            }
             Operation::Delete => (0..limit).map(|n| sign(object(self.bucket, &deleted, n))).collect(),
             Operation::Put | Operation::List => Vec::new(),
         };
@@ -171,7 +179,9 @@ impl Workload {
                 }
                 let made;
                 let request = match self.operation {
-                    Operation::Get => &ready[(number.wrapping_mul(7919) % self.objects as u64) as usize],
+                    Operation::Get | Operation::Connect => {
+                        &ready[(number.wrapping_mul(7919) % self.objects as u64) as usize]
+                    }
                     Operation::Delete => &ready[number as usize],
                     Operation::Put | Operation::List => {
                         made = request(&mut signer, number);
@@ -179,6 +189,9 @@ impl Workload {
                     }
                 };
                 let sent = Instant::now();
+                if self.operation == Operation::Connect {
+                    connection = Connection::open(target).await.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
+                }
                 let answer =
                     connection.exchange(request, &body).await.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
                 latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
@@ -186,7 +199,7 @@ impl Workload {
                     stop.store(true, Ordering::Relaxed);
                     return Err(format!("{} gave {}: {}", self.name, answer.status, text(&answer.body)));
                 }
-                if self.operation == Operation::Get && answer.length != self.bytes as u64 {
+                if matches!(self.operation, Operation::Get | Operation::Connect) && answer.length != self.bytes as u64 {
                     return Err(format!("{}: {} bytes instead of {}", self.name, answer.length, self.bytes));
                 }
             }
@@ -200,6 +213,11 @@ impl Workload {
         Ok(Sample { operations, seconds, latencies_us, server_cpu_us: cpu })
     }
 
+    /// What the same HTTP stack gives out of memory is beside it.
+    pub fn is_large_get(&self) -> bool {
+        self.operation == Operation::Get && self.bytes >= 1 << 20 && self.bucket == BUCKET
+    }
+
     /// Where its objects are; workloads that read the same ones share it.
     pub fn folder(&self) -> String {
         format!("{}/{}", self.bucket, self.prefix())
@@ -209,7 +227,7 @@ impl Workload {
     fn prefix(&self) -> String {
         match self.operation {
             Operation::Put => format!("put-{}-{}", self.bytes, self.connections),
-            Operation::Get => format!("get-{}", self.bytes),
+            Operation::Get | Operation::Connect => format!("get-{}", self.bytes),
             Operation::List => "list".to_owned(),
             Operation::Delete => "delete".to_owned(),
         }

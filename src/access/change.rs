@@ -14,6 +14,8 @@ use super::Account;
 use super::directory::{Directory, Name, name_of};
 use super::policy::PolicyFault;
 use super::record::{Grants, Group, Key, Managed, Role, User};
+use super::usage;
+use crate::crypt::Vault;
 use crate::limits;
 use crate::seam::World;
 
@@ -86,19 +88,25 @@ pub struct Change<'a> {
     directory: Directory,
     /// Properties to write; `None` removes one.
     written: BTreeMap<String, Option<String>>,
+    /// Why something could not be written down.
+    fault: Option<AccessError>,
+    vault: &'a Vault,
     world: &'a World,
 }
 
 impl<'a> Change<'a> {
-    pub(super) fn of(directory: &Directory, world: &'a World) -> Change<'a> {
-        Change { directory: directory.clone(), written: BTreeMap::new(), world }
+    pub(super) fn of(directory: &Directory, vault: &'a Vault, world: &'a World) -> Change<'a> {
+        Change { directory: directory.clone(), written: BTreeMap::new(), fault: None, vault, world }
     }
 
     /// The directory as it will be, and what to write.
-    pub(super) fn finish(mut self) -> (Directory, Vec<(String, Option<String>)>) {
+    pub(super) fn finish(mut self) -> Result<(Directory, Vec<(String, Option<String>)>), AccessError> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
         self.directory.number += 1;
         self.directory.finish();
-        (self.directory, self.written.into_iter().collect())
+        Ok((self.directory, self.written.into_iter().collect()))
     }
 
     pub fn directory(&self) -> &Directory {
@@ -147,8 +155,17 @@ impl<'a> Change<'a> {
     }
 
     fn put_key(&mut self, key: Key) {
-        self.write(format!("access/key/{}", key.access_key), &key);
+        match key.sealed(self.vault) {
+            Ok(sealed) => self.write(key_property(&key.access_key), &sealed),
+            Err(error) => self.fault = Some(AccessError::Unavailable(error.to_string())),
+        }
         self.directory.keys.insert(key.access_key.clone(), Arc::new(key));
+    }
+
+    fn forget_key(&mut self, access_key: &str) {
+        self.written.insert(key_property(access_key), None);
+        self.written.insert(usage::property(access_key), None);
+        self.directory.keys.remove(access_key);
     }
 
     fn remove(&mut self, kind: &str, name: &Name) {
@@ -235,8 +252,7 @@ impl<'a> Change<'a> {
         }
         let keys: Vec<String> = directory.keys(id, None).map(|key| key.access_key.clone()).collect();
         for access_key in keys {
-            self.written.insert(format!("access/key/{access_key}"), None);
-            self.directory.keys.remove(&access_key);
+            self.forget_key(&access_key);
         }
         self.written.insert(format!("access/account/{id}"), None);
         self.directory.accounts.remove(id);
@@ -245,6 +261,10 @@ impl<'a> Change<'a> {
 }
 
 const ID_LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+pub(super) fn key_property(access_key: &str) -> String {
+    format!("access/key/{access_key}")
+}
 
 fn property(kind: &str, (account, name): &Name) -> String {
     format!("access/{kind}/{account}/{name}")

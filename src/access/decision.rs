@@ -31,6 +31,13 @@ impl Principal {
     pub fn own_word(&self, request: Request<'_>) -> Own {
         let granted = self.granted.as_ref().map_or(Verdict::Allow, |policies| word(policies, request));
         let mut own = Own { denied: granted == Verdict::Deny, granted: granted.allows(), within: true };
+        if let Some(boundary) = &self.boundary {
+            let boundary = word(boundary, request);
+            own.denied |= boundary == Verdict::Deny;
+            own.granted &= boundary.allows();
+            // What a resource's policy gives to a user by name is not bounded; what it gives to a role is.
+            own.within &= boundary.allows() || self.role_arn().is_none();
+        }
         for bound in &self.bounds {
             let bound = word(bound, request);
             own.denied |= bound == Verdict::Deny;
@@ -41,7 +48,7 @@ impl Principal {
 
     /// Nothing but a resource's policy can deny it anything: no policy need be asked about what it owns.
     pub fn is_unbounded(&self) -> bool {
-        self.granted.is_none() && self.bounds.is_empty()
+        self.granted.is_none() && self.bounds.is_empty() && self.boundary.is_none()
     }
 
     /// Whether the identity's policies alone allow what touches no resource with a policy of its own.

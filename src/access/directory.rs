@@ -133,30 +133,42 @@ impl Directory {
         arns.iter().map(document).collect()
     }
 
+    /// What bounds a user or role. A boundary that is gone (which `delete_policy` refuses) allows nothing.
+    pub(super) fn boundary(&self, account: &str, arn: Option<&String>) -> Option<Policies> {
+        arn.map(|arn| self.managed(account, std::slice::from_ref(arn)).unwrap_or_default())
+    }
+
     /// Makes the principals of all keys.
     pub(super) fn finish(&mut self) {
-        let mut users: HashMap<(&str, &str), (UserName, Policies)> = HashMap::new();
+        let mut users: HashMap<(&str, &str), Principal> = HashMap::new();
         for user in self.users.values() {
-            users.insert((&user.account, &user.id), (user_name(user), self.policies_of_user(user)));
+            let Some(account) = self.accounts.get(&user.account) else { continue };
+            let principal = Principal {
+                kind: Kind::User(user_name(user)),
+                granted: Some(self.policies_of_user(user)),
+                boundary: self.boundary(&user.account, user.boundary.as_ref()),
+                tags: Arc::new(user.tags.clone()),
+                ..Principal::root(account.clone())
+            };
+            users.insert((&user.account, &user.id), principal);
         }
         let mut principals = HashMap::with_capacity(self.keys.len());
         for key in self.keys.values() {
             let Some(account) = self.accounts.get(&key.account) else { continue };
-            let (of, granted) = match &key.user {
-                None => (None, None),
+            let mut principal = match &key.user {
+                None => Principal::root(account.clone()),
                 Some(id) => match users.get(&(key.account.as_str(), id.as_str())) {
-                    Some((name, policies)) => (Some(name.clone()), Some(policies.clone())),
+                    Some(user) => user.clone(),
                     // A key without its user is nobody's.
                     None => continue,
                 },
             };
-            let bounds: Vec<Policies> = key.policy.iter().map(|document| [document.policy.clone()].into()).collect();
-            let kind = match (&key.policy, of) {
-                (Some(_), of) => Kind::ServiceAccount { of, name: key.access_key.clone() },
-                (None, Some(user)) => Kind::User(user),
-                (None, None) => Kind::Root,
-            };
-            let principal = Principal { kind, granted, bounds, ..Principal::root(account.clone()) };
+            if let Some(document) = &key.policy {
+                let of = principal.user().cloned();
+                principal.kind = Kind::ServiceAccount { of, name: key.access_key.clone() };
+                principal.bounds = vec![[document.policy.clone()].into()];
+            }
+            principal.expires_ms = key.expires_ms;
             principals.insert(key.access_key.clone(), Arc::new(principal));
         }
         drop(users);

@@ -14,6 +14,7 @@ pub mod record;
 mod registry;
 mod secret;
 mod token;
+mod usage;
 
 pub use change::{AccessError, Carrier, Change, NewKey, NewPolicy, NewRole};
 pub use decision::{Own, Owners, decide};
@@ -22,3 +23,4 @@ pub use principal::*;
 pub use registry::{Credential, Issued, KeyFault, Registry};
 pub use secret::Secret;
 pub use token::{Bearer, Bound};
+pub use usage::Use;

@@ -4,6 +4,7 @@
 //! accounts by canonical id, and all users of an account share what it owns. A principal is one caller: the account's
 //! root, a user, a key with a policy of its own, or the bearer of temporary credentials.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::policy::Policy;
@@ -97,7 +98,11 @@ pub struct Principal {
     pub(super) granted: Option<Policies>,
     /// Each of these must allow, too: the policies of a session or of a service account.
     pub(super) bounds: Vec<Policies>,
-    /// When the credentials were issued and end, in milliseconds, for temporary ones.
+    /// The permissions boundary of the user or role: what identity policies grant beyond it does not count.
+    pub(super) boundary: Option<Policies>,
+    /// Tags of the user or role, for `aws:PrincipalTag`.
+    pub(super) tags: Arc<BTreeMap<String, String>>,
+    /// When the credentials were issued (temporary ones) and end (these, and keys with an end), in milliseconds.
     pub issued_ms: Option<i64>,
     pub expires_ms: Option<i64>,
 }
@@ -105,7 +110,16 @@ pub struct Principal {
 impl Principal {
     /// Root of an account.
     pub fn root(account: Arc<Account>) -> Principal {
-        Principal { account, kind: Kind::Root, granted: None, bounds: Vec::new(), issued_ms: None, expires_ms: None }
+        Principal {
+            account,
+            kind: Kind::Root,
+            granted: None,
+            bounds: Vec::new(),
+            boundary: None,
+            tags: Arc::default(),
+            issued_ms: None,
+            expires_ms: None,
+        }
     }
 
     pub fn canonical_id(&self) -> &str {
@@ -133,6 +147,12 @@ impl Principal {
     /// Temporary credentials.
     pub fn is_temporary(&self) -> bool {
         matches!(self.kind, Kind::Session { .. } | Kind::AssumedRole { .. })
+    }
+
+    /// Value of a tag; the case of keys does not matter, as on AWS.
+    pub fn tag(&self, key: &str) -> Option<&str> {
+        let found = self.tags.iter().find(|(name, _)| name.eq_ignore_ascii_case(key));
+        found.map(|(_, value)| value.as_str())
     }
 
     /// As resource policies name it.

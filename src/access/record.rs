@@ -9,7 +9,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Secret;
+use super::change::key_property;
 use super::policy::{self, Policy, PolicyFault, Use};
+use crate::crypt::{SealError, Vault};
 
 /// A policy of an identity as it was given, with what it compiles to.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +97,9 @@ pub struct User {
     pub groups: BTreeSet<String>,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// ARN of the managed policy that bounds what the others grant (permissions boundary).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -129,6 +134,9 @@ pub struct Role {
     pub grants: Grants,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// As of a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -157,6 +165,8 @@ pub struct Managed {
     pub default: u32,
     /// The highest number ever given.
     pub newest: u32,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Managed {
@@ -169,7 +179,8 @@ impl Managed {
     }
 }
 
-/// An access key of a user or of an account's root. The secret is kept as it is: signatures are made from it.
+/// An access key of a user or of an account's root. Signatures are made from the secret, so that it is kept sealed
+/// (`sealed`, `opened`), and not as a hash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
@@ -189,6 +200,23 @@ pub struct Key {
     pub policy: Option<Document>,
     #[serde(default)]
     pub description: String,
+}
+
+impl Key {
+    /// As it is kept.
+    pub(super) fn sealed(&self, vault: &Vault) -> Result<Key, SealError> {
+        let sealed = vault.seal(&key_property(&self.access_key), self.secret.as_str())?;
+        Ok(Key { secret: Secret::new(sealed), ..self.clone() })
+    }
+
+    /// From what is kept, and whether it was sealed: it was not before there was a vault.
+    pub(super) fn opened(self, vault: &Vault) -> Result<(Key, bool), SealError> {
+        if !Vault::is_sealed(self.secret.as_str()) {
+            return Ok((self, false));
+        }
+        let secret = vault.open(&key_property(&self.access_key), self.secret.as_str())?;
+        Ok((Key { secret: Secret::new(secret.as_str()), ..self }, true))
+    }
 }
 
 mod secret_text {

@@ -11,18 +11,21 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use futures_channel::oneshot;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
-use super::change::{AccessError, Change};
+use super::change::{AccessError, Change, key_property};
 use super::directory::{Directory, name_of, user_name};
 use super::principal::{Kind, Policies};
 use super::record::Document;
 use super::token::{Bearer, Bound, Claims, TokenKey};
+use super::usage::{self, Use, Uses};
 use super::{Account, Principal, Secret};
+use crate::crypt::{SealError, Vault};
 use crate::limits;
 use crate::meta::{Meta, MetaError, Reader};
 use crate::seam::World;
 
-/// Property that holds the key of session tokens, in hex.
+/// Property that holds the key of session tokens, in hex, sealed.
 const TOKEN_KEY: &str = "access/token-key";
 
 /// What an access key stands for.
@@ -52,7 +55,7 @@ pub struct Issued {
     pub expires_ms: i64,
 }
 
-type Work = Box<dyn FnOnce(&Shared, &Meta) + Send>;
+type Work = Box<dyn FnOnce(&Shared, &Meta, &Vault) + Send>;
 
 /// Accounts, identities and keys; shared by all cores, asked on every request.
 #[derive(Debug)]
@@ -69,6 +72,7 @@ struct Shared {
     /// The operator's pair, which is kept outside of the metadata.
     root: (String, Credential),
     tokens: TokenKey,
+    uses: Uses,
     /// Opened tokens, with the number of the directory that they were looked up in.
     sessions: Mutex<HashMap<String, (u64, String, Credential)>>,
     world: World,
@@ -78,37 +82,29 @@ impl Registry {
     /// The store's account with the operator's key pair, and nobody else, for good.
     pub fn of_root(access_key: impl Into<String>, secret: Secret, world: World) -> Registry {
         let directory = with_store_account(Directory::default());
-        let shared = Shared::new(directory, access_key.into(), secret, &[0; 32], world);
+        let shared = Shared::new(directory, access_key.into(), secret, (&[0; 32], Uses::default()), world);
         Registry { shared: Arc::new(shared), changes: None, thread: Mutex::new(None) }
     }
 
-    /// What the metadata holds, with the operator's key pair; from now on changes are taken.
+    /// What the metadata holds, with the operator's key pair; from now on changes are taken. Secrets that lie there in
+    /// the clear, as they did before there was a vault, are sealed before anything else.
     pub fn open(
         meta: Meta,
+        vault: Vault,
         access_key: impl Into<String>,
         secret: Secret,
         world: World,
     ) -> Result<Registry, MetaError> {
-        let reader = meta.reader()?;
-        let token_key = match reader.property(TOKEN_KEY)?.map(|text| decode_key(&text)) {
-            Some(Some(key)) => key,
-            Some(None) => return Err(MetaError::Damaged(format!("property {TOKEN_KEY} is no key"))),
-            None => {
-                let mut key = [0u8; 32];
-                world.entropy.fill(&mut key);
-                let text = crate::hash::hex_encode(&key);
-                pollster::block_on(meta.set_properties(vec![(TOKEN_KEY.to_owned(), Some(text))]))?;
-                key
-            }
-        };
-        let directory = load(&reader)?;
-        drop(reader);
-        let shared = Arc::new(Shared::new(directory, access_key.into(), secret, &token_key, world));
+        let Loaded { directory, token_key, uses, clear } = load(&meta.reader()?, &vault, &world)?;
+        if !clear.is_empty() {
+            pollster::block_on(meta.set_properties(clear))?;
+        }
+        let shared = Arc::new(Shared::new(directory, access_key.into(), secret, (&token_key, uses), world));
         let (changes, work) = crossbeam_channel::bounded(limits::ACCESS_CHANGES_WAITING_MAX);
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new()
             .name("access".to_owned())
-            .spawn(move || run(&of_thread, &meta, &work))
+            .spawn(move || run(&of_thread, &meta, &vault, &work))
             .map_err(|error| MetaError::Unavailable(format!("no thread for identities: {error}")))?;
         Ok(Registry { shared, changes: Some(changes), thread: Mutex::new(Some(thread)) })
     }
@@ -157,6 +153,23 @@ impl Registry {
         }
     }
 
+    /// Takes down that a key was used, with the next commit; where too much waits, not at all.
+    pub fn note_use(&self, access_key: &str, latest: &Use) {
+        if self.directory().key(access_key).is_none() || !self.shared.uses.note(access_key, latest) {
+            return;
+        }
+        let Some(changes) = &self.changes else { return };
+        let (access_key, latest) = (access_key.to_owned(), latest.clone());
+        let work: Work = Box::new(move |shared, meta, _| shared.keep_use(meta, &access_key, &latest));
+        if changes.try_send(Some(work)).is_err() {
+            tracing::debug!("the use of an access key is not taken down: too many changes are waiting");
+        }
+    }
+
+    pub fn last_use(&self, access_key: &str) -> Option<Use> {
+        self.shared.uses.last(access_key)
+    }
+
     /// Makes temporary credentials.
     pub fn issue(&self, account: &str, bearer: Bearer, bounds: Vec<Bound>, seconds: u32) -> Issued {
         let world = &self.shared.world;
@@ -189,9 +202,9 @@ impl Registry {
             return Err(AccessError::Unavailable("nothing is kept here".to_owned()));
         };
         let (reply, answer) = oneshot::channel();
-        let work: Work = Box::new(move |shared, meta| {
+        let work: Work = Box::new(move |shared, meta, vault| {
             // The asker may have gone; what was done stands all the same.
-            _ = reply.send(shared.apply(meta, change));
+            _ = reply.send(shared.apply(meta, vault, change));
         });
         let stopped = || AccessError::Unavailable("the store is stopping".to_owned());
         match changes.try_send(Some(work)) {
@@ -202,19 +215,26 @@ impl Registry {
     }
 }
 
-fn run(shared: &Shared, meta: &Meta, work: &Receiver<Option<Work>>) {
+fn run(shared: &Shared, meta: &Meta, vault: &Vault, work: &Receiver<Option<Work>>) {
     while let Ok(Some(work)) = work.recv() {
-        work(shared, meta);
+        work(shared, meta, vault);
     }
 }
 
 impl Shared {
-    fn new(directory: Directory, access_key: String, secret: Secret, token_key: &[u8; 32], world: World) -> Shared {
+    fn new(
+        directory: Directory,
+        access_key: String,
+        secret: Secret,
+        (token_key, uses): (&[u8; 32], Uses),
+        world: World,
+    ) -> Shared {
         let principal = Arc::new(Principal::root(Arc::new(Account::store())));
         Shared {
             directory: RwLock::new(Arc::new(directory)),
             root: (access_key, Credential { secret, principal }),
             tokens: TokenKey::new(token_key),
+            uses,
             sessions: Mutex::default(),
             world,
         }
@@ -227,17 +247,29 @@ impl Shared {
     fn apply<T>(
         &self,
         meta: &Meta,
+        vault: &Vault,
         change: impl FnOnce(&mut Change<'_>) -> Result<T, AccessError>,
     ) -> Result<T, AccessError> {
-        let mut draft = Change::of(&self.directory(), &self.world);
+        let mut draft = Change::of(&self.directory(), vault, &self.world);
         let done = change(&mut draft)?;
-        let (directory, written) = draft.finish();
+        let (directory, written) = draft.finish()?;
         if !written.is_empty() {
             let kept = pollster::block_on(meta.set_properties(written));
             kept.map_err(|error| AccessError::Unavailable(error.to_string()))?;
             *self.directory.write().expect("no holder of this lock panics") = Arc::new(directory);
         }
         Ok(done)
+    }
+
+    fn keep_use(&self, meta: &Meta, access_key: &str, latest: &Use) {
+        // It may have been removed meanwhile, and what is kept of it with it.
+        if self.directory().key(access_key).is_none() {
+            return self.uses.forget(access_key);
+        }
+        let text = serde_json::to_string(latest).expect("a use is plain fields");
+        if let Err(error) = pollster::block_on(meta.set_property(usage::property(access_key), Some(text))) {
+            tracing::warn!(%error, "the use of an access key could not be kept");
+        }
     }
 
     fn session(&self, access_key: &str, token: &str, now_ms: i64) -> Result<Credential, KeyFault> {
@@ -271,11 +303,18 @@ impl Shared {
 /// Whom a token's bearer acts for now; `None` where user, role or a policy is gone.
 fn principal_of(directory: &Directory, claims: &Claims) -> Option<Principal> {
     let account = directory.account(&claims.account)?.clone();
-    let (kind, granted) = match &claims.bearer {
-        Bearer::Root => (Kind::Session { of: None }, None),
+    let root = Principal::root(account.clone());
+    let bearer = match &claims.bearer {
+        Bearer::Root => Principal { kind: Kind::Session { of: None }, ..root },
         Bearer::User(id) => {
             let user = directory.user_by_id(&account.id, id)?;
-            (Kind::Session { of: Some(user_name(user)) }, Some(directory.policies_of_user(user)))
+            Principal {
+                kind: Kind::Session { of: Some(user_name(user)) },
+                granted: Some(directory.policies_of_user(user)),
+                boundary: directory.boundary(&account.id, user.boundary.as_ref()),
+                tags: Arc::new(user.tags.clone()),
+                ..root
+            }
         }
         Bearer::Role { name, id, session } => {
             let role = directory.role(&account.id, name).filter(|role| role.id == *id)?;
@@ -285,19 +324,19 @@ fn principal_of(directory: &Directory, claims: &Claims) -> Option<Principal> {
                 path: role.path.clone(),
                 session: session.clone(),
             };
-            (kind, Some(directory.policies_of_role(role)))
+            Principal {
+                kind,
+                granted: Some(directory.policies_of_role(role)),
+                boundary: directory.boundary(&account.id, role.boundary.as_ref()),
+                tags: Arc::new(role.tags.clone()),
+                ..root
+            }
         }
     };
     let bounds: Option<Vec<Policies>> =
         claims.bounds.iter().map(|bound| compile(directory, &account.id, bound)).collect();
-    Some(Principal {
-        kind,
-        granted,
-        bounds: bounds?,
-        issued_ms: Some(claims.issued_ms),
-        expires_ms: Some(claims.expires_ms),
-        ..Principal::root(account)
-    })
+    let (issued_ms, expires_ms) = (Some(claims.issued_ms), Some(claims.expires_ms));
+    Some(Principal { bounds: bounds?, issued_ms, expires_ms, ..bearer })
 }
 
 fn compile(directory: &Directory, account: &str, bound: &Bound) -> Option<Policies> {
@@ -306,9 +345,17 @@ fn compile(directory: &Directory, account: &str, bound: &Bound) -> Option<Polici
     Some(texts.ok()?.into_iter().chain(managed.iter().cloned()).collect())
 }
 
-fn decode_key(text: &str) -> Option<[u8; 32]> {
-    let mut key = [0u8; 32];
-    hex::decode_to_slice(text, &mut key).ok().map(|()| key)
+/// A use that cannot be read is as good as none: nothing is decided by it.
+fn load_uses(reader: &Reader) -> Result<Uses, MetaError> {
+    let read = |(name, text): (String, String)| {
+        Some((name.strip_prefix(usage::PREFIX)?.to_owned(), serde_json::from_str(&text).ok()?))
+    };
+    Ok(Uses::new(reader.properties(usage::PREFIX)?.into_iter().filter_map(read).collect()))
+}
+
+fn decode_key(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let mut key = Zeroizing::new([0u8; 32]);
+    hex::decode_to_slice(text, &mut *key).ok().map(|()| key)
 }
 
 fn with_store_account(mut directory: Directory) -> Directory {
@@ -318,14 +365,52 @@ fn with_store_account(mut directory: Directory) -> Directory {
     directory
 }
 
+/// What the metadata holds.
+struct Loaded {
+    directory: Directory,
+    token_key: Zeroizing<[u8; 32]>,
+    uses: Uses,
+    /// Properties to write: secrets that are not sealed yet.
+    clear: Vec<(String, Option<String>)>,
+}
+
+/// The key of session tokens, and what to write where it is new or not sealed.
+fn load_token_key(
+    reader: &Reader,
+    vault: &Vault,
+    world: &World,
+) -> Result<(Zeroizing<[u8; 32]>, Option<String>), MetaError> {
+    let kept = reader.property(TOKEN_KEY)?;
+    let damaged = || MetaError::Damaged(format!("property {TOKEN_KEY} is no key"));
+    let mut key = Zeroizing::new([0u8; 32]);
+    world.entropy.fill(&mut *key);
+    match kept {
+        Some(sealed) if Vault::is_sealed(&sealed) => match vault.open(TOKEN_KEY, &sealed) {
+            Ok(text) => return Ok((decode_key(&text).ok_or_else(damaged)?, None)),
+            Err(error) => tracing::error!(%error, "the key of session tokens does not open; all sessions have ended"),
+        },
+        Some(text) => key = decode_key(&text).ok_or_else(damaged)?,
+        None => {}
+    }
+    let text = Zeroizing::new(crate::hash::hex_encode(&*key));
+    let sealed = vault.seal(TOKEN_KEY, &text).map_err(unsealed)?;
+    Ok((key, Some(sealed)))
+}
+
+fn unsealed(error: SealError) -> MetaError {
+    MetaError::Unavailable(format!("the secrets of access keys cannot be used: {error}"))
+}
+
 /// Reads all records. One that cannot be read is damage: to go on without it could open what it closed.
-fn load(reader: &Reader) -> Result<Directory, MetaError> {
+fn load(reader: &Reader, vault: &Vault, world: &World) -> Result<Loaded, MetaError> {
     fn records<T: DeserializeOwned>(reader: &Reader, kind: &str) -> Result<Vec<T>, MetaError> {
         let read = |(name, text): (String, String)| {
             serde_json::from_str(&text).map_err(|error| MetaError::Damaged(format!("property {name}: {error}")))
         };
         reader.properties(&format!("access/{kind}/"))?.into_iter().map(read).collect()
     }
+    let (token_key, sealed) = load_token_key(reader, vault, world)?;
+    let mut clear: Vec<_> = sealed.into_iter().map(|sealed| (TOKEN_KEY.to_owned(), Some(sealed))).collect();
     let mut directory = Directory::default();
     for account in records::<Account>(reader, "account")? {
         directory.accounts.insert(account.id.clone(), Arc::new(account));
@@ -342,8 +427,22 @@ fn load(reader: &Reader) -> Result<Directory, MetaError> {
     for policy in records::<super::record::Managed>(reader, "policy")? {
         directory.policies.insert(name_of(&policy.account, &policy.name), Arc::new(policy));
     }
-    for key in records::<super::record::Key>(reader, "key")? {
+    for kept in records::<super::record::Key>(reader, "key")? {
+        let access_key = kept.access_key.clone();
+        let (key, was_sealed) = match kept.opened(vault) {
+            Ok(opened) => opened,
+            // Nobody can sign with it. Where the ring is only away, it is there again with the ring.
+            Err(error) => {
+                tracing::error!(access_key, %error, "the secret of an access key does not open; make another key");
+                continue;
+            }
+        };
+        if !was_sealed {
+            let sealed = serde_json::to_string(&key.sealed(vault).map_err(unsealed)?);
+            let sealed = sealed.expect("records are plain fields with text keys");
+            clear.push((key_property(&key.access_key), Some(sealed)));
+        }
         directory.keys.insert(key.access_key.clone(), Arc::new(key));
     }
-    Ok(with_store_account(directory))
+    Ok(Loaded { directory: with_store_account(directory), token_key, uses: load_uses(reader)?, clear })
 }

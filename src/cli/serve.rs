@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use argh::FromArgs;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use super::log;
+use super::supervisor;
 use crate::config::{self, Settings};
 use crate::seam::real;
 use crate::server;
@@ -51,17 +50,25 @@ pub(super) struct PlanCommand {
 
 impl Serve {
     pub fn run(self) -> Result<(), String> {
-        start_log();
+        log::start();
         let (settings, places) = self.settings()?;
         // Signals are caught before there is anything to stop.
-        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).map_err(|error| error.to_string())?;
+        let mut signals =
+            signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| error.to_string())?;
         let server = server::start(settings, &places, real::world())?;
         if let Some(file) = server.credentials_file() {
             tracing::info!(file, "the root key pair is in this file");
         }
         println!("{}", server.ready_line());
-        let signal = signals.forever().next();
-        tracing::info!(?signal, "stopping");
+        supervisor::tell("READY=1");
+        for signal in signals.forever() {
+            if signal != SIGHUP {
+                tracing::info!(signal, "stopping");
+                break;
+            }
+            tracing::info!("SIGHUP: renewed certificates are taken up without it, settings by a restart");
+        }
+        supervisor::tell("STOPPING=1");
         server.stop();
         Ok(())
     }
@@ -92,23 +99,6 @@ fn expand_all(names: &[String]) -> Result<Vec<String>, String> {
         places.extend(server::expand(name)?);
     }
     Ok(places)
-}
-
-/// Logs go to standard error; AERIE_LOG filters them (`info` unless said, `aerie=debug` for more).
-/// Levels of the log where AERIE_LOG names none.
-const LOG_TARGETS: &str = "warn,aerie=info";
-
-fn start_log() {
-    let wanted = std::env::var("AERIE_LOG").ok().filter(|wanted| !wanted.is_empty());
-    let filter = wanted.as_deref().unwrap_or(LOG_TARGETS).parse::<Targets>().unwrap_or_else(|error| {
-        eprintln!("aerie: AERIE_LOG: {error}; write it like {LOG_TARGETS}, which is taken now");
-        LOG_TARGETS.parse().expect("the default names levels that there are")
-    });
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
-    if tracing_subscriber::registry().with(lines).with(filter).try_init().is_err() {
-        eprintln!("aerie: a log was started before");
-    }
 }
 
 impl PlanCommand {

@@ -15,6 +15,8 @@ pub struct Plan {
     pub parity: usize,
     /// Bytes that one upload or download holds at most.
     pub transfer_bytes: u64,
+    /// Bytes of the last uploads that stay in memory for those who read them at once.
+    pub latest_bytes: u64,
     /// Transfers that may run at once, in the whole process; one more waits, then gets 503 SlowDown.
     pub transfers_max: usize,
     /// Each part of the budget: what for, bytes.
@@ -26,6 +28,8 @@ pub struct Plan {
 const META_CACHE_BYTES: u64 = 8 << 20;
 /// Code, stacks and what else is always there; measured idle, rounded up.
 const BASE_BYTES: u64 = 48 << 20;
+/// The part of the budget that goes to the last uploads.
+const LATEST_PART: u64 = 16;
 /// Fewer transfers than this at once would make an S3 client's own parallelism fail.
 const TRANSFERS_MIN: usize = 8;
 
@@ -55,7 +59,12 @@ pub fn plan(settings: &Settings, drives: usize, parity: Option<u8>) -> Result<Pl
     // Stripes under way and the one being filled, each with its parity; MD5 and the socket hold no more than one besides.
     let stripe = (limits::STRIPE_BYTES * (data + parity)).div_ceil(data) as u64;
     let transfer_bytes = (limits::STRIPES_IN_FLIGHT_PER_UPLOAD as u64 + 2) * stripe;
-    let transfers = budget_bytes.saturating_sub(used) / transfer_bytes;
+    let left = budget_bytes.saturating_sub(used);
+    // Transfers that must be come first.
+    let latest_bytes = (budget_bytes / LATEST_PART)
+        .min(limits::LATEST_BYTES_MAX)
+        .min(left.saturating_sub(TRANSFERS_MIN as u64 * transfer_bytes));
+    let transfers = (left - latest_bytes) / transfer_bytes;
     let transfers_max = usize::try_from(transfers).unwrap_or(usize::MAX).min(settings.server.connections_max);
     if transfers_max < TRANSFERS_MIN {
         return Err(ConfigError::Plan(format!(
@@ -65,8 +74,9 @@ pub fn plan(settings: &Settings, drives: usize, parity: Option<u8>) -> Result<Pl
         )));
     }
     let mut parts = fixed.to_vec();
+    parts.push(("latest uploads", latest_bytes));
     parts.push(("transfers", transfers_max as u64 * transfer_bytes));
-    Ok(Plan { cores, data, parity, transfer_bytes, transfers_max, parts, budget_bytes })
+    Ok(Plan { cores, data, parity, transfer_bytes, latest_bytes, transfers_max, parts, budget_bytes })
 }
 
 impl fmt::Display for Plan {

@@ -14,6 +14,7 @@ mod rule;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod vault;
 
 pub use blocks::{Opener, Sealer, Stream, sealed_bytes};
 pub use envelope::{DataKey, KmsFacts, KmsRequest, SealFacts, SealMode, Sealing, new_salt, parse_context};
@@ -21,6 +22,7 @@ pub use ring::{KeyDescription, KeyRing, KeyState, RingKey, Shredded};
 pub use ring_file::RING_FILES;
 pub use rule::{DefaultSealing, EncryptionRule, RuleError};
 pub use secret::{CustomerKey, RootKey};
+pub use vault::Vault;
 
 /// Why bytes were not sealed or opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

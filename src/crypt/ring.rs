@@ -16,6 +16,7 @@ use super::SealError;
 use super::envelope::{DataKey, EnvelopeKeys, KmsFacts, KmsRequest, SealFacts, SealMode, Sealing};
 use super::ring_file::{RingFiles, Root};
 use super::secret::{CustomerKey, RootKey, Secret};
+use super::vault::Vault;
 use crate::hash;
 use crate::limits;
 use crate::seam::{Storage, World};
@@ -30,6 +31,8 @@ pub enum RingKey {
     Bucket(i64),
     /// A KMS key, by its id.
     Kms(String),
+    /// What seals small secrets in the metadata.
+    Vault,
 }
 
 impl std::fmt::Display for RingKey {
@@ -37,6 +40,7 @@ impl std::fmt::Display for RingKey {
         match self {
             RingKey::Bucket(_) => f.write_str("the key of the bucket"),
             RingKey::Kms(id) => write!(f, "key `{id}`"),
+            RingKey::Vault => f.write_str("the key of the secrets in the metadata"),
         }
     }
 }
@@ -138,10 +142,7 @@ impl KeyRing {
 
     /// Makes the data key of a new object at (bucket, key) and what is to be kept with it.
     pub async fn seal(&self, place: (i64, &str), sealing: &Sealing) -> Result<(SealFacts, DataKey), SealError> {
-        let (bucket_version, bucket_secret) = match self.current(&RingKey::Bucket(place.0)) {
-            Some(found) => found,
-            None => self.make_bucket_key(place.0).await?,
-        };
+        let (bucket_version, bucket_secret) = self.current_or_new(RingKey::Bucket(place.0)).await?;
         let entropy = &*self.inside.world.entropy;
         let make = |mode, kms, second: Option<&Secret>| {
             let keys = EnvelopeKeys { bucket: &bucket_secret, second };
@@ -178,6 +179,12 @@ impl KeyRing {
             SealMode::Customer => SealError::CustomerKeyWrong,
             _ => SealError::Damaged("the object's key does not open: it was changed, or belongs to another object"),
         })
+    }
+
+    /// Seals small secrets; its key is made where it is not there yet.
+    pub async fn vault(self: &Arc<Self>) -> Result<Vault, SealError> {
+        self.current_or_new(RingKey::Vault).await?;
+        Ok(Vault::new(self.clone(), self.inside.world.clone()))
     }
 
     /// The KMS key that a request names must be usable.
@@ -282,8 +289,10 @@ impl KeyRing {
             let (id, bucket) = match owner {
                 RingKey::Bucket(bucket) => (None, Some(*bucket)),
                 RingKey::Kms(id) => (Some(id.clone()), None),
+                // Nobody has a choice about it.
+                RingKey::Vault => return None,
             };
-            KeyDescription {
+            Some(KeyDescription {
                 key: id,
                 bucket,
                 state: key.state,
@@ -291,9 +300,9 @@ impl KeyRing {
                 created_ms: key.created_ms,
                 versions: key.versions.iter().map(|version| version.id.clone()).collect(),
                 shredded_ms: key.shredded_ms,
-            }
+            })
         };
-        self.read().0.iter().map(describe).collect()
+        self.read().0.iter().filter_map(describe).collect()
     }
 
     /// The id of the KMS key that a name (id, alias or ARN) stands for.
@@ -332,10 +341,14 @@ impl KeyRing {
         Ok((facts, secret))
     }
 
-    async fn make_bucket_key(&self, bucket: i64) -> Result<(String, Secret), SealError> {
+    /// The version that seals, of a key that is made when it is first needed.
+    async fn current_or_new(&self, owner: RingKey) -> Result<(String, Secret), SealError> {
+        if let Some(found) = self.current(&owner) {
+            return Ok(found);
+        }
         let world = self.inside.world.clone();
         let change = move |keys: &mut Keys| {
-            let key = keys.0.entry(RingKey::Bucket(bucket)).or_insert_with(|| Key::empty(world.clock.unix_ms()));
+            let key = keys.0.entry(owner).or_insert_with(|| Key::empty(world.clock.unix_ms()));
             // Another upload may have been faster.
             if key.versions.is_empty() {
                 key.versions.push(KeyVersion::new(&world));
@@ -347,13 +360,13 @@ impl KeyRing {
     }
 
     /// The version that seals.
-    fn current(&self, key: &RingKey) -> Option<(String, Secret)> {
+    pub(super) fn current(&self, key: &RingKey) -> Option<(String, Secret)> {
         let keys = self.read();
         let newest = keys.0.get(key)?.versions.last()?;
         Some((newest.id.clone(), newest.secret.clone()))
     }
 
-    fn version(&self, owner: &RingKey, id: &str) -> Result<Secret, SealError> {
+    pub(super) fn version(&self, owner: &RingKey, id: &str) -> Result<Secret, SealError> {
         let keys = self.read();
         let missing = || SealError::KeyMissing(owner.to_string());
         let key = keys.0.get(owner).ok_or_else(missing)?;
@@ -452,6 +465,7 @@ fn unknown(key: &RingKey) -> SealError {
     match key {
         RingKey::Kms(id) => SealError::NoSuchKey(id.clone()),
         RingKey::Bucket(_) => SealError::Invalid("nothing in the bucket was ever sealed".to_owned()),
+        RingKey::Vault => SealError::KeyMissing(key.to_string()),
     }
 }
 
@@ -515,6 +529,7 @@ pub(super) fn owner_text(owner: &RingKey) -> String {
     match owner {
         RingKey::Bucket(bucket) => format!("bucket/{bucket}"),
         RingKey::Kms(id) => format!("kms/{id}"),
+        RingKey::Vault => "store/vault".to_owned(),
     }
 }
 
@@ -522,6 +537,7 @@ pub(super) fn parse_owner(text: &str) -> Option<RingKey> {
     match text.split_once('/')? {
         ("bucket", number) => number.parse().ok().map(RingKey::Bucket),
         ("kms", id) => Some(RingKey::Kms(id.to_owned())),
+        ("store", "vault") => Some(RingKey::Vault),
         _ => None,
     }
 }

@@ -407,6 +407,36 @@ fn a_root_key_from_outside_makes_the_drives_alone_useless() {
 }
 
 #[test]
+fn the_vault_opens_what_it_sealed_for_the_same_name() {
+    let site = Site::new(2);
+    let ring = Arc::new(site.open());
+    let vault = block_on(ring.vault()).unwrap();
+    let text = vault.seal("access/key/A", "the secret").unwrap();
+    assert!(Vault::is_sealed(&text) && !text.contains("secret"));
+    assert_ne!(vault.seal("access/key/A", "the secret").unwrap(), text, "each has a key of its own");
+    assert_eq!(vault.open("access/key/A", &text).unwrap().as_str(), "the secret");
+    assert!(vault.open("access/key/B", &text).is_err(), "it was moved");
+    for at in 0..text.len() {
+        let mut changed = text.clone().into_bytes();
+        changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
+        assert!(vault.open("access/key/A", &String::from_utf8(changed).unwrap()).is_err(), "changed at {at}");
+        assert!(vault.open("access/key/A", &text[..at]).is_err(), "cut at {at}");
+    }
+    assert_eq!(ring.list().len(), 0, "its key is no key of the operator's");
+    drop((vault, ring));
+    // A root key from outside protects it from then on, and nothing opens it without.
+    let root = RootKey::parse(&"11".repeat(32)).unwrap();
+    let ring = Arc::new(site.open_with(Some(&root)).unwrap());
+    assert_eq!(block_on(ring.vault()).unwrap().open("access/key/A", &text).unwrap().as_str(), "the secret");
+    drop(ring);
+    assert!(site.open_with(None).is_err());
+    let elsewhere = Site::new(1);
+    let other = Arc::new(elsewhere.open());
+    let opened = block_on(other.vault()).unwrap().open("access/key/A", &text);
+    assert!(matches!(opened, Err(SealError::KeyMissing(_))), "{opened:?}");
+}
+
+#[test]
 fn no_key_is_ever_printed() {
     let site = Site::new(1);
     let ring = site.open();

@@ -76,6 +76,11 @@ impl Segments {
         }
     }
 
+    /// Closes all files: they may be those of a drive that was pulled.
+    pub fn forget(&self) {
+        self.open.write().expect("no holder of this lock panics").clear();
+    }
+
     /// Makes newly created files durable.
     pub fn sync_names(&self) -> io::Result<()> {
         self.storage.sync_dir(SEGMENTS_DIR)

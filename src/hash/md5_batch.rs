@@ -11,9 +11,10 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
-use md5_many::Md5State;
 
-use super::md5_lanes::{self, LANES, Portion, Upload};
+use super::Md5;
+use super::md5_kernel::STREAMS_MAX;
+use super::md5_lanes::{self, Portion, Upload};
 
 /// Bytes that are collected before they are handed over.
 const PORTION_BYTES: usize = 256 << 10;
@@ -33,17 +34,17 @@ thread_local! {
 
 struct Job {
     portion: Portion,
-    done: Rc<Cell<Option<Md5State>>>,
+    done: Rc<Cell<Option<Md5>>>,
 }
 
 /// MD5 of one upload. Not `Send`: it belongs to its thread's queue.
 #[derive(Debug)]
 pub struct BatchedMd5 {
-    state: Md5State,
+    state: Md5,
     collected: Vec<Bytes>,
     collected_bytes: usize,
     /// The portion that is hashed; its answer is the next state.
-    under_way: Option<oneshot::Receiver<Md5State>>,
+    under_way: Option<oneshot::Receiver<Md5>>,
     /// Begun with the first portion.
     upload: Option<Upload>,
     _on_this_thread: std::marker::PhantomData<Rc<()>>,
@@ -54,7 +55,7 @@ impl BatchedMd5 {
     pub fn new() -> BatchedMd5 {
         STREAMS.set(STREAMS.get() + 1);
         BatchedMd5 {
-            state: Md5State::new(),
+            state: Md5::new(),
             collected: Vec::new(),
             collected_bytes: 0,
             under_way: None,
@@ -85,6 +86,20 @@ impl BatchedMd5 {
         }
     }
 
+    /// Waits for something that is not the client. If that takes time, no other upload waits for this one meanwhile.
+    pub async fn aside<T>(&mut self, wait: impl Future<Output = T>) -> T {
+        let mut wait = std::pin::pin!(wait);
+        let mut aside = None;
+        poll_fn(|context| {
+            let polled = wait.as_mut().poll(context);
+            if polled.is_pending() && aside.is_none() {
+                aside = self.upload.as_ref().map(Upload::step_aside);
+            }
+            polled
+        })
+        .await
+    }
+
     pub async fn finish(mut self) -> [u8; 16] {
         self.settle().await;
         if self.upload.is_some() || self.collected_bytes >= LARGE_BYTES_MIN {
@@ -93,7 +108,7 @@ impl BatchedMd5 {
         } else {
             self.hash_with_neighbours().await;
         }
-        self.state.finalize()
+        self.state.finish()
     }
 
     fn collected_portions(&self) -> usize {
@@ -126,7 +141,7 @@ impl BatchedMd5 {
             queue.push(Job { portion, done: done.clone() });
             queue.len()
         });
-        if !alone && waiting < LANES {
+        if !alone && waiting < STREAMS_MAX {
             yield_once().await;
         }
         if done.get().is_none() {

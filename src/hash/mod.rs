@@ -7,6 +7,7 @@ mod block;
 mod checksum;
 mod md5;
 mod md5_batch;
+mod md5_kernel;
 mod md5_lanes;
 mod text;
 

@@ -20,6 +20,8 @@ pub struct HookSettings {
     pub instances: u32,
     /// Per cent of all processors that hooks may take, 1 to 100; the time of inference is counted.
     pub cpu_share: u32,
+    /// Per cent of all processors that object lambdas (GET with `lambdaArn`) may take, 1 to 100.
+    pub transform_cpu_share: u32,
     /// Degrees Celsius of the board's hottest zone from which on hooks run at a tenth of their share.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature_max: Option<f64>,
@@ -37,6 +39,7 @@ impl Default for HookSettings {
             output_bytes: limits::HOOK_OUTPUT_BYTES,
             instances: limits::HOOK_INSTANCES,
             cpu_share: 100,
+            transform_cpu_share: 50,
             temperature_max: None,
             trusted_keys: Vec::new(),
             require_signature: false,

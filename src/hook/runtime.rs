@@ -15,6 +15,7 @@ use super::contract::{event, lambda, types};
 use super::host::{Host, HostParts};
 use super::manifest::{Bounds, HookWorld};
 use crate::limits;
+use crate::seam::thread::ProcessorWait;
 
 /// A compiled hook, ready to be instantiated on any thread.
 #[derive(Clone)]
@@ -152,22 +153,24 @@ impl Runtime {
         parts: HostParts,
         call: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<Result<T, types::Failure>>,
     ) -> (Host, Result<T, HookFault>) {
-        let bounds = parts.bounds;
+        let (bounds, clock) = (parts.bounds, parts.world.clock.clone());
         let mut store = Store::new(&self.engine, Host::new(parts));
         store.limiter(|host| &mut host.memory);
         store.set_hostcall_fuel(limits::HOOK_CALL_BYTES_MAX);
         store.set_epoch_deadline(ticks(bounds.deadline_ms));
-        let mut granted_ms = 0;
+        let thread = ProcessorWait::of_this_thread();
+        let (start_ns, starved_before) = (clock.monotonic_ns(), thread.so_far());
         store.epoch_deadline_callback(move |context| {
-            // Inference has a time of its own: what it took is given back, up to its bound. Without one a guest that loops
-            // over inference would never end.
-            let waited_ms = (context.data().waited.as_millis() as u64).min(bounds.inference_ms);
-            if waited_ms > granted_ms {
-                let more = ticks(waited_ms - granted_ms);
-                granted_ms = waited_ms;
-                return Ok(UpdateDeadline::Continue(more));
+            // Inference has a time of its own, up to its bound: without one a guest that loops over inference would never
+            // end. The time for which requests took the processor away is not the guest's, either.
+            let inference_ms = (context.data().waited.as_millis() as u64).min(bounds.inference_ms);
+            let starved = thread.so_far().saturating_sub(starved_before).min(limits::HOOK_STARVED_MAX);
+            let passed_ms = clock.monotonic_ns().saturating_sub(start_ns) / 1_000_000;
+            let own_ms = passed_ms.saturating_sub(inference_ms + starved.as_millis() as u64);
+            match bounds.deadline_ms.saturating_sub(own_ms) {
+                0 => Err(Trap::Interrupt.into()),
+                left_ms => Ok(UpdateDeadline::Continue(ticks(left_ms))),
             }
-            Err(Trap::Interrupt.into())
         });
         let answer = {
             let _running = self.ticker.run();

@@ -145,10 +145,16 @@ async fn bind(
     let listen = |error: mqtt5::MqttError| MqttError::Listen {
         address: settings.address.to_string(),
         key: "broker.address",
-        reason: error.to_string(),
+        reason: listen_reason(&error.to_string()),
     };
     let broker = MqttBroker::with_config(config(settings)).await.map_err(listen)?;
     Ok((broker.with_auth_provider(Arc::new(gate)), front))
+}
+
+/// The crate gives a paragraph with a list of addresses; one is asked for, and one reason is wanted.
+fn listen_reason(paragraph: &str) -> String {
+    let listed = paragraph.lines().find_map(|line| line.trim().strip_prefix("- ")?.split_once(": "));
+    listed.map_or(paragraph, |(_, reason)| reason).to_owned()
 }
 
 fn config(settings: &BrokerSettings) -> BrokerConfig {

@@ -148,10 +148,11 @@ async fn run(
             stuck.1 = 0;
             tracing::warn!(topic, "the broker hangs up on a message of this topic; the others go first");
         }
+        let began = Instant::now();
         let ended = session::run(&factory, &mut queue, &shared, &mut stop, &world, held).await;
         shared.connected.store(false, Ordering::Relaxed);
         let Ended::Lost { reason, progress, head } = ended else { break };
-        if progress {
+        if progress && began.elapsed() >= limits::PUBLISH_STEADY {
             backoff.reset();
         }
         stuck = match head {

@@ -29,7 +29,7 @@ pub struct PublisherSettings {
     pub url: String,
     /// 5, or 4 for MQTT 3.1.1.
     pub version: u8,
-    /// Empty: `aerie-{device}`.
+    /// Empty: `aerie-{device}` and, when `serve` starts, a part of the pool's id: a broker knows each client once.
     pub client_id: String,
     pub username: Option<String>,
     pub password: Option<Password>,

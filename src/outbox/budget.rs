@@ -1,9 +1,9 @@
-//! How much of the machine hooks may take: a share of its processors, and less of it while the board is hot.
+//! How much of the machine hooks, or object lambdas, may take: a share of its processors, and less of it while the board is hot.
 //!
 //! Each turn costs the time that it held its thread (its inference included), divided by the share; turns wait until what
 //! was spent is earned again. A burst is free, so that single events do not wait. A hot board goes on at a tenth of the
 //! share until it has cooled down by `COOL_DOWN_C`: work is put off, never stopped. Purely computing but for the look at
-//! the thermometer; lives on the hook threads. Object lambdas are not counted: a client waits for them.
+//! the thermometer; lives on the hook threads. Object lambdas, for which a client waits, have a budget of their own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,10 +29,11 @@ pub struct BudgetSettings {
 }
 
 impl BudgetSettings {
-    pub fn check(&self) -> Result<(), OutboxError> {
+    /// `share_key` is the share's name in the settings.
+    pub fn check(&self, share_key: &str) -> Result<(), OutboxError> {
         let refuse = |key: &str, reason: &str| OutboxError::Setting { key: key.to_owned(), reason: reason.to_owned() };
         if !(1..=100).contains(&self.cpu_share) {
-            return Err(refuse("hooks.cpu_share", "is not from 1 to 100 per cent"));
+            return Err(refuse(share_key, "is not from 1 to 100 per cent"));
         }
         match self.temperature_max {
             Some(celsius) if !(30.0..=150.0).contains(&celsius) => {

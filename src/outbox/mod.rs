@@ -21,7 +21,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use budget::{BudgetMetrics, BudgetSettings};
+pub use budget::{Budget, BudgetMetrics, BudgetSettings};
 pub use replay::{Replay, ReplayRequest, replay_event_id};
 pub use settings::{OutboxSettings, Route, RouteChange};
 
@@ -38,9 +38,8 @@ use crate::meta::{InvocationState, Meta, MetaError, OutboxStats, Sequence, Store
 use crate::mqtt::{LatencySnapshot, MqttError, Publisher, PublisherSettings, PublisherStats};
 use crate::seam::{self, Thermometer, World};
 
-use budget::Budget;
 use dispatch::Dispatch;
-use pump::{Command, Counters, Pump};
+use pump::{Command, Counters, Passed, Pump};
 use replay::Replays;
 use source::Publications;
 use worker::{Line, Worker};
@@ -117,7 +116,7 @@ impl Outbox {
     pub fn start(parts: OutboxParts) -> Result<Outbox, OutboxError> {
         let OutboxParts { meta, engines, runner, world, settings, budget, thermometer, publisher, background } = parts;
         settings.check()?;
-        budget.check()?;
+        budget.check("hooks.cpu_share")?;
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let budget = Budget::new(budget, processors, thermometer);
         let settings = Arc::new(settings);
@@ -153,6 +152,7 @@ impl Outbox {
             cursor: 0,
             more: true,
             let_go_ns: 0,
+            passed: Passed::default(),
         };
         // A full channel says that the outbox will look anyway.
         meta.listen(Arc::new(move || _ = wake_sender.try_send(())));
@@ -177,7 +177,7 @@ impl Outbox {
             };
             outbox.spawn(&format!("hook-{number}"), end.clone(), move || {
                 if background {
-                    seam::thread::work_in_background();
+                    seam::thread::compute_in_background();
                 }
                 worker.run();
             })?;
@@ -188,7 +188,8 @@ impl Outbox {
     }
 
     fn spawn(&mut self, name: &str, end: Sender<()>, run: impl FnOnce() + Send + 'static) -> Result<(), OutboxError> {
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(limits::HOOK_THREAD_STACK_BYTES);
+        let thread = thread.spawn(move || {
             let _end = end;
             run();
         });

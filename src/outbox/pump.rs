@@ -2,7 +2,8 @@
 //!
 //! Everything that came together since the last transaction goes into the next one: changes, outcomes, retries. A lane
 //! is released only once its outcome is durable, so the publications of a key stand in the order of its changes.
-//! Nothing is forgotten when a transaction fails: the same one is tried again.
+//! Nothing is forgotten when a transaction fails: the same one is tried again. Changes that ask for nothing wait a moment
+//! for company before they are taken off the log: uploads share the metadata's writer with these transactions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -59,8 +60,42 @@ pub struct Pump {
     /// The last invocation that the schedule has seen, and whether more may follow it.
     pub cursor: i64,
     pub more: bool,
+    pub passed: Passed,
     /// When to look next for what dead invocations keep too long, in monotonic nanoseconds.
     pub let_go_ns: u64,
+}
+
+/// Changes that were looked at and ask for nothing. They stand in the log until they are consumed with the next transaction,
+/// or by one of their own; after a crash they are looked at once more.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// The last change that was looked at.
+    seen: Option<Sequence>,
+    waiting: Vec<Sequence>,
+    /// When the first of them is to be consumed at the latest, in monotonic nanoseconds.
+    due_ns: u64,
+}
+
+impl Passed {
+    fn add(&mut self, changes: Vec<Sequence>, now_ns: u64) {
+        if self.waiting.is_empty() {
+            self.due_ns = now_ns.saturating_add(nanoseconds(limits::OUTBOX_PASS_DELAY));
+        }
+        self.seen = changes.last().copied().or(self.seen);
+        self.waiting.extend(changes);
+    }
+
+    fn is_due(&self, now_ns: u64) -> bool {
+        !self.waiting.is_empty() && (now_ns >= self.due_ns || self.waiting.len() >= limits::OUTBOX_BATCH_MAX)
+    }
+
+    /// How long the outbox may sleep.
+    fn wait(&self, now_ns: u64) -> Duration {
+        match self.waiting.is_empty() {
+            true => limits::OUTBOX_IDLE,
+            false => Duration::from_nanos(self.due_ns.saturating_sub(now_ns)).min(limits::OUTBOX_IDLE),
+        }
+    }
 }
 
 /// What goes into one transaction, and what follows from it.
@@ -86,7 +121,7 @@ impl Pump {
             self.collect(&mut batch);
             wait = match self.step(batch) {
                 Ok(true) => Duration::ZERO,
-                Ok(false) => limits::OUTBOX_IDLE,
+                Ok(false) => self.passed.wait(self.world.clock.monotonic_ns()),
                 Err(error) => {
                     tracing::warn!(%error, "the outbox cannot go on yet");
                     limits::OUTBOX_COMMIT_RETRY
@@ -227,6 +262,9 @@ impl Pump {
         if !stopping {
             dispatched = self.add_changes(&mut batch);
         }
+        if batch.update != OutboxUpdate::default() || self.passed.is_due(self.world.clock.monotonic_ns()) {
+            batch.update.consumed = std::mem::take(&mut self.passed.waiting);
+        }
         self.commit(&batch.update)?;
         self.release(&batch);
         self.more |= !batch.update.invocations.is_empty();
@@ -250,11 +288,11 @@ impl Pump {
 
     /// Where the changes cannot be read, the outcomes in the batch are stored all the same.
     fn add_changes(&mut self, batch: &mut Batch) -> Result<usize, MetaError> {
-        let changes = self.reader.changes(Sequence(0), limits::OUTBOX_BATCH_MAX)?;
+        let changes = self.reader.changes(self.passed.seen.unwrap_or(Sequence(0)), limits::OUTBOX_BATCH_MAX)?;
         let count = changes.len();
         let mut update = OutboxUpdate::default();
         self.dispatch.apply(&self.reader, changes, self.world.clock.unix_ms(), &mut update)?;
-        batch.update.consumed = update.consumed;
+        self.passed.add(update.consumed, self.world.clock.monotonic_ns());
         batch.update.invocations = update.invocations;
         batch.update.publications.extend(update.publications);
         Ok(count)

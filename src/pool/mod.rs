@@ -9,7 +9,9 @@ mod buffer;
 mod crash;
 mod extent;
 mod heal;
+mod latest;
 mod open;
+mod presence;
 mod read;
 mod stripe;
 #[cfg(test)]
@@ -38,11 +40,13 @@ use crate::seam::{Storage, World};
 /// Why the pool could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    #[error("only {healthy} of {needed} needed drives take writes; replace or reattach drives")]
+    #[error("only {healthy} of {needed} needed drives take writes; replace or reattach drives and restart")]
     TooFewDrives { healthy: usize, needed: usize },
     #[error("the drives are full; delete objects or add space")]
     Full,
-    #[error("stripe at segment {segment} offset {offset} has only {found} of {needed} readable shards")]
+    #[error(
+        "stripe at segment {segment} offset {offset} has only {found} of {needed} readable shards; reattach the drives that are out and restart"
+    )]
     Lost { segment: u32, offset: u32, found: usize, needed: usize },
     #[error("{0}")]
     Open(String),
@@ -95,6 +99,8 @@ pub struct Pool {
     seed: u64,
     allocator: Allocator,
     buffers: Arc<Shelf>,
+    returns: presence::Returns,
+    latest: latest::Latest,
     pins: Mutex<HashMap<Extent, u32>>,
 }
 
@@ -195,6 +201,11 @@ impl Pool {
         self.room.load(Ordering::Relaxed)
     }
 
+    /// Keeps up to so many bytes of the last uploads in memory, for those who read them at once; none by default.
+    pub fn keep_latest(&self, bytes: u64) {
+        self.latest.set_budget(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+
     /// Starts an upload; `size_hint` in bytes sizes its extents. Dropping the writer unfinished gives the space back.
     pub fn writer(self: &Arc<Self>, size_hint: Option<u64>) -> StripeWriter {
         StripeWriter::new(self.clone(), size_hint)
@@ -238,6 +249,11 @@ impl Pool {
     /// Removes a retired segment of which the metadata refers to nothing any more.
     pub fn remove_segment(&self, segment: u32) {
         self.drives.iter().flatten().for_each(|drive| drive.remove_segment(segment));
+    }
+
+    /// Gives back what a retired segment reserved and uploads did not fill.
+    pub fn trim_segment(&self, segment: u32) {
+        self.drives.iter().flatten().for_each(|drive| drive.trim_segment(segment));
     }
 
     /// Numbers of the segments that any drive has a file of.
@@ -302,28 +318,6 @@ impl Pool {
         }
         self.numbers_reserved.store(label.segments_reserved, Ordering::Release);
         Ok(())
-    }
-
-    /// Looks whether each drive answers, is still what its label said, and has space; one that is not is out.
-    pub fn check_drives(&self) {
-        let pool = self.id();
-        let now_ns = self.allocator.now_ns();
-        let (mut full, mut room) = (false, u64::MAX);
-        for drive in self.drives.iter().flatten().filter(|drive| drive.is_healthy()) {
-            drive.check_stall(now_ns);
-            let Some(check) = drive.check() else { continue };
-            full |= check.full;
-            room = room.min(check.room);
-            match check.label {
-                Ok(Some(label)) if label.pool == pool && label.slot == drive.slot() => {}
-                Ok(Some(_)) => drive.fail("the label is another drive's".to_owned()),
-                Ok(None) => drive.fail("the drive is gone: its label cannot be found".to_owned()),
-                Err(error) => drive.fail(error.to_string()),
-            }
-        }
-        self.full.store(full, Ordering::Relaxed);
-        self.room.store(room.saturating_mul(u64::from(self.geometry.data)), Ordering::Relaxed);
-        self.buffers.trim();
     }
 
     /// Finishes queued work and stops the drive threads.

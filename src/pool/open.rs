@@ -66,7 +66,8 @@ fn create(places: Vec<Place>, options: PoolOptions) -> Result<Pool, PoolError> {
             }
             (Some(storage), None) => storages.push(storage),
             (None, None) => {
-                return refuse(format!("{}: a new pool needs all its drives; create the folder", place.name));
+                let advice = "make it a folder that this user may write";
+                return refuse(format!("{}: a new pool needs all its drives; {advice}", place.name));
             }
         }
     }
@@ -136,11 +137,15 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
     let mut slots: Vec<Option<Arc<dyn Storage>>> = vec![None; count];
     let mut missing: Vec<Option<String>> = vec![None; count];
     let mut empty = Vec::new();
+    // Why places that were given are no drive of the pool: `aerie status` says it where a slot is missing.
+    let mut left_out = Vec::new();
     let mut rebuilding: BTreeSet<usize> = label.rebuilding.iter().copied().collect();
     for place in places {
         match (place.storage, place.label) {
             (Some(_), _) if place.damage.is_some() => {
-                tracing::error!(place = place.name, damage = place.damage, "drive left out");
+                let damage = place.damage.unwrap_or_default();
+                tracing::error!(place = place.name, damage, "drive left out");
+                left_out.push(damage);
             }
             (Some(storage), Some(of_drive)) => {
                 let slot = check_member(&place.name, &of_drive, &label)?;
@@ -154,11 +159,16 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
                         }
                         slots[slot] = Some(storage);
                     }
-                    Err(reason) => tracing::error!(place = place.name, reason, "drive left out"),
+                    Err(reason) => {
+                        tracing::error!(place = place.name, reason, "drive left out");
+                        left_out.push(format!("{}: {reason}", place.name));
+                    }
                 }
             }
             (Some(storage), None) if has_segments(&*storage) => {
-                tracing::error!(place = place.name, "drive left out: it has segments but no label; wipe it to use it");
+                let reason = "it has segments but no label; wipe it to use it";
+                tracing::error!(place = place.name, reason, "drive left out");
+                left_out.push(format!("{}: {reason}", place.name));
             }
             (Some(storage), None) => {
                 let named = options.replace.contains(&place.name);
@@ -171,7 +181,7 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
     for slot in fill_order(&slots, &label) {
         let was_mounted = label.mounted.contains(&slot);
         let Some(at) = empty.iter().position(|empty| empty.takes_any || !was_mounted) else {
-            missing[slot] = Some(why_missing(was_mounted, &empty));
+            missing[slot] = Some(why_missing(was_mounted, &empty, &left_out));
             continue;
         };
         let storage = empty.remove(at).storage;
@@ -231,10 +241,11 @@ fn fill_order(slots: &[Option<Arc<dyn Storage>>], label: &Label) -> Vec<usize> {
 const NOT_MOUNTED: &str =
     "Mount the drive and start again; if the folder itself is to replace it, say so by `aerie serve --replace FOLDER`";
 
-fn why_missing(was_mounted: bool, empty: &[Empty]) -> String {
+fn why_missing(was_mounted: bool, empty: &[Empty], left_out: &[String]) -> String {
     match empty.first() {
         Some(empty) if was_mounted => format!("not mounted at {}. {NOT_MOUNTED}", empty.storage.describe()),
-        _ => "missing since the start".to_owned(),
+        _ if !left_out.is_empty() => format!("missing since the start; left out: {}", left_out.join("; ")),
+        _ => "missing since the start; attach it, or give an empty folder in its place, and restart".to_owned(),
     }
 }
 
@@ -314,6 +325,8 @@ fn assemble(opened: Opened, options: PoolOptions) -> Result<Pool, PoolError> {
         room: AtomicU64::new(u64::MAX),
         label: std::sync::Mutex::new(label),
         buffers: Arc::default(),
+        returns: Default::default(),
+        latest: Default::default(),
         pins: std::sync::Mutex::default(),
     })
 }

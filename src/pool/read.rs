@@ -161,6 +161,11 @@ impl Pool {
 
     /// The wanted bytes, when all blocks that hold them are in memory and good: without a copy, and at one piece.
     fn read_in_memory(&self, place: &StripePlace) -> Option<Bytes> {
+        if self.geometry.is_large(place.user_bytes)
+            && let Some(stripe) = self.latest.get(place.segment, place.offset)
+        {
+            return Some(stripe.slice(place.range.clone()));
+        }
         let shard_bytes = self.geometry.shard_bytes(place.user_bytes);
         let wanted = self.wanted(place);
         let first = wanted.start * shard_bytes;

@@ -116,9 +116,15 @@ impl StripeBuffer {
         (&mut headers[header_at..header_at + BLOCK_HEADER_BYTES], &shards[shard * shard_bytes..][..shard_bytes])
     }
 
-    /// The stripe's blocks, header and shard each. With `large` the header comes with all of its room.
-    pub fn into_blocks(self, shard_bytes: usize, large: bool) -> Vec<(Bytes, Bytes)> {
-        let (start, data_at) = (self.start, self.data_at());
+    /// Bytes of memory that it takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// The stripe's blocks, header and shard each, and its user bytes in one piece. With `large` the header comes with all
+    /// of its room.
+    pub fn into_blocks(self, shard_bytes: usize, large: bool) -> (Vec<(Bytes, Bytes)>, Bytes) {
+        let (start, data_at, filled) = (self.start, self.data_at(), self.filled);
         let (shards, room) = (self.shards, self.header_room);
         let header_bytes = if large { room } else { BLOCK_HEADER_BYTES };
         let all = Bytes::from_owner(self);
@@ -127,7 +133,7 @@ impl StripeBuffer {
             let shard_at = data_at + shard * shard_bytes;
             (all.slice(header_end - header_bytes..header_end), all.slice(shard_at..shard_at + shard_bytes))
         };
-        (0..shards).map(block).collect()
+        ((0..shards).map(block).collect(), all.slice(data_at..data_at + filled))
     }
 
     fn data_at(&self) -> usize {
@@ -170,7 +176,7 @@ mod tests {
                 buffer.header_and_shard(shard, shard_bytes).0.fill(0xee);
             }
             let large = GEOMETRY.is_large(bytes);
-            for (header, shard) in buffer.into_blocks(shard_bytes, large) {
+            for (header, shard) in buffer.into_blocks(shard_bytes, large).0 {
                 let (zeros, own) = header.split_at(header.len() - BLOCK_HEADER_BYTES);
                 assert!(zeros.iter().all(|byte| *byte == 0) && own == [0xee; BLOCK_HEADER_BYTES]);
                 if large {

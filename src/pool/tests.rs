@@ -277,3 +277,56 @@ fn an_empty_folder_where_a_drive_was_mounted_needs_the_operators_word() {
         }
     }
 }
+
+/// The sync of an upload's last stripe once stood for stripes that a drive had lost when it was pulled and put back.
+#[test]
+fn an_upload_that_a_drive_was_pulled_and_put_back_under_is_healed_there() {
+    let machine = SimMachine::new(3, 100 << 20);
+    let (world, _) = sim::world(1);
+    let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world };
+    let pool = Pool::open(machine.places(), options).unwrap();
+    let body = bytes(3 << 20, 1);
+    let mut writer = pool.writer(None);
+    block_on(writer.write(&body[..2 << 20])).unwrap();
+    let meanwhile = |away: bool| {
+        machine.unplug(1, away);
+        // Once to be found gone, and once to be known to be away.
+        pool.check_drives();
+        pool.check_drives();
+        pool.healthy()
+    };
+    assert_eq!((meanwhile(true), pool.rebuilding()), (0b101, 0));
+    assert_eq!((meanwhile(false), pool.rebuilding()), (0b111, 0b010));
+    block_on(writer.write(&body[2 << 20..])).unwrap();
+    let written = block_on(writer.finish()).unwrap();
+    assert_eq!(written.missed, 0b010);
+    assert!(get(&pool, &written.extents, 0..body.len() as u64).unwrap() == body);
+    // One that begins now lacks nothing.
+    let next = put(&pool, &body, None);
+    assert_eq!(next.missed, 0);
+    pool.close();
+    let label = crate::drive::Label::read(&*machine.storage(1)).unwrap().unwrap();
+    assert_eq!(label.rebuilding, [1]);
+}
+
+#[test]
+fn what_was_just_written_is_read_from_memory_for_a_while() {
+    let machine = SimMachine::new(3, 100 << 20);
+    let (world, _) = sim::world(1);
+    let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world };
+    let pool = Pool::open(machine.places(), options).unwrap();
+    pool.keep_latest(16 << 20);
+    let (body, large) = (bytes((1 << 20) + 70_000, 1), bytes(5 << 20, 2));
+    let written = put(&pool, &body, Some(body.len() as u64));
+    // This one would push out the others.
+    let not_kept = put(&pool, &large, Some(large.len() as u64));
+    (0..3).for_each(|drive| machine.unplug(drive, true));
+    for range in [0..body.len() as u64, 1_000_000..1_060_000, (1 << 20) - 1..(1 << 20) + 1] {
+        let expected = &body[range.start as usize..range.end as usize];
+        assert!(get(&pool, &written.extents, range).unwrap() == expected);
+    }
+    assert!(get(&pool, &not_kept.extents, 0..10).is_err());
+    (0..limits::LATEST_TRIMS).for_each(|_| pool.check_drives());
+    assert!(get(&pool, &written.extents, 0..10).is_err());
+    pool.close();
+}

@@ -36,6 +36,8 @@ pub struct StripeWriter {
     extents: Vec<Extent>,
     in_flight: VecDeque<TicketWait>,
     missed: u64,
+    /// Drives that were put back before this upload.
+    returns: u64,
     finished: bool,
 }
 
@@ -53,6 +55,7 @@ const RUN_STRIPES_MAX: u64 = 16;
 impl StripeWriter {
     pub(super) fn new(pool: Arc<Pool>, size_hint: Option<u64>) -> StripeWriter {
         StripeWriter {
+            returns: pool.returns.count(),
             pool,
             size_hint,
             size: 0,
@@ -93,6 +96,8 @@ impl StripeWriter {
         while !self.in_flight.is_empty() {
             self.settle_oldest().await?;
         }
+        // The sync of the last stripe says nothing of what a drive took before it was pulled.
+        self.missed |= self.pool.returns.since(self.returns);
         if let Some(open) = self.run.take() {
             self.extents.push(open.extent);
         }
@@ -119,7 +124,11 @@ impl StripeWriter {
             let identity = self.pool.identity(segment, offset_units, shard);
             header.copy_from_slice(&identity.header(user_bytes as u32, payload));
         }
-        let blocks = stripe.into_blocks(shard_bytes, geometry.is_large(user_bytes));
+        let (large, memory_bytes) = (geometry.is_large(user_bytes), stripe.memory_bytes());
+        let (blocks, user) = stripe.into_blocks(shard_bytes, large);
+        if large && self.size_hint.is_some_and(|hint| self.pool.latest.takes(hint)) {
+            self.pool.latest.put(segment, offset_units, user, memory_bytes);
+        }
         let (tickets, wait) = Ticket::issue((0..geometry.shards()).map(|shard| self.pool.slot_of(segment, shard)));
         for (shard, (ticket, (header, payload))) in tickets.into_iter().zip(blocks).enumerate() {
             // A drive that is out drops the ticket, which counts as missed.

@@ -200,9 +200,40 @@ impl StorageFile for RealFile {
         fallocate(&self.file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, offset, length)
     }
 
+    fn release_unwritten(&self) -> io::Result<()> {
+        let end = self.len()?;
+        let mut at = 0;
+        while at < end {
+            let Some(hole) = self.seek(at, libc::SEEK_HOLE)?.filter(|hole| *hole < end) else { break };
+            let data = self.seek(hole, libc::SEEK_DATA)?.unwrap_or(end);
+            match self.punch_hole(hole, data - hole) {
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => break,
+                done => done?,
+            }
+            at = data;
+        }
+        Ok(())
+    }
+
     fn lock(&self) -> io::Result<()> {
         // SAFETY: flock takes a descriptor, which `file` keeps open.
         check(unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })
+    }
+}
+
+impl RealFile {
+    /// Where the next hole or data begins from `from` on; `None` when there is none, or the file system cannot tell.
+    fn seek(&self, from: u64, what: libc::c_int) -> io::Result<Option<u64>> {
+        let from = libc::off_t::try_from(from).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: lseek takes plain numbers and a descriptor, which `file` keeps open; nobody uses the file's position.
+        let found = unsafe { libc::lseek(self.file.as_raw_fd(), from, what) };
+        match u64::try_from(found) {
+            Ok(found) => Ok(Some(found)),
+            Err(_) => match io::Error::last_os_error() {
+                error if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::EINVAL)) => Ok(None),
+                error => Err(error),
+            },
+        }
     }
 }
 
@@ -252,6 +283,31 @@ mod tests {
         let memory = vec![value; bytes + crate::limits::DIRECT_ALIGN_BYTES];
         let start = memory.as_ptr().align_offset(crate::limits::DIRECT_ALIGN_BYTES);
         (memory, start..start + bytes)
+    }
+
+    #[test]
+    fn reserved_space_is_given_back_and_what_was_written_stays() {
+        let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+        let storage = RealStorage::open(folder.path()).expect("it is there");
+        let file = storage.open("file", OpenMode::CreateNew).expect("it is new");
+        file.allocate(0, 8 << 20).expect("there is space");
+        let ((page, at), unsynced) = (pages(1, 1), [2; 5000]);
+        file.write_direct_at(&[IoSlice::new(&page[at])], 4096).expect("it is aligned");
+        file.sync_data().expect("it is open");
+        file.write_at(&unsynced, 3 << 20).expect("it is open");
+        for _ in 0..2 {
+            file.release_unwritten().expect("it is open");
+            let (mut first, mut second) = ([9; 3 * 4096], [9; 6000]);
+            file.read_at(&mut first, 0).expect("it is open");
+            file.read_at(&mut second, 3 << 20).expect("it is open");
+            assert!(first == *[vec![0; 4096], vec![1; 4096], vec![0; 4096]].concat());
+            assert!(second == *[vec![2; 5000], vec![0; 1000]].concat());
+        }
+        assert_eq!(file.len().expect("it is open"), 8 << 20);
+        let blocks = std::os::unix::fs::MetadataExt::blocks(
+            &std::fs::metadata(folder.path().join("file")).expect("it is there"),
+        );
+        assert!(blocks * 512 < 1 << 20, "{blocks} blocks of 512 bytes are left");
     }
 
     /// Whether the file system writes directly or not: the second folder is in memory, where the kernel may refuse.

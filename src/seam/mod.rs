@@ -87,6 +87,11 @@ pub trait StorageFile: Send + Sync + Debug {
     fn allocate(&self, offset: u64, length: u64) -> io::Result<()>;
     /// Gives the blocks back; the range reads as zeros.
     fn punch_hole(&self, offset: u64, length: u64) -> io::Result<()>;
+    /// Gives back what was reserved and never written; nothing reads differently. Nobody may write meanwhile. Where the
+    /// storage cannot tell what was written, nothing happens.
+    fn release_unwritten(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// Takes an advisory exclusive lock for the life of this handle; `WouldBlock` when another process holds it.
     fn lock(&self) -> io::Result<()>;
 }

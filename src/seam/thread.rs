@@ -1,9 +1,12 @@
-//! The calling thread's place among the others of this machine.
+//! The calling thread's place among the others of this machine, and how long it waited for a processor.
 #![allow(unsafe_code)]
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
 /// Nice value of threads that work behind the requests: the last one. Under full load each still gets a hundredth of a
-/// processor, so that whoever waits for a lock that one of them holds does not wait for ever. (SCHED_IDLE would give
-/// a fifth of that.)
+/// processor, so that whoever waits for a lock that one of them holds does not wait for ever.
 const BACKGROUND_NICE: libc::c_int = 19;
 /// The last level of the usual class of I/O; the class below it may never get a turn.
 const BACKGROUND_IO: libc::c_long = IOPRIO_CLASS_BEST_EFFORT << IOPRIO_CLASS_SHIFT | 7;
@@ -12,19 +15,54 @@ const IOPRIO_CLASS_SHIFT: libc::c_long = 13;
 const IOPRIO_WHO_PROCESS: libc::c_long = 1;
 
 /// Puts this thread, and those that it starts from now on, behind the ones that serve requests: it takes the time of
-/// processors and drives that they leave, and does not interrupt them when it wakes.
+/// processors and drives that they leave, and does not interrupt them when it wakes. For threads that mostly wait for
+/// drives: one that computes keeps a processor for some milliseconds before a request gets it.
 pub fn work_in_background() {
+    stand_behind(libc::SCHED_BATCH);
+}
+
+/// The same for threads that compute for long: whoever serves a request takes the processor from them at once, and a
+/// processor that runs nothing else counts as idle where the kernel looks for one. They cannot be brought back from
+/// there without privileges. Where requests keep a processor busy all the time, the kernel leaves them 3 parts of 1,027
+/// of it: they get on, and their deadlines must not count the waiting (`ProcessorWait`).
+pub fn compute_in_background() {
+    stand_behind(libc::SCHED_IDLE);
+}
+
+fn stand_behind(policy: libc::c_int) {
     let plain = libc::sched_param { sched_priority: 0 };
     // SAFETY: the calls take plain numbers and a structure on this stack; 0 means the calling thread.
     let done = unsafe {
-        let batch = libc::sched_setscheduler(0, libc::SCHED_BATCH, &plain);
         let nice = libc::setpriority(libc::PRIO_PROCESS, 0, BACKGROUND_NICE);
+        let scheduled = libc::sched_setscheduler(0, policy, &plain);
         let io = libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0 as libc::c_long, BACKGROUND_IO);
-        batch == 0 && nice == 0 && io == 0
+        scheduled == 0 && nice == 0 && io == 0
     };
     if !done {
         // A container may forbid it. All works then, less evenly.
         tracing::debug!("a background thread could not be put behind the others");
+    }
+}
+
+/// How long a thread was ready to run and had no processor. Can be asked from any thread.
+#[derive(Debug)]
+pub struct ProcessorWait {
+    /// `None` where the kernel does not count it: then nobody ever waited.
+    counted: Option<File>,
+}
+
+impl ProcessorWait {
+    pub fn of_this_thread() -> ProcessorWait {
+        ProcessorWait { counted: File::open("/proc/thread-self/schedstat").ok() }
+    }
+
+    /// Since the thread began, without a wait that has not ended yet.
+    pub fn so_far(&self) -> Duration {
+        let mut text = [0; 96];
+        let read = self.counted.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
+        // Nanoseconds on a processor, nanoseconds of waiting for one, turns.
+        let text = std::str::from_utf8(&text[..read]).unwrap_or_default();
+        Duration::from_nanos(text.split_whitespace().nth(1).and_then(|waited| waited.parse().ok()).unwrap_or(0))
     }
 }
 
@@ -53,6 +91,42 @@ mod tests {
         let look = move || (nice(), unsafe { libc::sched_getscheduler(0) });
         let started = in_background(|| std::thread::spawn(look));
         assert_eq!(started.join().expect("the thread does not panic"), (BACKGROUND_NICE, libc::SCHED_BATCH));
+        let compute = move || {
+            compute_in_background();
+            std::thread::spawn(look)
+        };
+        let started = std::thread::spawn(compute).join().expect("the thread does not panic");
+        assert_eq!(started.join().expect("the thread does not panic"), (BACKGROUND_NICE, libc::SCHED_IDLE));
         assert_eq!(nice(), before);
+    }
+
+    #[test]
+    fn the_wait_for_a_processor_is_counted() {
+        let own = ProcessorWait::of_this_thread();
+        if own.counted.is_none() {
+            return;
+        }
+        // Two threads bound to one processor take turns there.
+        let turns = |_| {
+            std::thread::spawn(|| {
+                // SAFETY: cpu_set_t is plain old data on this stack.
+                unsafe {
+                    let mut set: libc::cpu_set_t = std::mem::zeroed();
+                    libc::CPU_SET(0, &mut set);
+                    libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
+                }
+                let wait = ProcessorWait::of_this_thread();
+                let mut steps = 0u64;
+                while wait.so_far() < Duration::from_millis(5) && steps < 10_000_000 {
+                    steps += 1;
+                }
+                wait.so_far()
+            })
+        };
+        let threads: Vec<_> = (0..2).map(turns).collect();
+        for thread in threads {
+            assert!(thread.join().expect("the thread does not panic") >= Duration::from_millis(5));
+        }
+        assert!(own.so_far() < Duration::from_secs(3600));
     }
 }

@@ -172,6 +172,7 @@ impl AdminApi {
             "buckets": self.buckets_json()?,
             "retention_clock": self.engine.meta().retention_clock(),
             "connections": self.parts.connections.open(),
+            "tls": self.parts.tls.as_ref().map(|tls| tls.status()),
         }))
     }
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_channel::oneshot;
@@ -21,16 +21,22 @@ use crate::wire::Service;
 #[derive(Debug)]
 pub struct Connections {
     open: AtomicUsize,
+    refused: AtomicU64,
     max: usize,
 }
 
 impl Connections {
     pub fn new(max: usize) -> Arc<Connections> {
-        Arc::new(Connections { open: AtomicUsize::new(0), max })
+        Arc::new(Connections { open: AtomicUsize::new(0), refused: AtomicU64::new(0), max })
     }
 
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// Since the start, for whatever bound.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 }
 
@@ -107,12 +113,14 @@ fn start_connection(stream: TcpStream, peer: SocketAddr, service: &Rc<Service>, 
     let connections = &door.connections;
     if connections.open.fetch_add(1, Ordering::Relaxed) >= connections.max {
         connections.open.fetch_sub(1, Ordering::Relaxed);
+        connections.refused.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(%peer, max = connections.max, "connection refused: server.connections_max are open");
         return;
     }
     open.set(open.get() + 1);
     let guard = Guard { connections: connections.clone(), open: open.clone() };
     let Some(connected) = service.connect(peer.ip()) else {
+        connections.refused.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(%peer, "connection refused: server.clients.connections_max are open from its address");
         return;
     };

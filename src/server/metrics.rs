@@ -5,11 +5,19 @@ use std::fmt::Write;
 use super::Parts;
 use crate::meta::{Bucket, Usage};
 use crate::mqtt::{LATENCY_BOUNDS_MS, LatencySnapshot};
+use crate::wire::{DURATION_BOUNDS_MS, Traffic};
 
 /// All metrics of the process.
 pub fn render(parts: &Parts, usages: &[(Bucket, Usage)]) -> String {
     let mut page = Page(String::new());
     page.gauge("aerie_connections_open", "Open S3 connections.", parts.connections.open() as f64);
+    let refused = parts.connections.refused() as f64;
+    page.counter(
+        "aerie_connections_refused_total",
+        "Connections beyond server.connections_max or a client's own.",
+        refused,
+    );
+    page.requests(&parts.traffic);
     page.gauge("aerie_transfers_open", "Objects that move now.", parts.transfers.open() as f64);
     page.drives(parts);
     page.heal(parts);
@@ -17,6 +25,7 @@ pub fn render(parts: &Parts, usages: &[(Bucket, Usage)]) -> String {
     page.buckets(usages);
     let behind = parts.meta.retention_clock().behind_ms as f64 / 1e3;
     page.gauge("aerie_retention_clock_behind_seconds", "How far the wall clock is not believed.", behind);
+    page.tls(parts);
     page.hooks(parts);
     if let Some((resident, cpu_seconds)) = super::process::usage() {
         page.gauge("process_resident_memory_bytes", "Resident memory.", resident as f64);
@@ -46,6 +55,31 @@ impl Page {
     fn counter(&mut self, name: &str, help: &str, value: f64) {
         self.head(name, "counter", help);
         self.sample(name, "", value);
+    }
+
+    fn requests(&mut self, traffic: &Traffic) {
+        self.head(
+            "aerie_requests_total",
+            "counter",
+            "Answered requests; `-` is what was no operation of S3, or refused before.",
+        );
+        for requests in traffic.requests() {
+            let labels = format!("operation=\"{}\",class=\"{}\"", requests.operation, requests.class);
+            self.sample("aerie_requests_total", &labels, requests.count as f64);
+        }
+        let durations = traffic.durations();
+        self.head(
+            "aerie_request_duration_seconds",
+            "histogram",
+            "From a request's head to the beginning of its answer.",
+        );
+        let bounds = DURATION_BOUNDS_MS.iter().map(|ms| (*ms as f64 / 1e3).to_string()).chain(["+Inf".to_owned()]);
+        for (bound, count) in bounds.zip(durations.cumulative) {
+            self.sample("aerie_request_duration_seconds_bucket", &format!("le=\"{bound}\""), count as f64);
+        }
+        let all = durations.cumulative[DURATION_BOUNDS_MS.len()];
+        self.sample("aerie_request_duration_seconds_sum", "", durations.sum.as_secs_f64());
+        self.sample("aerie_request_duration_seconds_count", "", all as f64);
     }
 
     fn drives(&mut self, parts: &Parts) {
@@ -132,6 +166,17 @@ impl Page {
             "Time that hook threads waited for their budget while work was there.",
             budget.throttled_s,
         );
+        let transforms = parts.transform_budget.metrics();
+        self.counter(
+            "aerie_transform_busy_seconds_total",
+            "Time that object lambdas held their threads.",
+            transforms.busy_s,
+        );
+        self.counter(
+            "aerie_transform_throttled_seconds_total",
+            "Time that object lambdas waited for their budget.",
+            transforms.throttled_s,
+        );
         self.gauge("aerie_hook_hot", "1 while hooks are slowed down by heat.", f64::from(u8::from(budget.hot)));
         if let Some(celsius) = budget.celsius {
             self.gauge("aerie_board_celsius", "Temperature of the hottest zone.", celsius);
@@ -158,6 +203,16 @@ impl Page {
         if let Some(latency) = &outbox.publication_latency {
             self.histogram("aerie_publication_latency_seconds", "From the outbox to the acknowledgement.", latency);
         }
+    }
+
+    fn tls(&mut self, parts: &Parts) {
+        let Some(status) = parts.tls.as_ref().map(|tls| tls.status()) else { return };
+        if let Some(validity) = status.validity {
+            let until_s = validity.until_s as f64;
+            self.gauge("aerie_tls_certificate_expires_timestamp_seconds", "When the certificate expires.", until_s);
+        }
+        let faulty = f64::from(u8::from(status.fault.is_some()));
+        self.gauge("aerie_tls_certificate_faulty", "1 while changed files cannot be used.", faulty);
     }
 
     fn hooks(&mut self, parts: &Parts) {

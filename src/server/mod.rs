@@ -34,11 +34,11 @@ use crate::engine::{Engine, open_meta};
 use crate::hook;
 use crate::meta::Meta;
 use crate::mqtt::{Broker, BrokerSettings, MqttError, PublisherSettings};
-use crate::outbox::{BudgetSettings, Outbox, OutboxParts};
+use crate::outbox::{Budget, BudgetSettings, Outbox, OutboxParts};
 use crate::pool::{Pool, PoolOptions};
 use crate::seam::files::RealStorage;
 use crate::seam::real::ThermalZones;
-use crate::seam::{self, Storage, World};
+use crate::seam::{self, Storage, Thermometer, World};
 use crate::tls::{self, PlainHttp};
 use crate::upkeep::Upkeep;
 use crate::wire;
@@ -73,34 +73,45 @@ struct Parts {
     access: Arc<Registry>,
     hooks: Arc<hook::Hooks>,
     errands: Arc<Errands>,
+    transform_budget: Arc<Budget>,
     outbox: Arc<Outbox>,
     upkeep: Arc<Upkeep>,
     connections: Arc<Connections>,
     tls: Option<Arc<tls::Acceptor>>,
     transfers: Arc<wire::Transfers>,
+    traffic: Arc<wire::Traffic>,
     plan: Arc<Plan>,
 }
 
 /// Starts everything; when this returns, requests are answered.
 pub fn start(settings: Settings, places: &[String], world: World) -> Result<Server, String> {
     process::raise_descriptor_limit();
+    // What can be found wrong without the drives is found before a pool is made on them.
+    settings.broker.check().map_err(|error| error.to_string())?;
+    if !settings.mqtt.url.is_empty() {
+        settings.mqtt.check().map_err(|error| error.to_string())?;
+    }
+    let tls = start_tls(&settings, &world)?;
     let pool = open_pool(&settings, places, &world)?;
     let geometry = pool.geometry();
     let plan = config::plan(&settings, geometry.shards(), Some(geometry.parity)).map_err(|error| error.to_string())?;
+    pool.keep_latest(plan.latest_bytes);
     let meta = open_meta(&pool, world.clone()).map_err(|error| error.to_string())?;
     let storages: Vec<Arc<dyn Storage>> = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let keys = credentials::root_keys(environment, &settings.credentials, &storages, &world)?;
     let ring = Arc::new(keys::open(environment, &settings.encryption, &pool, &world)?);
-    let access = Registry::open(meta.clone(), &keys.access_key, Secret::new(&keys.secret_key), world.clone());
+    let vault = pollster::block_on(ring.vault()).map_err(|error| error.to_string())?;
+    let access = Registry::open(meta.clone(), vault, &keys.access_key, Secret::new(&keys.secret_key), world.clone());
     let access = Arc::new(access.map_err(|error| error.to_string())?);
 
     let engines = engine_factory(&meta, &pool, &world, &ring, keys::store_rule(&settings.encryption));
-    let (broker, publisher) = start_broker(&settings, &world)?;
+    let (broker, publisher) = start_broker(&settings, &pool.id(), &world)?;
     let mqtt = publisher.as_ref().map(|publisher| publisher.url.clone());
     let hooks = hook::Hooks::new(settings.hooks.clone(), settings.inference.clone());
     let hooks = Arc::new(hooks.map_err(|error| error.to_string())?);
     engines().and_then(|engine| keys::sweep(&engine)).map_err(|error| error.to_string())?;
+    let thermometer: Arc<dyn Thermometer> = Arc::new(ThermalZones::new());
     let outbox = Outbox::start(OutboxParts {
         background: true,
         meta: meta.clone(),
@@ -109,7 +120,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         world: world.clone(),
         settings: settings.outbox.clone(),
         budget: BudgetSettings { cpu_share: settings.hooks.cpu_share, temperature_max: settings.hooks.temperature_max },
-        thermometer: Arc::new(ThermalZones::new()),
+        thermometer: thermometer.clone(),
         publisher,
     });
     let outbox = outbox.map_err(|error| error.to_string())?;
@@ -121,9 +132,11 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let errands = Errands::start(&engines).map_err(|error| format!("no thread for errands: {error}"))?;
     let parts = Parts {
         errands: Arc::new(errands),
+        transform_budget: transforms::budget(&settings.hooks, thermometer)?,
         connections: Connections::new(settings.server.connections_max),
-        tls: start_tls(&settings, &world)?,
+        tls,
         transfers: wire::Transfers::new(plan.transfers_max),
+        traffic: wire::Traffic::new(),
         settings: Arc::new(settings),
         pool,
         meta,
@@ -159,6 +172,7 @@ fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Ar
     if places.is_empty() {
         return Err("no drives: name their folders, for example `aerie serve /data/d{1..6}`".to_owned());
     }
+    refuse_repeated(places)?;
     // At the very first start nothing is there yet. Later a folder that is not there is a drive that is missing.
     let first = places.iter().all(|place| !Path::new(place).exists());
     let open = |place: &String| {
@@ -180,6 +194,19 @@ fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Ar
     Pool::open(places.iter().map(open).collect(), options).map_err(|error| error.to_string())
 }
 
+/// One folder twice would be two drives that fail together, and a pool made so stays so.
+fn refuse_repeated(places: &[String]) -> Result<(), String> {
+    let real = |place: &String| Path::new(place).canonicalize().unwrap_or_else(|_| Path::new(place).to_owned());
+    let folders: Vec<_> = places.iter().map(real).collect();
+    for (index, folder) in folders.iter().enumerate() {
+        if let Some(first) = folders[..index].iter().position(|earlier| earlier == folder) {
+            let (first, place) = (&places[first], &places[index]);
+            return Err(format!("{place} is the same folder as {first}; give each drive a folder of its own"));
+        }
+    }
+    Ok(())
+}
+
 /// The places that `--replace` names, as the list of drives writes them.
 fn replacements(named: &[String], places: &[String]) -> Result<Vec<String>, String> {
     let find = |name: &String| {
@@ -192,8 +219,16 @@ fn replacements(named: &[String], places: &[String]) -> Result<Vec<String>, Stri
 }
 
 /// The broker of our own, unless it is off or an external one is named; and where results are published.
-fn start_broker(settings: &Settings, world: &World) -> Result<(Option<Broker>, Option<PublisherSettings>), String> {
+fn start_broker(
+    settings: &Settings,
+    pool_id: &str,
+    world: &World,
+) -> Result<(Option<Broker>, Option<PublisherSettings>), String> {
     let mut publisher = settings.mqtt.clone();
+    if publisher.client_id.is_empty() {
+        // Boards of one profile share its device's name, and a broker lets a client id in once.
+        publisher.client_id = format!("aerie-{}-{}", settings.outbox.device, &pool_id[..8.min(pool_id.len())]);
+    }
     if !publisher.url.is_empty() {
         return Ok((None, Some(publisher)));
     }
@@ -238,7 +273,7 @@ fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Setting
         timeouts: wire::Timeouts::default(),
         plain_http: parts.settings.server.tls.as_ref().map_or(PlainHttp::Serve, |tls| tls.plain_http),
         hook_exists: wire::HookExists::new(exists),
-        transforms: transforms::transforms(&parts.hooks, &parts.errands),
+        transforms: transforms::transforms(&parts.hooks, &parts.errands, &parts.transform_budget),
         object_ownership: parts.settings.server.object_ownership,
         clients: wire::Clients::new(
             wire::ClientLimits {
@@ -250,6 +285,7 @@ fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Setting
         ),
         audit_requests: parts.settings.audit.requests,
         transfers: parts.transfers.clone(),
+        traffic: parts.traffic.clone(),
         customer_keys_in_clear: parts.settings.encryption.customer_keys_in_clear,
     })
 }
@@ -361,7 +397,9 @@ impl Server {
         match Arc::try_unwrap(outbox) {
             Ok(outbox) => outbox.stop(),
             Err(_) => {
-                tracing::error!("the outbox is still in use at the end; what is pending goes on at the next start")
+                tracing::warn!(
+                    "a connection that was cut still holds the outbox; what is pending goes on at the next start"
+                )
             }
         }
         hooks.stop();
@@ -382,10 +420,10 @@ mod tests {
     fn one_setting_turns_the_broker_off_and_an_external_one_takes_its_place() {
         let mut settings = Settings::default();
         settings.broker.enabled = false;
-        assert!(matches!(start_broker(&settings, &real::world()), Ok((None, None))));
+        assert!(matches!(start_broker(&settings, "pool", &real::world()), Ok((None, None))));
         settings.broker.enabled = true;
         settings.mqtt.url = "mqtt://broker.example".to_owned();
-        let (broker, publisher) = start_broker(&settings, &real::world()).unwrap();
+        let (broker, publisher) = start_broker(&settings, "pool", &real::world()).unwrap();
         assert!(broker.is_none());
         assert_eq!(publisher.unwrap().url, "mqtt://broker.example");
     }

@@ -6,14 +6,15 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use rustls::ServerConfig;
-use rustls::server::WebPkiClientVerifier;
+use rustls::crypto::ring::Ticketer;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use serde::{Deserialize, Serialize};
 
-use super::{TlsError, certificates, private_key, provider, roots};
+use super::{TlsError, Validity, certificates, private_key, provider, roots};
 use crate::limits;
 use crate::seam::World;
 
@@ -66,7 +67,7 @@ impl TlsSettings {
             .map(PathBuf::as_path)
     }
 
-    fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    fn load(&self) -> Result<Loaded, TlsError> {
         let versions: &[_] = match self.version_min {
             TlsVersion::V12 => rustls::ALL_VERSIONS,
             TlsVersion::V13 => &[&rustls::version::TLS13],
@@ -84,12 +85,41 @@ impl TlsSettings {
                 builder.with_client_cert_verifier(verifier)
             }
         };
+        let chain = certificates(&self.certificate_file)?;
+        let validity = chain.first().and_then(Validity::of);
         let mut config = builder
-            .with_single_cert(certificates(&self.certificate_file)?, private_key(&self.key_file)?)
+            .with_single_cert(chain, private_key(&self.key_file)?)
             .map_err(|error| TlsError::file(&self.key_file, format!("does not fit the certificate: {error}")))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        match self.client_ca_file {
+            // Sealed tickets, which every core opens and which need no memory for each client. Their keys go with the
+            // configuration: a session does not outlive the certificate that it began with.
+            None => config.ticketer = Ticketer::new().map_err(|error| setup(&error))?,
+            // A resumed session does not show its certificate again, which may have expired since.
+            Some(_) => {
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+            }
+        }
+        Ok(Loaded { config: Arc::new(config), validity })
     }
+}
+
+/// What the files gave.
+struct Loaded {
+    config: Arc<ServerConfig>,
+    validity: Option<Validity>,
+}
+
+/// The certificate that is shown now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CertificateStatus {
+    pub file: PathBuf,
+    pub validity: Option<Validity>,
+    /// By the wall clock. It is shown all the same; clients refuse it.
+    pub expired: bool,
+    /// Why the files as they are now are not used.
+    pub fault: Option<String>,
 }
 
 /// Hands out the configuration that holds now.
@@ -100,7 +130,9 @@ pub struct Acceptor {
 }
 
 struct Current {
-    config: Arc<ServerConfig>,
+    loaded: Loaded,
+    /// Why the newest files could not be used.
+    fault: Option<String>,
     /// When the files were written, as seen when they were last looked at.
     written: Vec<Option<SystemTime>>,
     looked_ns: u64,
@@ -110,21 +142,38 @@ impl Acceptor {
     /// Reads the files; an error says which one is at fault.
     pub fn new(settings: TlsSettings, world: World) -> Result<Acceptor, TlsError> {
         let written = written(&settings);
-        let config = settings.load()?;
-        let current = Mutex::new(Current { config, written, looked_ns: world.clock.monotonic_ns() });
-        Ok(Acceptor { settings, world, current })
+        let loaded = settings.load()?;
+        let current = Current { loaded, fault: None, written, looked_ns: world.clock.monotonic_ns() };
+        let acceptor = Acceptor { settings, world, current: Mutex::new(current) };
+        acceptor.tell_expired(&acceptor.current().loaded);
+        Ok(acceptor)
     }
 
     /// For the next handshake.
     pub fn config(&self) -> Arc<ServerConfig> {
+        self.current().loaded.config.clone()
+    }
+
+    pub fn status(&self) -> CertificateStatus {
+        let current = self.current();
+        CertificateStatus {
+            file: self.settings.certificate_file.clone(),
+            validity: current.loaded.validity,
+            expired: self.is_expired(&current.loaded),
+            fault: current.fault.clone(),
+        }
+    }
+
+    /// What the files give, looked at again once the interval is over.
+    fn current(&self) -> MutexGuard<'_, Current> {
         let now_ns = self.world.clock.monotonic_ns();
-        // The configuration is replaced whole, so that one is there whatever happened to a holder of the lock.
+        // What is there is replaced whole, so that one is there whatever happened to a holder of the lock.
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if now_ns.saturating_sub(current.looked_ns) >= limits::TLS_RELOAD_INTERVAL.as_nanos() as u64 {
             current.looked_ns = now_ns;
             self.reload(&mut current);
         }
-        current.config.clone()
+        current
     }
 
     fn reload(&self, current: &mut Current) {
@@ -135,13 +184,26 @@ impl Acceptor {
         current.written = written;
         let file = self.settings.certificate_file.display();
         match self.settings.load() {
-            Ok(config) => {
+            Ok(loaded) => {
                 tracing::info!(%file, "the certificate was read again");
-                current.config = config;
+                self.tell_expired(&loaded);
+                (current.loaded, current.fault) = (loaded, None);
             }
             Err(error) => {
-                tracing::error!(%error, "a changed certificate cannot be used; the one before goes on, replace the file")
+                tracing::error!(%error, "a changed certificate cannot be used; the one before goes on, replace the file");
+                current.fault = Some(error.to_string());
             }
+        }
+    }
+
+    fn is_expired(&self, loaded: &Loaded) -> bool {
+        loaded.validity.is_some_and(|validity| validity.until_s < self.world.clock.unix_ms() / 1000)
+    }
+
+    fn tell_expired(&self, loaded: &Loaded) {
+        if self.is_expired(loaded) {
+            let file = self.settings.certificate_file.display();
+            tracing::warn!(%file, "the certificate has expired by the wall clock: clients will refuse it, renew it");
         }
     }
 }

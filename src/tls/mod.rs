@@ -4,14 +4,18 @@
 //! sockets (whoever has one wraps it), and trust in anything that no file names.
 
 mod acceptor;
+mod ahead;
 mod client;
 mod pair;
 #[cfg(test)]
 mod tests;
+mod validity;
 
-pub use acceptor::{Acceptor, PlainHttp, TlsSettings, TlsVersion};
+pub use acceptor::{Acceptor, CertificateStatus, PlainHttp, TlsSettings, TlsVersion};
+pub use ahead::ReadAhead;
 pub use client::{ClientFiles, client_config};
 pub use pair::{Pair, self_signed};
+pub use validity::Validity;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::{ClientConnection, ServerConnection};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConnection};
 
 use super::*;
 use crate::limits;
@@ -11,9 +11,13 @@ use crate::seam::sim::world;
 
 /// Shakes hands until neither side has more to say.
 fn shake(acceptor: &Acceptor, files: &ClientFiles) -> Result<Vec<u8>, String> {
-    let name = "board.local".try_into().unwrap();
     let config = client_config(files).map_err(|error| error.to_string())?;
-    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let (client, _) = shake_with(acceptor, Arc::new(config))?;
+    Ok(client.peer_certificates().unwrap()[0].as_ref().to_vec())
+}
+
+fn shake_with(acceptor: &Acceptor, config: Arc<ClientConfig>) -> Result<(ClientConnection, ServerConnection), String> {
+    let mut client = ClientConnection::new(config, "board.local".try_into().unwrap()).unwrap();
     let mut server = ServerConnection::new(acceptor.config()).unwrap();
     while client.wants_write() || server.wants_write() {
         let mut wire = Vec::new();
@@ -30,7 +34,7 @@ fn shake(acceptor: &Acceptor, files: &ClientFiles) -> Result<Vec<u8>, String> {
         client.process_new_packets().map_err(|error| format!("client: {error}"))?;
     }
     assert!(!client.is_handshaking() && !server.is_handshaking());
-    Ok(client.peer_certificates().unwrap()[0].as_ref().to_vec())
+    Ok((client, server))
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests write the files that are read")]
@@ -99,12 +103,68 @@ fn a_renewed_certificate_is_taken_up_and_a_broken_one_is_not() {
     assert_ne!(first, second);
 
     let whole = std::fs::read(&server.0).unwrap();
+    assert_eq!(acceptor.status().fault, None);
     std::fs::write(&server.0, "no certificate").unwrap();
     later(&server.0, 2_000_000);
     clock.advance_ms(limits::TLS_RELOAD_INTERVAL.as_millis() as u64);
-    acceptor.config();
-    std::fs::write(&server.0, whole).unwrap();
+    let fault = acceptor.status().fault.unwrap();
+    assert!(fault.contains("server.pem: has no certificate"), "{fault}");
+    std::fs::write(&server.0, &whole).unwrap();
     assert_eq!(shake(&acceptor, &trusting()).unwrap(), second, "the one before goes on");
+
+    // A key that does not belong to the certificate: half of a renewal.
+    write_pair(folder.path(), "server");
+    std::fs::write(&server.0, &whole).unwrap();
+    later(&server.0, 3_000_000);
+    clock.advance_ms(limits::TLS_RELOAD_INTERVAL.as_millis() as u64);
+    assert_eq!(shake(&acceptor, &trusting()).unwrap(), second);
+    assert!(acceptor.status().fault.unwrap().contains("server.key: does not fit"));
+    write_pair(folder.path(), "server");
+    later(&server.0, 4_000_000);
+    clock.advance_ms(limits::TLS_RELOAD_INTERVAL.as_millis() as u64);
+    assert_ne!(shake(&acceptor, &trusting()).unwrap(), second);
+    assert_eq!(acceptor.status().fault, None);
+}
+
+#[test]
+fn sessions_are_resumed_by_any_core_but_not_where_clients_show_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    let [server, drone] = ["server", "drone"].map(|name| write_pair(folder.path(), name));
+    let mutual = TlsSettings { client_ca_file: Some(drone.0.clone()), ..settings(&server) };
+    for (settings, second) in [(settings(&server), HandshakeKind::Resumed), (mutual, HandshakeKind::Full)] {
+        let acceptor = Acceptor::new(settings, world(1).0).unwrap();
+        let files = ClientFiles { ca: Some(server.0.clone()), pair: Some(drone.clone()) };
+        let config = Arc::new(client_config(&files).unwrap());
+        for kind in [HandshakeKind::Full, second] {
+            // On a core of its own, as its connections are.
+            let (_, connection) = std::thread::scope(|scope| {
+                scope.spawn(|| shake_with(&acceptor, config.clone())).join().unwrap().unwrap()
+            });
+            assert_eq!(connection.handshake_kind(), Some(kind));
+        }
+    }
+}
+
+#[test]
+fn status_says_until_when_the_certificate_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = write_pair(folder.path(), "server");
+    let (world, clock) = world(1);
+    let acceptor = Acceptor::new(settings(&server), world).unwrap();
+    let status = acceptor.status();
+    // 2026-01-01 and 2036-12-31; then dates that GeneralizedTime writes.
+    assert_eq!(status.validity, Some(Validity { from_s: 1_767_225_600, until_s: 2_114_294_400 }));
+    assert!(!status.expired, "{status:?}");
+    clock.jump_to(2_114_294_401_000);
+    assert!(acceptor.status().expired);
+
+    let late = self_signed(&["board.local".to_owned()], 2045).unwrap();
+    let late = CertificateDer::from_pem_slice(late.certificate.as_bytes()).unwrap();
+    assert_eq!(Validity::of(&late), Some(Validity { from_s: 2_366_841_600, until_s: 2_713_824_000 }));
+    for length in 0..late.len().min(200) {
+        let cut = CertificateDer::from(late[..length].to_vec());
+        assert_eq!(Validity::of(&cut), None, "{length} bytes");
+    }
 }
 
 #[test]

@@ -12,6 +12,9 @@ pub(super) struct Reclaim {
     /// Garbage whose time stamp lies in the future (the clock jumped back): when it was first seen, on the steady clock.
     seen_ns: HashMap<i64, u64>,
     segments_looked_ns: Option<u64>,
+    /// Segments of earlier runs that may hold reserved space: each start takes new ones and leaves the last half empty.
+    /// `None` before they were looked up.
+    untrimmed: Option<Vec<u32>>,
 }
 
 impl Worker {
@@ -31,7 +34,18 @@ impl Worker {
         }
         let stuck = self.stuck_garbage()?;
         given_back |= self.give_back(stuck)?;
-        self.remove_empty_segments(given_back)
+        self.remove_empty_segments(given_back)?;
+        self.trim_segments();
+        Ok(())
+    }
+
+    /// A few in each round, so that no upload waits long behind them.
+    fn trim_segments(&mut self) {
+        let pool = &self.pool;
+        let retired = || pool.segment_numbers().into_iter().filter(|segment| pool.retire_segment(*segment)).collect();
+        let untrimmed = self.reclaim.untrimmed.get_or_insert_with(retired);
+        let rest = untrimmed.len().saturating_sub(limits::TRIM_SEGMENTS_MAX);
+        untrimmed.drain(rest..).for_each(|segment| pool.trim_segment(segment));
     }
 
     /// Returns whether anything was given back. What is being read stays for the next round.

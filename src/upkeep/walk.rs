@@ -164,9 +164,13 @@ impl Worker {
             return Ok(());
         }
         match self.pool.set_rebuilt(slots) {
-            Ok(()) => tracing::info!(slots, "the rebuilt drives are whole"),
+            Ok(()) => tracing::info!(slots = ?in_mask(slots), "the rebuilt drives are whole"),
             Err(error) => tracing::error!(%error, "the labels could not be told that a rebuild is complete"),
         }
         Ok(())
     }
+}
+/// The numbers of the slots in a mask, for readers.
+fn in_mask(slots: u64) -> Vec<u32> {
+    (0..u64::BITS).filter(|slot| slots & 1 << slot != 0).collect()
 }

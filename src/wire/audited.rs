@@ -17,6 +17,7 @@ pub struct Audited {
     wanted: Cell<bool>,
     identity: RefCell<String>,
     action: RefCell<String>,
+    operation: Cell<Option<Operation>>,
 }
 
 impl Audited {
@@ -29,7 +30,12 @@ impl Audited {
         let health = path.starts_with("/health/") || path.starts_with("/minio/health/");
         let action = if admin { format!("{} {path}", head.method) } else { String::new() };
         let wanted = !health && (settings.audit_requests || changes && (admin || path == "/"));
-        Audited { wanted: Cell::new(wanted), identity: RefCell::default(), action: RefCell::new(action) }
+        Audited {
+            wanted: Cell::new(wanted),
+            identity: RefCell::default(),
+            action: RefCell::new(action),
+            operation: Cell::default(),
+        }
     }
 
     /// Who asks is known.
@@ -48,6 +54,7 @@ impl Audited {
 
     /// S3 has administration as well: what changes a bucket's rules, and what passes over retention.
     pub fn routed(&self, operation: Operation, headers: &HeaderMap, identity: &Identity) {
+        self.operation.set(Some(operation));
         let name = operation.as_str();
         let rules = ["CreateBucket", "DeleteBucket", "PutBucket", "PutObjectLockConfiguration"];
         let administers = rules.iter().any(|start| name.starts_with(start)) || name.ends_with("PublicAccessBlock");
@@ -60,6 +67,11 @@ impl Audited {
         if self.wanted.get() {
             self.action.replace(name.to_owned());
         }
+    }
+
+    /// What was asked for, once that is known and an operation of S3.
+    pub fn operation(&self) -> Option<Operation> {
+        self.operation.get()
     }
 
     /// Writes it to the log, where it is wanted; durable when this returns.

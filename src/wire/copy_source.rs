@@ -78,7 +78,7 @@ impl CopySource {
             ),
             // Who may not list the bucket does not learn which keys are not in it.
             EngineError::DeleteMarker { .. } | EngineError::Meta(MetaError::NoSuchKey) => {
-                match call.authorize("ListBucket", &self.bucket, "") {
+                match call.authorize_seeking(&self.bucket, &self.key) {
                     Ok(()) => S3Error::new(S3Code::NoSuchKey).field("Key", &self.key),
                     Err(denied) => denied,
                 }

@@ -33,6 +33,7 @@ mod service;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod transfers;
 mod transforms;
 pub mod xml;
@@ -45,5 +46,6 @@ pub use response::{Response, ResponseBody};
 pub use route::Operation;
 pub use service::Service;
 pub use settings::{HookExists, Settings, Timeouts};
+pub use traffic::{DURATION_BOUNDS_MS, Traffic};
 pub use transfers::Transfers;
 pub use transforms::{TransformFault, TransformFuture, TransformRequest, TransformedObject, Transforms};

@@ -148,13 +148,14 @@ operations! {
 
 impl Operation {
     /// It is authorised in the operation, not before: a form carries its signature inside, a preflight has none, the tags
-    /// that a policy may ask for are in the body, and each key that is to be deleted is asked for by itself.
+    /// and the place that a policy may ask for are in the body, and each key that is to be deleted is asked for by itself.
     pub fn asks_for_itself(self) -> bool {
         matches!(
             self,
             Operation::PostObject
                 | Operation::PreflightRequest
                 | Operation::PutObjectTagging
+                | Operation::CreateBucket
                 | Operation::DeleteObjects
         )
     }

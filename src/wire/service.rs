@@ -12,10 +12,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 
@@ -146,9 +147,11 @@ impl Service {
         secure: bool,
     ) -> Result<http::Response<GuardedBody>, Never> {
         let guard = exchange.begin();
+        let began_ns = self.engine.world().clock.monotonic_ns();
         let request_id = self.request_id();
         let (head, incoming) = request.into_parts();
         let contradicts = exchange.head_contradicts();
+        let never_told = head.headers.contains_key(header::EXPECT) && incoming.is_end_stream();
         let raw = RawBody::incoming(incoming, exchange);
         let resource = head.uri.path().to_owned();
         let shared = head.headers.contains_key(header::ORIGIN).then(|| (head.method.clone(), head.headers.clone()));
@@ -173,10 +176,13 @@ impl Service {
                 ((S3Error::new(S3Code::InternalError).into_response(&resource, &request_id), None), true)
             }
         };
+        let operation = audited.operation();
         let outcome = Outcome { resource: &resource, request_id: &request_id, peer, status: response.status(), code };
         audited.take_down(&self.engine, outcome).await;
         // A client that still sends would not see the answer. One that waits to be told to send must not be told.
-        if contradicts {
+        // boto3 takes the status of an answer that comes in the place of `100 Continue` for that of the connection's next
+        // answer as well, and hyper does not say it to a request whose body is empty.
+        if contradicts || never_told {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if failed && raw.may_discard(waits_for_continue) {
@@ -187,6 +193,8 @@ impl Service {
         {
             response.headers_mut().extend(self.cors_headers(&resource, &method, &request));
         }
+        let took_ns = self.engine.world().clock.monotonic_ns().saturating_sub(began_ns);
+        self.settings.traffic.count(operation, response.status(), Duration::from_nanos(took_ns));
         let headers = response.headers_mut();
         headers.insert(header::SERVER, self.server.clone());
         headers.insert(REQUEST_ID, HeaderValue::from_str(&request_id).expect("hex is a header value"));

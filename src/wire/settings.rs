@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clients::Clients;
+use super::traffic::Traffic;
 use super::transfers::Transfers;
 use super::transforms::Transforms;
 use crate::access::Registry;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub audit_requests: bool,
     /// Bounds how many objects move at once; one for all cores.
     pub transfers: Arc<Transfers>,
+    /// Counts requests for metrics; one for all cores.
+    pub traffic: Arc<Traffic>,
     /// Clients' own encryption keys (SSE-C) are also taken over plain HTTP, where whoever listens learns them.
     pub customer_keys_in_clear: bool,
 }

@@ -9,5 +9,7 @@ mod govern;
 mod harness;
 mod hook_faults;
 mod hooks;
+mod identity;
 mod sealed;
+mod service;
 mod tls;

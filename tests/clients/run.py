@@ -10,6 +10,7 @@ import traceback
 
 import commands  # noqa: F401
 import libraries  # noqa: F401
+import terraform  # noqa: F401
 from world import TESTS, Left, appliance
 
 

@@ -29,8 +29,8 @@ class Left(Exception):
 
 
 class World:
-    def __init__(self, endpoint, folder):
-        self.endpoint, self.folder = endpoint, folder
+    def __init__(self, endpoint, folder, program):
+        self.endpoint, self.folder, self.program = endpoint, folder, program
         self.host = endpoint.removeprefix("http://")
         self.env = {
             "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(folder), "AWS_ACCESS_KEY_ID": ACCESS,
@@ -48,11 +48,20 @@ class World:
         path.write_bytes(content)
         return path
 
+    def need(self, program):
+        if shutil.which(program, path=self.env["PATH"]) is None:
+            raise Left(f"{program} is not installed")
+
+    def aerie(self, *arguments):
+        """The program itself, as its operator."""
+        env = {"AERIE_ENDPOINT": self.endpoint, "AERIE_ROOT_ACCESS_KEY": ACCESS, "AERIE_ROOT_SECRET_KEY": SECRET}
+        return self.run(self.program, *arguments, env=env)
+
     def run(self, *command, **options):
-        if shutil.which(command[0], path=self.env["PATH"]) is None:
-            raise Left(f"{command[0]} is not installed")
+        self.need(command[0])
         env = self.env | options.pop("env", {})
-        done = subprocess.run(command, env=env, capture_output=True, timeout=120, cwd=self.folder, **options)
+        limits = {"timeout": 120} | options
+        done = subprocess.run(command, env=env, capture_output=True, cwd=self.folder, **limits)
         if done.returncode:
             raise AssertionError(f"{' '.join(map(str, command))}\n{done.stdout.decode()}{done.stderr.decode()}")
         return done.stdout.decode()
@@ -85,7 +94,7 @@ def appliance(aerie):
             if not found:
                 raise SystemExit(f"the appliance did not start: {line}{(folder / 'log').read_text()}")
             (folder / "work").mkdir()
-            yield World(found[0], folder / "work"), folder / "log"
+            yield World(found[0], folder / "work", os.path.abspath(aerie)), folder / "log"
             if server.poll() is not None:
                 raise SystemExit(f"the appliance ended by itself: {(folder / 'log').read_text()[-3000:]}")
         finally:

@@ -11,7 +11,7 @@ use aerie::upkeep::{Upkeep, UpkeepRequest, UpkeepSettings};
 
 use crate::store::{Store, bytes};
 
-const DRIVE_BYTES: u64 = 64 << 20;
+const DRIVE_BYTES: u64 = 32 << 20;
 const OBJECT_BYTES: usize = 3 << 20;
 
 fn is_full(error: &EngineError) -> bool {

@@ -46,9 +46,20 @@ impl BodySource for Body {
     }
 }
 
+/// Bytes that differ by the seed, and page by page. Gigabytes of them are made, so that most are copied.
 pub fn bytes(length: usize, seed: u64) -> Bytes {
+    const PAGE_BYTES: usize = 4096;
     let mut dice = Dice::new(seed);
-    (0..length.div_ceil(8)).flat_map(|_| dice.below(u64::MAX).to_le_bytes()).take(length).collect()
+    let noise: Vec<u8> =
+        (0..length.min(PAGE_BYTES).div_ceil(8)).flat_map(|_| dice.below(u64::MAX).to_le_bytes()).collect();
+    let mut bytes = Vec::with_capacity(length.next_multiple_of(PAGE_BYTES));
+    while bytes.len() < length {
+        let page = bytes.len();
+        bytes.extend_from_slice(&noise);
+        bytes[page..page + 8].copy_from_slice(&dice.below(u64::MAX).to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes.into()
 }
 
 impl Store {

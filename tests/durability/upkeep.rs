@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerie::seam::sim::{self, SimClock, SimMachine};
+use aerie::seam::sim::{self, Fault, SimClock, SimMachine};
 use aerie::upkeep::{HealState, HealStatus, Upkeep, UpkeepRequest, UpkeepSettings, WalkKind};
 
 use crate::store::{Store, bytes, put_parts};
@@ -71,7 +71,7 @@ fn a_replaced_drive_is_rebuilt_across_a_restart_and_proved_whole() {
 }
 
 #[test]
-fn what_a_pulled_drive_missed_is_healed_when_it_is_back_and_never_called_whole_before() {
+fn what_a_pulled_drive_missed_is_healed_when_it_is_put_back_and_never_called_whole_before() {
     let (world, clock) = sim::world(2);
     let machine = SimMachine::new(3, DRIVE_BYTES);
     let store = Store::on(&machine, &world).unwrap();
@@ -85,21 +85,39 @@ fn what_a_pulled_drive_missed_is_healed_when_it_is_back_and_never_called_whole_b
     put_parts(&store.engine, "in-parts", &[bytes(5 << 20, 7), bytes(1000, 8)]).unwrap();
     wait(&upkeep, &clock, |status| status.queued == KEYS + 2);
     compare(&store, KEYS * 2);
-    // It says that it is there again, and is still not believed until the next start.
-    machine.unplug(0, false);
     upkeep.request(UpkeepRequest::Census);
     let census = wait(&upkeep, &clock, |status| status.census.is_some_and(|census| census.out > 0)).census.unwrap();
     assert_eq!(census.lost, 0);
     assert_eq!(upkeep.status().state, HealState::Degraded);
+    // It is put back while all goes on: it takes part again, and is whole when a census has counted what it missed.
+    machine.unplug(0, false);
+    let status = wait(&upkeep, &clock, |status| status.state == HealState::Whole);
+    assert_eq!((status.queued, status.census.unwrap().owners), (0, KEYS * 2 + 1));
+    assert_eq!((status.out.len(), status.census.unwrap().out), (0, 0));
     upkeep.stop();
     store.close();
 
+    // Its copy of the metadata missed commits, and is caught up by the start.
     let store = Store::on(&SimMachine::boot(machine.image(), DRIVE_BYTES), &world).unwrap();
-    let upkeep = start(&store);
-    let status = wait(&upkeep, &clock, |status| status.state == HealState::Whole);
-    assert_eq!((status.queued, status.census.unwrap().owners), (0, KEYS * 2 + 1));
+    assert_eq!((store.pool.fresh(), store.pool.rebuilding()), (0, 0));
     compare(&store, KEYS * 2);
+    let upkeep = start(&store);
+    wait(&upkeep, &clock, |status| status.state == HealState::Whole);
     drop(upkeep);
+    store.close();
+}
+
+#[test]
+fn a_drive_that_failed_where_it_stands_is_not_taken_back() {
+    let (world, _) = sim::world(7);
+    let machine = SimMachine::new(3, DRIVE_BYTES);
+    let store = Store::on(&machine, &world).unwrap();
+    machine.fail(2, Fault::Sync, 0);
+    fill(&store, 0);
+    for _ in 0..3 {
+        store.pool.check_drives();
+    }
+    assert_eq!(store.pool.healthy(), 0b011);
     store.close();
 }
 

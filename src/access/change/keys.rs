@@ -77,8 +77,7 @@ impl Change<'_> {
 
     pub fn delete_key(&mut self, account: &str, user: Option<&str>, access_key: &str) -> Result<(), AccessError> {
         self.own_key(account, user, access_key)?;
-        self.written.insert(format!("access/key/{access_key}"), None);
-        self.directory.keys.remove(access_key);
+        self.forget_key(access_key);
         Ok(())
     }
 }

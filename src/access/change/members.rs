@@ -32,6 +32,7 @@ impl Change<'_> {
             grants: Grants::default(),
             groups: BTreeSet::new(),
             tags,
+            boundary: None,
         };
         self.put_user(user.clone());
         Ok(user)

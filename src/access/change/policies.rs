@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{AccessError, Carrier, Change, check_name, check_path, over_quota};
+use super::{AccessError, Carrier, Change, check_name, check_path, over_quota, retag};
 use crate::access::builtin;
 use crate::access::directory::{Directory, name_of};
-use crate::access::record::{Document, Grants, Managed, PolicyVersion};
+use crate::access::record::{Document, Grants, Managed, PolicyVersion, Role, User};
 use crate::limits;
 
 /// A managed policy to make.
@@ -15,6 +15,7 @@ pub struct NewPolicy<'a> {
     pub path: &'a str,
     pub description: &'a str,
     pub document: &'a str,
+    pub tags: BTreeMap<String, String>,
 }
 
 fn absent<T>(arn: &str) -> Result<T, AccessError> {
@@ -81,6 +82,31 @@ impl Change<'_> {
         })
     }
 
+    /// Bounds a user or role by a managed policy, or no longer.
+    pub fn set_boundary(
+        &mut self,
+        account: &str,
+        carrier: Carrier,
+        name: &str,
+        boundary: Option<String>,
+    ) -> Result<(), AccessError> {
+        if let Some(arn) = boundary.as_ref().filter(|arn| !self.directory.has_policy(account, arn)) {
+            return absent(arn);
+        }
+        match carrier {
+            Carrier::User => {
+                let user = User::clone(self.directory.find_user(account, name)?);
+                self.put_user(User { boundary, ..user });
+            }
+            Carrier::Role => {
+                let role = Role::clone(self.directory.find_role(account, name)?);
+                self.put_role(Role { boundary, ..role });
+            }
+            Carrier::Group => return Err(AccessError::Invalid("a group has no permissions boundary".to_owned())),
+        }
+        Ok(())
+    }
+
     pub fn create_policy(&mut self, account: &str, new: NewPolicy<'_>) -> Result<Managed, AccessError> {
         check_name("policyName", new.name, 128)?;
         check_path(new.path)?;
@@ -104,6 +130,7 @@ impl Change<'_> {
             versions: BTreeMap::from([(1, PolicyVersion { document, created_ms })]),
             default: 1,
             newest: 1,
+            tags: new.tags,
         };
         self.put_policy(policy.clone());
         Ok(policy)
@@ -165,10 +192,28 @@ impl Change<'_> {
         Ok(())
     }
 
+    /// Sets and removes tags of a managed policy.
+    pub fn tag_policy(
+        &mut self,
+        account: &str,
+        arn: &str,
+        set: BTreeMap<String, String>,
+        remove: &[String],
+    ) -> Result<(), AccessError> {
+        let mut policy = self.own_policy(account, arn)?;
+        retag(&mut policy.tags, set, remove)?;
+        self.put_policy(policy);
+        Ok(())
+    }
+
     pub fn delete_policy(&mut self, account: &str, arn: &str) -> Result<(), AccessError> {
         let policy = self.own_policy(account, arn)?;
         if self.directory.attachments(account, arn) > 0 {
             return Err(AccessError::DeleteConflict("Cannot delete a policy attached to entities.".to_owned()));
+        }
+        if self.directory.boundaries(account, arn) > 0 {
+            let text = "Cannot delete a policy that is a permissions boundary of users or roles.";
+            return Err(AccessError::DeleteConflict(text.to_owned()));
         }
         if policy.versions.len() > 1 {
             let text = "This policy has more than one version. Before you delete a policy, you must delete the policy's versions.";
@@ -186,5 +231,11 @@ impl Directory {
         self.users(account).filter(|user| has(&user.grants)).count()
             + self.groups(account).filter(|group| has(&group.grants)).count()
             + self.roles(account).filter(|role| has(&role.grants)).count()
+    }
+
+    /// Users and roles that a managed policy bounds.
+    pub fn boundaries(&self, account: &str, arn: &str) -> usize {
+        self.users(account).filter(|user| user.boundary.as_deref() == Some(arn)).count()
+            + self.roles(account).filter(|role| role.boundary.as_deref() == Some(arn)).count()
     }
 }

@@ -50,6 +50,7 @@ impl Change<'_> {
             trust,
             grants: Grants::default(),
             tags: new.tags,
+            boundary: None,
         };
         self.put_role(role.clone());
         Ok(role)

@@ -14,6 +14,7 @@ use rusqlite::ffi;
 use super::copies::{Copies, MirroredFile};
 use super::locks::{IndexLocks, Level};
 use super::page;
+use super::pending::{Pending, Run};
 use crate::seam::World;
 
 /// A registered file system. It stays registered, and its memory stays, until this is dropped: connections go first.
@@ -126,10 +127,39 @@ struct FileState {
     index: IndexLocks,
 }
 
+impl FileState {
+    /// Gives the copies what they have not been given yet, and syncs them if told to.
+    fn give_out(&mut self, sync: bool) -> io::Result<()> {
+        match &mut self.backing {
+            Backing::Mirrored { file, pending, .. } => match pending.take() {
+                runs if runs.is_empty() && !sync => Ok(()),
+                runs => self.copies.write(file, runs, sync),
+            },
+            Backing::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Puts a write off until it must be given out.
+    fn put_off(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let Backing::Mirrored { pending, .. } = &mut self.backing else { return Ok(()) };
+        pending.push(bytes, offset);
+        if pending.is_full() { self.give_out(false) } else { Ok(()) }
+    }
+
+    /// What this connection wrote and now asks for is with the copies before it is read.
+    fn give_out_read(&mut self, offset: u64, length: usize) -> io::Result<()> {
+        match &self.backing {
+            Backing::Mirrored { pending, .. } if pending.overlaps(offset, length) => self.give_out(false),
+            _ => Ok(()),
+        }
+    }
+}
+
 enum Backing {
     Mirrored {
         file: Arc<MirroredFile>,
         role: Role,
+        pending: Pending,
     },
     /// A statement's journal: gone with the statement.
     Memory(Vec<u8>),
@@ -226,7 +256,7 @@ unsafe extern "C" fn open(
         let backing = match text(path) {
             None => Backing::Memory(Vec::new()),
             Some(path) => match copies.open(path, flags & ffi::SQLITE_OPEN_CREATE != 0) {
-                Ok(file) => Backing::Mirrored { file, role: Role::from_flags(flags) },
+                Ok(file) => Backing::Mirrored { file, role: Role::from_flags(flags), pending: Pending::default() },
                 Err(error) => return code(&error, ffi::SQLITE_CANTOPEN),
             },
         };
@@ -244,19 +274,23 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: SQLite closes an open file once; the box came from `open`.
     unsafe {
         let mut state = Box::from_raw((*file.cast::<OpenFile>()).state);
+        let given_out = state.give_out(false);
         if let Backing::Mirrored { file, .. } = &state.backing {
             file.index.detach(&mut state.index);
             file.locks.lower(&mut state.lock, Level::None);
         }
+        answer(given_out, ffi::SQLITE_IOERR_CLOSE)
     }
-    ffi::SQLITE_OK
 }
 
 unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, to: *mut c_void, amount: c_int, offset: i64) -> c_int {
     // SAFETY: `to` has room for `amount` bytes; the file is open.
     let (state, buffer) = unsafe { (state(file), std::slice::from_raw_parts_mut(to.cast::<u8>(), amount as usize)) };
+    if let Err(error) = state.give_out_read(offset as u64, buffer.len()) {
+        return code(&error, ffi::SQLITE_IOERR_READ);
+    }
     let read = match &state.backing {
-        Backing::Mirrored { file, role: Role::Database } if page::is_page(buffer.len(), offset as u64) => {
+        Backing::Mirrored { file, role: Role::Database, .. } if page::is_page(buffer.len(), offset as u64) => {
             state.copies.read_page(file, buffer, offset as u64)
         }
         Backing::Mirrored { file, .. } => state.copies.read(file, buffer, offset as u64),
@@ -283,11 +317,16 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, am
     // SAFETY: `from` holds `amount` bytes; the file is open.
     let (state, buffer) = unsafe { (state(file), std::slice::from_raw_parts(from.cast::<u8>(), amount as usize)) };
     match &mut state.backing {
-        Backing::Mirrored { file, role: Role::Database } if page::is_page(buffer.len(), offset as u64) => {
-            let sealed = page::sealed(buffer, offset as u64);
-            answer(state.copies.write(file, &sealed, offset as u64), ffi::SQLITE_IOERR_WRITE)
+        // A checkpoint tells other connections to read its pages here before it syncs them, if it does at all.
+        Backing::Mirrored { file, role: Role::Database, .. } => {
+            let bytes = match page::is_page(buffer.len(), offset as u64) {
+                true => page::sealed(buffer, offset as u64).to_vec(),
+                false => buffer.to_vec(),
+            };
+            let run = Run { offset: offset as u64, bytes };
+            answer(state.copies.write(file, vec![run], false), ffi::SQLITE_IOERR_WRITE)
         }
-        Backing::Mirrored { file, role } => {
+        Backing::Mirrored { role, .. } => {
             if *role == Role::Log {
                 // A write at the start is the header of a log that begins anew.
                 let log_bytes = &state.copies.log_bytes;
@@ -296,7 +335,7 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, am
                 }
                 log_bytes.fetch_max(offset as u64 + buffer.len() as u64, Ordering::Relaxed);
             }
-            answer(state.copies.write(file, buffer, offset as u64), ffi::SQLITE_IOERR_WRITE)
+            answer(state.put_off(buffer, offset as u64), ffi::SQLITE_IOERR_WRITE)
         }
         Backing::Memory(bytes) => {
             let end = offset as usize + buffer.len();
@@ -312,6 +351,9 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, am
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int {
     // SAFETY: the file is open.
     let state = unsafe { state(file) };
+    if let Err(error) = state.give_out(false) {
+        return code(&error, ffi::SQLITE_IOERR_TRUNCATE);
+    }
     match &mut state.backing {
         Backing::Mirrored { file, .. } => answer(state.copies.truncate(file, size as u64), ffi::SQLITE_IOERR_TRUNCATE),
         Backing::Memory(bytes) => {
@@ -324,15 +366,15 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _flags: c_int) -> c_int {
     // SAFETY: the file is open.
     let state = unsafe { state(file) };
-    match &state.backing {
-        Backing::Mirrored { file, .. } => answer(state.copies.sync(file), ffi::SQLITE_IOERR_FSYNC),
-        Backing::Memory(_) => ffi::SQLITE_OK,
-    }
+    answer(state.give_out(true), ffi::SQLITE_IOERR_FSYNC)
 }
 
 unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, size: *mut i64) -> c_int {
     // SAFETY: the file is open.
     let state = unsafe { state(file) };
+    if let Err(error) = state.give_out(false) {
+        return code(&error, ffi::SQLITE_IOERR_FSTAT);
+    }
     let length = match &state.backing {
         Backing::Mirrored { file, .. } => state.copies.len(file),
         Backing::Memory(bytes) => Ok(bytes.len() as u64),

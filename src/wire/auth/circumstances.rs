@@ -11,8 +11,9 @@ use http::HeaderMap;
 
 use crate::access::Principal;
 use crate::access::policy::{Context, Values};
+use crate::crypt::{SealFacts, SealMode};
 use crate::engine::{EngineError, Tags};
-use crate::meta::{MetaError, VersionRef, parse_version_id};
+use crate::meta::{MetaError, Upload, VersionRef, parse_version_id};
 use crate::wire::date;
 use crate::wire::error::S3Error;
 use crate::wire::facts::BucketFacts;
@@ -27,11 +28,22 @@ pub struct Circumstances<'a> {
     bucket: Option<&'a BucketFacts>,
     key: &'a str,
     version_id: Option<&'a str>,
-    /// Tags that the request sets by its body, where there are such.
-    body_tags: Option<&'a Tags>,
+    said: Said<'a>,
     existing_tags: OnceCell<Option<Tags>>,
     header_tags: OnceCell<Option<Tags>>,
+    upload: OnceCell<Option<Upload>>,
     failure: RefCell<Option<S3Error>>,
+}
+
+/// What a question is about beyond the request's head.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Said<'a> {
+    /// Tags that the request sets by its body, where there are such.
+    pub tags: Option<&'a Tags>,
+    /// Where the body wants a new bucket to be.
+    pub location: Option<&'a str>,
+    /// The key whose absence the caller would learn: who may list it may know.
+    pub sought: Option<&'a str>,
 }
 
 /// Who asks and from where, whatever is asked for.
@@ -66,7 +78,10 @@ impl Asker<'_> {
             "tokenissuetime" => caller?.issued_ms.map(date::iso),
             // Nobody has a second factor here; keys that live long have none to ask for.
             "multifactorauthpresent" => caller?.is_temporary().then(|| "false".to_owned()),
-            _ => None,
+            name => match name.split_once('/') {
+                Some(("principaltag", tag)) => caller?.tag(tag).map(str::to_owned),
+                _ => None,
+            },
         }
     }
 }
@@ -88,16 +103,17 @@ impl<'a> Circumstances<'a> {
         bucket: Option<&'a BucketFacts>,
         key: &'a str,
         version_id: Option<&'a str>,
-        body_tags: Option<&'a Tags>,
+        said: Said<'a>,
     ) -> Circumstances<'a> {
         Circumstances {
             call,
             bucket,
             key,
             version_id,
-            body_tags,
+            said,
             existing_tags: OnceCell::new(),
             header_tags: OnceCell::new(),
+            upload: OnceCell::new(),
             failure: RefCell::default(),
         }
     }
@@ -153,7 +169,10 @@ impl<'a> Circumstances<'a> {
             };
         }
         match name {
-            "prefix" | "delimiter" | "max-keys" => self.query(name),
+            "prefix" if self.said.sought.is_some() => one(self.said.sought?),
+            // Elsewhere the parameters do nothing, and so open nothing.
+            "prefix" | "delimiter" | "max-keys" if self.lists() => self.query(name),
+            "locationconstraint" => one(self.said.location?),
             "versionid" => one(self.version_id?),
             "requestobjecttagkeys" => {
                 Some(self.request_tags()?.keys().map(|key| Cow::Borrowed(key.as_str())).collect())
@@ -176,9 +195,44 @@ impl<'a> Circumstances<'a> {
                 _ => "true",
             }),
             "resourceaccount" => self.resource_account(),
+            // A part is sealed as its upload said.
+            "x-amz-server-side-encryption" if self.of_upload() => one(self.sealing()?.mode.as_str()),
+            "x-amz-server-side-encryption-aws-kms-key-id" if self.of_upload() => {
+                one(self.sealing()?.kms.as_ref()?.named.as_str())
+            }
             name if name.starts_with("x-amz-") => self.header(name),
             _ => None,
         }
+    }
+
+    /// The operation is a listing of a bucket.
+    fn lists(&self) -> bool {
+        matches!(
+            self.call.operation,
+            Operation::ListObjects
+                | Operation::ListObjectsV2
+                | Operation::ListObjectVersions
+                | Operation::ListMultipartUploads
+        )
+    }
+
+    /// The operation goes on with an upload.
+    fn of_upload(&self) -> bool {
+        matches!(
+            self.call.operation,
+            Operation::UploadPart | Operation::UploadPartCopy | Operation::CompleteMultipartUpload
+        )
+    }
+
+    /// How the upload that the request names is sealed, where the store does it by a key of its own.
+    fn sealing(&self) -> Option<&SealFacts> {
+        let read = || {
+            let upload_id = self.call.query.get("uploadId")?;
+            // One that is not there is refused later, by the operation.
+            self.call.engine.upload(&self.bucket?.bucket, self.key, upload_id).ok()
+        };
+        let facts = self.upload.get_or_init(read).as_ref()?.attributes.encryption.as_ref()?;
+        (facts.mode != SealMode::Customer).then_some(facts)
     }
 
     fn auth_type(&self) -> Option<&'static str> {
@@ -205,8 +259,8 @@ impl<'a> Circumstances<'a> {
 
     /// Tags that the request gives the object.
     fn request_tags(&self) -> Option<&Tags> {
-        if self.body_tags.is_some() {
-            return self.body_tags;
+        if self.said.tags.is_some() {
+            return self.said.tags;
         }
         let read = || {
             let header = self.call.header("x-amz-tagging")?;

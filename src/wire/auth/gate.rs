@@ -4,10 +4,11 @@
 //! policy; what belongs to another account needs both that account's word (policy or access control list) and its own.
 //! An explicit deny wins over everything. (`access::decide` holds the rule; here its words are gathered.)
 
-use super::circumstances::Circumstances;
+use super::circumstances::{Circumstances, Said};
 use crate::access::policy::{Request, Verdict};
 use crate::access::{Owners, Principal, decide};
-use crate::engine::Tags;
+use crate::engine::EngineError;
+use crate::meta::{MetaError, VersionRef};
 use crate::wire::acl;
 use crate::wire::auth::Identity;
 use crate::wire::error::{S3Code, S3Error};
@@ -21,12 +22,15 @@ const OF_OWNING_ROOT: [&str; 3] = ["GetBucketPolicy", "PutBucketPolicy", "Delete
 impl Call {
     /// Asks for all that the request's operation needs on its own bucket and key.
     pub fn authorize_operation(&self) -> Result<(), S3Error> {
-        let (bucket, key) = (&self.bucket, &self.key);
-        self.authorize(self.main_action(), bucket, key)?;
-        for action in self.further_actions() {
-            self.authorize(action, bucket, key)?;
-        }
-        Ok(())
+        self.authorize_saying(Said::default())
+    }
+
+    /// The same, where the body says more of what is asked for.
+    pub fn authorize_saying(&self, said: Said<'_>) -> Result<(), S3Error> {
+        let version_id = self.query.get_filled("versionId");
+        let ask = |action: &str| self.ask(action, &self.bucket, &self.key, version_id, said);
+        ask(self.main_action()).map_err(|refused| self.absent_or(refused))?;
+        self.further_actions().into_iter().try_for_each(ask)
     }
 
     /// The operation's action, or that on the version that the query names.
@@ -62,6 +66,9 @@ impl Call {
                 if has("x-amz-acl") || self.headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-")) {
                     actions.push("PutBucketAcl");
                 }
+                if has("x-amz-object-ownership") {
+                    actions.push("PutBucketOwnershipControls");
+                }
                 if has("x-amz-bucket-object-lock-enabled") {
                     actions.extend(["PutBucketObjectLockConfiguration", "PutBucketVersioning"]);
                 }
@@ -85,12 +92,12 @@ impl Call {
         key: &str,
         version_id: Option<&str>,
     ) -> Result<(), S3Error> {
-        self.ask(action, bucket, key, version_id, None)
+        self.ask(action, bucket, key, version_id, Said::default())
     }
 
-    /// What `authorize_operation` asks, where the body says which tags the object is to have.
-    pub fn authorize_tags(&self, tags: &Tags) -> Result<(), S3Error> {
-        self.ask(self.main_action(), &self.bucket, &self.key, self.query.get_filled("versionId"), Some(tags))
+    /// Whether the caller may list the key, and so may know that it is not there.
+    pub fn authorize_seeking(&self, bucket: &str, key: &str) -> Result<(), S3Error> {
+        self.ask("ListBucket", bucket, "", None, Said { sought: Some(key), ..Said::default() })
     }
 
     fn ask(
@@ -99,7 +106,7 @@ impl Call {
         bucket: &str,
         key: &str,
         version_id: Option<&str>,
-        body_tags: Option<&Tags>,
+        said: Said<'_>,
     ) -> Result<(), S3Error> {
         if bucket.starts_with('.') {
             return Err(S3Error::with(S3Code::AccessDenied, "the bucket belongs to the store itself"));
@@ -110,7 +117,7 @@ impl Call {
             (_, name) => Some(self.facts.of(&self.engine, name)?.ok_or_else(|| self.no_such_bucket(name))?),
         };
         let facts = facts.as_deref();
-        let circumstances = Circumstances::new(self, facts, key, version_id, body_tags);
+        let circumstances = Circumstances::new(self, facts, key, version_id, said);
         let mut question = Question { call: self, action, bucket, key, version_id, circumstances: &circumstances };
         let allowed = question.decide(facts)?;
         if let Some(failure) = circumstances.failure() {
@@ -122,7 +129,33 @@ impl Call {
     /// Who may not list a bucket does not learn which keys are not in it.
     pub(in crate::wire) fn hide_absence(&self, error: S3Error) -> S3Error {
         let absent = matches!(error.code, S3Code::NoSuchKey | S3Code::NoSuchVersion);
-        let reads = matches!(
+        if absent && self.reads() && self.authorize_seeking(&self.bucket, &self.key).is_err() {
+            return self.denied(self.main_action(), &self.bucket, &self.key);
+        }
+        error
+    }
+
+    /// The other way round: who may list the bucket learns that there is nothing that could be denied.
+    fn absent_or(&self, refused: S3Error) -> S3Error {
+        let may_know = refused.code == S3Code::AccessDenied
+            && self.reads()
+            && self.authorize_seeking(&self.bucket, &self.key).is_ok();
+        let absent = || {
+            let facts = self.facts.of(&self.engine, &self.bucket).ok()??;
+            match self.engine.head_object(&facts.bucket, &self.key, VersionRef::Latest) {
+                Err(EngineError::Meta(MetaError::NoSuchKey)) => Some(S3Error::new(S3Code::NoSuchKey)),
+                _ => None,
+            }
+        };
+        match may_know.then(absent).flatten() {
+            Some(absent) => absent.field("Key", &self.key),
+            None => refused,
+        }
+    }
+
+    /// The operation reads an object.
+    fn reads(&self) -> bool {
+        matches!(
             self.operation,
             Operation::GetObject
                 | Operation::HeadObject
@@ -130,11 +163,7 @@ impl Call {
                 | Operation::GetObjectLambda
                 | Operation::GetObjectTagging
                 | Operation::GetObjectAcl
-        );
-        if absent && reads && self.authorize("ListBucket", &self.bucket, "").is_err() {
-            return self.denied(self.main_action(), &self.bucket, &self.key);
-        }
-        error
+        )
     }
 
     fn no_such_bucket(&self, name: &str) -> S3Error {

@@ -12,6 +12,8 @@ pub(super) mod signing;
 mod tests;
 mod version2;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -23,7 +25,7 @@ use self::signing::SigningKeys;
 use super::error::{S3Code, S3Error};
 use super::query::Query;
 use super::settings::Settings;
-use crate::access::{Credential, KeyFault, Principal};
+use crate::access::{Credential, KeyFault, Principal, Use};
 use crate::limits;
 
 /// Who signed a request.
@@ -102,6 +104,8 @@ pub struct FormSignature<'a> {
 #[derive(Debug, Default)]
 pub struct Authenticator {
     keys: SigningKeys,
+    /// The last use of each key that this core has taken down.
+    uses: RefCell<HashMap<String, Use>>,
 }
 
 impl Authenticator {
@@ -141,7 +145,10 @@ impl Authenticator {
         let key = self.keys.key(&claim.access_key, &found.secret, &claim.scope);
         let string = signing::string_to_sign(&claim.timestamp, &claim.scope.text(), &signed.canonical());
         match signing::verify(&key, string.as_bytes(), &claim.signature) {
-            true => Ok(Identity::Signed(found.principal)),
+            true => {
+                self.note(settings, &claim.access_key, &claim.scope.service, now_ms);
+                Ok(Identity::Signed(found.principal))
+            }
             false => Err(S3Error::new(S3Code::SignatureDoesNotMatch)),
         }
     }
@@ -166,7 +173,22 @@ impl Authenticator {
                 .field("StringToSign", policy)
                 .field("SignatureProvided", signature));
         }
+        self.note(settings, &access_key, &scope.service, now_ms);
         Ok(Identity::Signed(found.principal))
+    }
+
+    /// Takes down the use of a key, once an hour.
+    fn note(&self, settings: &Settings, access_key: &str, service: &str, now_ms: i64) {
+        let mut uses = self.uses.borrow_mut();
+        let latest = Use::now(service, now_ms);
+        if uses.get(access_key) == Some(&latest) {
+            return;
+        }
+        if uses.len() >= limits::SIGNING_KEYS_MAX {
+            uses.clear();
+        }
+        settings.access.note_use(access_key, &latest);
+        uses.insert(access_key.to_owned(), latest);
     }
 
     fn verify(
@@ -198,6 +220,7 @@ impl Authenticator {
                 .field("SignatureProvided", &claim.signature)
                 .field("CanonicalRequest", String::from_utf8_lossy(&canonical)));
         }
+        self.note(settings, &claim.access_key, &claim.scope.service, now_ms);
         let signer = || {
             let (timestamp, seed) = (claim.timestamp.clone(), claim.signature.clone());
             Box::new(ChunkSigner::new(key.clone(), timestamp, scope.clone(), seed))

@@ -33,6 +33,7 @@ pub fn settings() -> Settings {
         clients: crate::wire::Clients::unbounded(crate::seam::real::world().clock),
         audit_requests: false,
         transfers: crate::wire::Transfers::new(16),
+        traffic: crate::wire::Traffic::new(),
         customer_keys_in_clear: true,
     }
 }

@@ -1,5 +1,6 @@
 //! One call of IAM or STS: who asks, what for, with which parameters; and pages of listings.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use http::HeaderMap;
 use ring::digest;
 
 use super::{Caller, Fault};
-use crate::access::policy::Request;
+use crate::access::policy::{Context, Request, Values};
 use crate::access::record::User;
 use crate::access::{Directory, Kind, Principal, Registry};
 use crate::hash::{base64_decode, base64_encode, hex_encode};
@@ -18,6 +19,8 @@ use crate::wire::auth::{Head, Identity, Payload};
 use crate::wire::body::{RawBody, RequestBody, announced_length};
 use crate::wire::query::Query;
 use crate::wire::request::Parts;
+#[cfg(test)]
+use crate::wire::settings::Settings;
 use crate::xml::Document;
 
 /// A call, authenticated.
@@ -75,9 +78,31 @@ impl Ask {
         })
     }
 
+    #[cfg(test)]
+    pub fn for_test(settings: &Settings, caller: Arc<Principal>, parameters: &[(&str, &str)]) -> Ask {
+        let parameters: Vec<_> =
+            parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Ask {
+            action: parameters[0].1.clone(),
+            parameters,
+            caller,
+            directory: settings.access.directory(),
+            access: settings.access.clone(),
+            now_ms: crate::seam::real::world().clock.unix_ms(),
+            headers: HeaderMap::new(),
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            secure: false,
+            region: settings.region.clone(),
+        }
+    }
+
     /// Id of the caller's account: nothing else is touched.
     pub fn account(&self) -> &str {
         &self.caller.account.id
+    }
+
+    pub fn region(&self) -> &str {
+        &self.region
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -141,12 +166,19 @@ impl Ask {
         // As on AWS; and a key that is bound to a policy must not make itself one that is not.
         let bound = matches!(self.caller.kind, Kind::Session { .. } | Kind::ServiceAccount { .. });
         let action = format!("iam:{}", self.action);
-        let asker = self.asker();
-        if !bound && self.caller.may(Request { action: &action, resource: arn, context: &asker }) {
+        if !bound && self.caller.may(Request { action: &action, resource: arn, context: self }) {
             return Ok(());
         }
         let text = format!("User: {} is not authorized to perform: {action} on resource: {arn}", self.caller.arn());
         Err(Fault::denied(text))
+    }
+
+    /// Permissions boundary and tags of the user or role that the call names.
+    fn target(&self) -> Option<(Option<&str>, &BTreeMap<String, String>)> {
+        let user = || self.directory.user(self.account(), self.get("UserName")?);
+        let role = || self.directory.role(self.account(), self.get("RoleName")?);
+        let of_user = user().map(|user| (user.boundary.as_deref(), &user.tags));
+        of_user.or_else(|| role().map(|role| (role.boundary.as_deref(), &role.tags)))
     }
 
     /// ARN of what the account has under a kind and a path with its name.
@@ -200,6 +232,40 @@ impl Ask {
     }
 }
 
+/// A parameter counts only in the calls that do something by it: elsewhere it could be added to fulfil a condition.
+impl Context for Ask {
+    fn values(&self, key: &str) -> Values<'_> {
+        let one = |text: &str| Some(vec![Cow::Owned(text.to_owned())]);
+        let of = |starts: &[&str]| starts.iter().any(|start| self.action.starts_with(start));
+        let (service, name) = key.split_once(':')?;
+        match (service, name.split_once('/')) {
+            ("iam", None) if name == "policyarn" && of(&["Attach", "Detach"]) => one(self.get("PolicyArn")?),
+            // What a request sets, or what holds for the user or role that it changes.
+            ("iam", None) if name == "permissionsboundary" => match self.action.as_str() {
+                "CreateUser" | "CreateRole" | "PutUserPermissionsBoundary" | "PutRolePermissionsBoundary" => {
+                    one(self.get("PermissionsBoundary")?)
+                }
+                _ => one(self.target()?.0?),
+            },
+            ("iam" | "aws", Some(("resourcetag", tag))) => one(self.target()?.1.get(tag)?),
+            ("sts", None) if name == "externalid" && of(&["AssumeRole"]) => one(self.get("ExternalId")?),
+            ("sts", None) if name == "rolesessionname" && of(&["AssumeRole"]) => one(self.get("RoleSessionName")?),
+            ("aws", Some(("requesttag", tag))) if of(&["Create", "Tag"]) => one(self.tags().ok()?.get(tag)?),
+            ("aws", None) if name == "tagkeys" && of(&["Create", "Tag", "Untag"]) => {
+                let mut keys: Vec<String> = self.tags().ok()?.into_keys().collect();
+                keys.extend(self.members("TagKeys"));
+                Some(keys.into_iter().map(Cow::Owned).collect()).filter(|keys: &Vec<_>| !keys.is_empty())
+            }
+            ("aws", _) => {
+                let asker = self.asker();
+                let values = asker.values(key)?.into_iter();
+                Some(values.map(|value| Cow::Owned(value.into_owned())).collect())
+            }
+            _ => None,
+        }
+    }
+}
+
 pub fn arn(account: &str, kind: &str, path: &str, name: &str) -> String {
     format!("arn:aws:iam::{account}:{kind}{path}{name}")
 }
@@ -208,6 +274,14 @@ pub fn arn(account: &str, kind: &str, path: &str, name: &str) -> String {
 pub fn write_next(document: &mut Document, next: Option<&str>) {
     document.value("IsTruncated", next.is_some());
     document.text_if("Marker", next);
+}
+
+pub fn write_boundary(document: &mut Document, boundary: Option<&str>) {
+    let Some(arn) = boundary else { return };
+    document.inside("PermissionsBoundary", |document| {
+        document.text("PermissionsBoundaryType", "Policy");
+        document.text("PermissionsBoundaryArn", arn);
+    });
 }
 
 pub fn write_tags(document: &mut Document, tags: &BTreeMap<String, String>) {

@@ -90,7 +90,7 @@ pub async fn delete(ask: &Ask) -> Answer {
     Ok(None)
 }
 
-/// Whose key it is. When it was used is not kept: AWS's answer for a key that was never used.
+/// Whose key it is, and when it was used, to the hour.
 pub fn last_used(ask: &Ask) -> Answer {
     let access_key = ask.need("AccessKeyId")?;
     let key = ask.directory.key(access_key).filter(|key| key.account == ask.account());
@@ -102,9 +102,16 @@ pub fn last_used(ask: &Ask) -> Answer {
     }
     let mut document = Document::fragment();
     document.text("UserName", user.map_or(&ask.caller.account.name, |user| &user.name));
-    document.inside("AccessKeyLastUsed", |document| {
-        document.text("ServiceName", "N/A");
-        document.text("Region", "N/A");
+    document.inside("AccessKeyLastUsed", |document| match ask.access.last_use(access_key) {
+        Some(last) => {
+            document.value("LastUsedDate", date::iso(last.used_ms));
+            document.text("ServiceName", &last.service);
+            document.text("Region", ask.region());
+        }
+        None => {
+            document.text("ServiceName", "N/A");
+            document.text("Region", "N/A");
+        }
     });
     Ok(Some(document))
 }

@@ -2,8 +2,7 @@
 //!
 //! The body is what is signed, so that it is read (bounded) before the caller is known. Each action is allowed by the
 //! caller's own policies, on the ARN of what it touches, and touches nothing outside of the caller's account; only a role
-//! may be assumed from elsewhere, where its trust policy says so. Absent: web identities, SAML, instance profiles,
-//! boundaries.
+//! may be assumed from elsewhere, where its trust policy says so. Absent: web identities, SAML, instance profiles.
 
 mod ask;
 mod groups;
@@ -166,6 +165,17 @@ fn answer_with(status: StatusCode, text: String) -> Response {
     response
 }
 
+/// A call as a caller who proved who it is makes it: what stands inside the answer, or the fault's code.
+#[cfg(test)]
+pub(in crate::wire) async fn answer_for_test(
+    settings: &Settings,
+    caller: std::sync::Arc<crate::access::Principal>,
+    parameters: &[(&str, &str)],
+) -> Result<String, String> {
+    let done = dispatch(&Ask::for_test(settings, caller, parameters)).await;
+    done.map(|document| document.map_or(String::new(), Document::finish)).map_err(|fault| fault.code)
+}
+
 async fn dispatch(ask: &Ask) -> Answer {
     use crate::access::Carrier::{Group, Role, User};
     match ask.action.as_str() {
@@ -194,6 +204,7 @@ async fn dispatch(ask: &Ask) -> Answer {
         "GetRole" => roles::get(ask),
         "ListRoles" => roles::list(ask),
         "UpdateRole" => roles::update(ask).await,
+        "UpdateRoleDescription" => roles::update_description(ask).await,
         "UpdateAssumeRolePolicy" => roles::update_trust(ask).await,
         "DeleteRole" => roles::delete(ask).await,
         "TagRole" => roles::tag(ask).await,
@@ -218,12 +229,19 @@ async fn dispatch(ask: &Ask) -> Answer {
         "DetachGroupPolicy" => policies::detach(ask, Group).await,
         "ListAttachedGroupPolicies" => policies::list_attached(ask, Group),
         "AttachRolePolicy" => policies::attach(ask, Role).await,
+        "PutUserPermissionsBoundary" => policies::set_boundary(ask, User, true).await,
+        "DeleteUserPermissionsBoundary" => policies::set_boundary(ask, User, false).await,
+        "PutRolePermissionsBoundary" => policies::set_boundary(ask, Role, true).await,
+        "DeleteRolePermissionsBoundary" => policies::set_boundary(ask, Role, false).await,
         "DetachRolePolicy" => policies::detach(ask, Role).await,
         "ListAttachedRolePolicies" => policies::list_attached(ask, Role),
         "CreatePolicy" => policies::create(ask).await,
         "GetPolicy" => policies::get(ask),
         "ListPolicies" => policies::list(ask),
         "DeletePolicy" => policies::delete(ask).await,
+        "TagPolicy" => policies::tag(ask).await,
+        "UntagPolicy" => policies::untag(ask).await,
+        "ListPolicyTags" => policies::list_tags(ask),
         "CreatePolicyVersion" => policies::create_version(ask).await,
         "GetPolicyVersion" => policies::get_version(ask),
         "ListPolicyVersions" => policies::list_versions(ask),
@@ -233,6 +251,12 @@ async fn dispatch(ask: &Ask) -> Answer {
         "GetAccountSummary" => users::summary(ask),
         "ListAccountAliases" => users::aliases(ask),
         "ListOpenIDConnectProviders" => users::no_providers(ask),
+        "ListMFADevices" => users::none(ask, "MFADevices"),
+        "ListVirtualMFADevices" => users::none(ask, "VirtualMFADevices"),
+        "ListSSHPublicKeys" => users::none(ask, "SSHPublicKeys"),
+        "ListSigningCertificates" => users::none(ask, "Certificates"),
+        "ListServiceSpecificCredentials" => users::none(ask, "ServiceSpecificCredentials"),
+        "GetLoginProfile" | "DeleteLoginProfile" => users::no_login(ask),
         // What Terraform and others ask of a role by habit.
         "ListInstanceProfilesForRole" => roles::no_profiles(ask),
         "GetCallerIdentity" => sts::caller_identity(ask),

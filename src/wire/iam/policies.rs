@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::ask::{Ask, write_next};
+use super::ask::{Ask, write_next, write_tags};
 use super::roles::role_arn;
 use super::users::named_arn;
 use super::{Answer, Fault};
 use crate::access::builtin::{self, Builtin};
-use crate::access::record::{Managed, PolicyVersion};
+use crate::access::record::{Grants, Managed, PolicyVersion};
 use crate::access::{AccessError, Carrier, NewPolicy};
 use crate::wire::date;
 use crate::xml::Document;
@@ -99,6 +99,15 @@ pub async fn detach(ask: &Ask, kind: Carrier) -> Answer {
     Ok(None)
 }
 
+pub async fn set_boundary(ask: &Ask, kind: Carrier, bounded: bool) -> Answer {
+    let (_, name, arn) = carrier(ask, kind)?;
+    ask.allow(&arn)?;
+    let (account, name) = (ask.account().to_owned(), name.to_owned());
+    let boundary = if bounded { Some(ask.need("PermissionsBoundary")?.to_owned()) } else { None };
+    ask.access.change(move |change| change.set_boundary(&account, kind, &name, boundary)).await?;
+    Ok(None)
+}
+
 pub fn list_attached(ask: &Ask, kind: Carrier) -> Answer {
     let (_, name, arn) = carrier(ask, kind)?;
     ask.allow(&arn)?;
@@ -125,10 +134,14 @@ fn write(out: &mut Document, ask: &Ask, policy: &Managed) {
     out.text("Path", &policy.path);
     out.value("DefaultVersionId", format_args!("v{}", policy.default));
     out.value("AttachmentCount", ask.directory.attachments(ask.account(), &arn));
+    out.value("PermissionsBoundaryUsageCount", ask.directory.boundaries(ask.account(), &arn));
     out.value("IsAttachable", true);
     out.text_if("Description", Some(policy.description.as_str()).filter(|text| !text.is_empty()));
     out.value("CreateDate", date::iso(policy.created_ms));
     out.value("UpdateDate", date::iso(policy.updated_ms));
+    if !policy.tags.is_empty() {
+        write_tags(out, &policy.tags);
+    }
 }
 
 fn write_builtin(out: &mut Document, ask: &Ask, builtin: &Builtin) {
@@ -139,6 +152,7 @@ fn write_builtin(out: &mut Document, ask: &Ask, builtin: &Builtin) {
     out.text("Path", "/");
     out.text("DefaultVersionId", "v1");
     out.value("AttachmentCount", ask.directory.attachments(ask.account(), &arn));
+    out.value("PermissionsBoundaryUsageCount", ask.directory.boundaries(ask.account(), &arn));
     out.value("IsAttachable", true);
     out.text("Description", builtin.description);
     out.value("CreateDate", date::iso(0));
@@ -150,9 +164,10 @@ pub async fn create(ask: &Ask) -> Answer {
     ask.allow(&ask.arn("policy", &path, &name))?;
     let (account, text) = (ask.account().to_owned(), ask.need("PolicyDocument")?.to_owned());
     let description = ask.get("Description").unwrap_or_default().to_owned();
+    let tags = ask.tags()?;
     let create = ask.access.change(move |change| {
         let (name, path, description) = (&name, &path, &description);
-        change.create_policy(&account, NewPolicy { name, path, description, document: &text })
+        change.create_policy(&account, NewPolicy { name, path, description, document: &text, tags })
     });
     let policy = create.await?;
     let mut out = Document::fragment();
@@ -224,6 +239,33 @@ pub async fn delete(ask: &Ask) -> Answer {
     let account = ask.account().to_owned();
     ask.access.change(move |change| change.delete_policy(&account, &arn)).await?;
     Ok(None)
+}
+
+pub async fn tag(ask: &Ask) -> Answer {
+    let arn = ask.need("PolicyArn")?.to_owned();
+    ask.allow(&arn)?;
+    let (account, tags) = (ask.account().to_owned(), ask.tags()?);
+    ask.access.change(move |change| change.tag_policy(&account, &arn, tags, &[])).await?;
+    Ok(None)
+}
+
+pub async fn untag(ask: &Ask) -> Answer {
+    let arn = ask.need("PolicyArn")?.to_owned();
+    ask.allow(&arn)?;
+    let (account, keys) = (ask.account().to_owned(), ask.members("TagKeys"));
+    ask.access.change(move |change| change.tag_policy(&account, &arn, Default::default(), &keys)).await?;
+    Ok(None)
+}
+
+pub fn list_tags(ask: &Ask) -> Answer {
+    let tags = match find(ask)? {
+        Found::Own(policy) => policy.tags.clone(),
+        Found::Builtin(_) => Default::default(),
+    };
+    let mut out = Document::fragment();
+    out.value("IsTruncated", false);
+    write_tags(&mut out, &tags);
+    Ok(Some(out))
 }
 
 fn write_version(out: &mut Document, number: u32, default: bool, version: &PolicyVersion, with_text: bool) {
@@ -314,10 +356,15 @@ pub fn list_entities(ask: &Ask) -> Answer {
     let (arn, account) = (ask.need("PolicyArn")?, ask.account());
     let filter = ask.get("EntityFilter").unwrap_or_default();
     let wanted = |kind: &str| filter.is_empty() || filter == kind;
+    let usage = ask.get("PolicyUsageFilter").unwrap_or_default();
+    let uses = |grants: &Grants, boundary: Option<&String>| {
+        (usage != "PermissionsBoundary" && grants.attached.contains(arn))
+            || (usage != "PermissionsPolicy" && boundary.is_some_and(|boundary| boundary == arn))
+    };
     let directory = &ask.directory;
     let mut out = Document::fragment();
     out.inside("PolicyGroups", |out| {
-        let groups = directory.groups(account).filter(|group| wanted("Group") && group.grants.attached.contains(arn));
+        let groups = directory.groups(account).filter(|group| wanted("Group") && uses(&group.grants, None));
         groups.for_each(|group| {
             out.inside("member", |out| {
                 out.text("GroupName", &group.name);
@@ -326,7 +373,8 @@ pub fn list_entities(ask: &Ask) -> Answer {
         });
     });
     out.inside("PolicyUsers", |out| {
-        let users = directory.users(account).filter(|user| wanted("User") && user.grants.attached.contains(arn));
+        let users =
+            directory.users(account).filter(|user| wanted("User") && uses(&user.grants, user.boundary.as_ref()));
         users.for_each(|user| {
             out.inside("member", |out| {
                 out.text("UserName", &user.name);
@@ -335,7 +383,8 @@ pub fn list_entities(ask: &Ask) -> Answer {
         });
     });
     out.inside("PolicyRoles", |out| {
-        let roles = directory.roles(account).filter(|role| wanted("Role") && role.grants.attached.contains(arn));
+        let roles =
+            directory.roles(account).filter(|role| wanted("Role") && uses(&role.grants, role.boundary.as_ref()));
         roles.for_each(|role| {
             out.inside("member", |out| {
                 out.text("RoleName", &role.name);

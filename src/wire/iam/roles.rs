@@ -1,10 +1,10 @@
 //! Roles.
 
-use super::ask::{Ask, write_next, write_tags};
+use super::Answer;
+use super::ask::{Ask, write_boundary, write_next, write_tags};
 use super::policies::encoded;
-use super::{Answer, Fault};
-use crate::access::NewRole;
 use crate::access::record::Role;
+use crate::access::{Carrier, NewRole};
 use crate::wire::date;
 use crate::xml::Document;
 
@@ -20,6 +20,7 @@ fn write(document: &mut Document, ask: &Ask, role: &Role) {
     if !role.tags.is_empty() {
         write_tags(document, &role.tags);
     }
+    write_boundary(document, role.boundary.as_deref());
 }
 
 pub fn role_arn(ask: &Ask, name: &str) -> String {
@@ -30,15 +31,15 @@ pub fn role_arn(ask: &Ask, name: &str) -> String {
 pub async fn create(ask: &Ask) -> Answer {
     let (name, path) = (ask.need("RoleName")?.to_owned(), ask.get("Path").unwrap_or("/").to_owned());
     ask.allow(&ask.arn("role", &path, &name))?;
-    if ask.get("PermissionsBoundary").is_some() {
-        return Err(Fault::invalid("Permissions boundaries are not implemented; bound the role by its policies"));
-    }
     let trust = ask.need("AssumeRolePolicyDocument")?.to_owned();
     let description = ask.get("Description").unwrap_or_default().to_owned();
+    let boundary = ask.get("PermissionsBoundary").map(str::to_owned);
     let (session_s_max, tags, account) = (ask.number("MaxSessionDuration")?, ask.tags()?, ask.account().to_owned());
     let create = ask.access.change(move |change| {
         let (name, path, description) = (&name, &path, &description);
-        change.create_role(&account, NewRole { name, path, description, trust: &trust, session_s_max, tags })
+        change.create_role(&account, NewRole { name, path, description, trust: &trust, session_s_max, tags })?;
+        change.set_boundary(&account, Carrier::Role, name, boundary)?;
+        Ok(Role::clone(change.directory().find_role(&account, name)?))
     });
     let role = create.await?;
     let mut document = Document::fragment();
@@ -75,6 +76,21 @@ pub async fn update(ask: &Ask) -> Answer {
     let seconds = ask.number("MaxSessionDuration")?;
     ask.access.change(move |change| change.update_role(&account, &name, description.as_deref(), seconds)).await?;
     Ok(Some(Document::fragment()))
+}
+
+/// The older call, which answers with the role.
+pub async fn update_description(ask: &Ask) -> Answer {
+    let name = ask.need("RoleName")?.to_owned();
+    ask.allow(&role_arn(ask, &name))?;
+    let (account, description) = (ask.account().to_owned(), ask.get("Description").unwrap_or_default().to_owned());
+    let update = ask.access.change(move |change| {
+        change.update_role(&account, &name, Some(&description), None)?;
+        Ok(Role::clone(change.directory().find_role(&account, &name)?))
+    });
+    let role = update.await?;
+    let mut document = Document::fragment();
+    document.inside("Role", |document| write(document, ask, &role));
+    Ok(Some(document))
 }
 
 pub async fn update_trust(ask: &Ask) -> Answer {

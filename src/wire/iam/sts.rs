@@ -55,8 +55,19 @@ fn check_duration(seconds: u32, longest: u32) -> Result<u32, Fault> {
     }
 }
 
-/// Credentials for the caller itself, with what it may do.
+/// As many seconds, but no more than the caller's own credentials have: a key that ends by itself leaves nothing behind.
+fn within_key(ask: &Ask, seconds: u32) -> u32 {
+    let temporary = ask.caller.is_temporary();
+    let left = ask.caller.expires_ms.filter(|_| !temporary).map(|end_ms| (end_ms - ask.now_ms).max(0) / 1000);
+    left.map_or(seconds, |left| seconds.min(u32::try_from(left).unwrap_or(u32::MAX)))
+}
+
+/// Credentials for the caller itself, with what it may do. Nobody needs a permission, but it can be denied.
 pub fn session_token(ask: &Ask) -> Answer {
+    if ask.caller.own_word(Request { action: "sts:GetSessionToken", resource: "*", context: ask }).denied {
+        let text = format!("User: {} is not authorized to perform: sts:GetSessionToken", ask.caller.arn());
+        return Err(Fault::denied(text));
+    }
     let (bearer, bounds) = match &ask.caller.kind {
         Kind::Root => (Bearer::Root, Vec::new()),
         Kind::User(user) => (Bearer::User(user.id.clone()), Vec::new()),
@@ -73,7 +84,7 @@ pub fn session_token(ask: &Ask) -> Answer {
     // As on AWS, root's sessions are short.
     let longest = if ask.caller.user().is_none() { 3600 } else { limits::SESSION_TOKEN_SECONDS_MAX };
     let seconds = check_duration(ask.number("DurationSeconds")?.unwrap_or(longest.min(43_200)), longest)?;
-    let issued = ask.access.issue(ask.account(), bearer, bounds, seconds);
+    let issued = ask.access.issue(ask.account(), bearer, bounds, within_key(ask, seconds));
     let mut document = Document::fragment();
     write_credentials(&mut document, &issued);
     Ok(Some(document))
@@ -98,7 +109,7 @@ pub fn assume_role(ask: &Ask) -> Answer {
     let seconds = check_duration(ask.number("DurationSeconds")?.unwrap_or(3600), longest)?;
     let bounds = session_policies(ask, &role.account)?;
     let bearer = Bearer::Role { name: role.name.clone(), id: role.id.clone(), session: session.to_owned() };
-    let issued = ask.access.issue(&role.account, bearer, bounds, seconds);
+    let issued = ask.access.issue(&role.account, bearer, bounds, within_key(ask, seconds));
     let mut document = Document::fragment();
     write_credentials(&mut document, &issued);
     document.inside("AssumedRoleUser", |document| {
@@ -121,8 +132,7 @@ fn may_assume(ask: &Ask, role: &Role, arn: &str) -> bool {
     if matches!(ask.caller.kind, Kind::ServiceAccount { .. }) {
         return false;
     }
-    let asker = ask.asker();
-    let request = Request { action: "sts:AssumeRole", resource: arn, context: &asker };
+    let request = Request { action: "sts:AssumeRole", resource: arn, context: ask };
     let trust = role.trust.policy.resource_grants(request, Some(&ask.caller));
     let same_account = role.account == ask.account();
     // The trust policy must allow, also within the account: a role is nobody's without it.

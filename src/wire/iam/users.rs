@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::ask::{Ask, write_next, write_tags};
+use super::ask::{Ask, write_boundary, write_next, write_tags};
 use super::{Answer, Fault};
 use crate::access::record::User;
+use crate::access::{AccessError, Carrier};
 use crate::limits;
 use crate::wire::date;
 use crate::xml::Document;
@@ -18,13 +19,20 @@ pub fn write(document: &mut Document, ask: &Ask, user: &User) {
     if !user.tags.is_empty() {
         write_tags(document, &user.tags);
     }
+    write_boundary(document, user.boundary.as_deref());
 }
 
 pub async fn create(ask: &Ask) -> Answer {
     let (name, path) = (ask.need("UserName")?.to_owned(), ask.get("Path").unwrap_or("/").to_owned());
     ask.allow(&ask.arn("user", &path, &name))?;
     let (account, tags) = (ask.account().to_owned(), ask.tags()?);
-    let user = ask.access.change(move |change| change.create_user(&account, &name, &path, tags)).await?;
+    let boundary = ask.get("PermissionsBoundary").map(str::to_owned);
+    let create = ask.access.change(move |change| {
+        change.create_user(&account, &name, &path, tags)?;
+        change.set_boundary(&account, Carrier::User, &name, boundary)?;
+        Ok(User::clone(change.directory().find_user(&account, &name)?))
+    });
+    let user = create.await?;
     let mut document = Document::fragment();
     document.inside("User", |document| write(document, ask, &user));
     Ok(Some(document))
@@ -161,6 +169,27 @@ pub fn no_providers(ask: &Ask) -> Answer {
     let mut document = Document::fragment();
     document.inside("OpenIDConnectProviderList", |_| {});
     Ok(Some(document))
+}
+
+/// What a user has on AWS beside access keys, and nobody has here; a client that removes a user asks for all of it.
+pub fn none(ask: &Ask, list: &'static str) -> Answer {
+    if let Some(name) = ask.get("UserName") {
+        ask.allow(&named_arn(ask, name))?;
+        need_user(ask)?;
+    } else {
+        ask.allow("*")?;
+    }
+    let mut document = Document::fragment();
+    document.inside(list, |_| {});
+    document.value("IsTruncated", false);
+    Ok(Some(document))
+}
+
+/// There is no console to log in to, and so no password.
+pub fn no_login(ask: &Ask) -> Answer {
+    ask.allow(&named_arn(ask, ask.need("UserName")?))?;
+    let user = need_user(ask)?;
+    Err(AccessError::NoSuchEntity(format!("Login Profile for User {} cannot be found.", user.name)).into())
 }
 
 /// `UserName` where a user must be meant.

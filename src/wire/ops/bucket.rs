@@ -8,6 +8,7 @@ use crate::acl::{Acl, ObjectOwnership};
 use crate::engine::EngineError;
 use crate::limits;
 use crate::meta::{Bucket, BucketConfig, MetaError};
+use crate::wire::auth::circumstances::Said;
 use crate::wire::date;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::request::Call;
@@ -69,6 +70,9 @@ fn write_bucket(document: &mut Document, bucket: &Bucket, paged: bool) {
 }
 
 pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
+    let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
+    let location = xml::parse_location(&body)?;
+    call.authorize_saying(Said { location: location.as_deref(), ..Said::default() })?;
     let object_lock = object_lock(&call.headers)?;
     let ownership = match call.header("x-amz-object-ownership") {
         None => call.settings.object_ownership,
@@ -76,9 +80,8 @@ pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
     };
     let owner = call.identity.canonical_id().unwrap_or_default().to_owned();
     let acl = acl::of_new_bucket(call, &owner, ownership)?;
-    let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
     let region = call.settings.region.clone();
-    if let Some(wanted) = xml::parse_location(&body)?.filter(|wanted| *wanted != region) {
+    if let Some(wanted) = location.filter(|wanted| *wanted != region) {
         let message = format!("The specified location-constraint is not valid: this store is `{region}`");
         return Err(S3Error::with(S3Code::InvalidLocationConstraint, message).field("LocationConstraint", wanted));
     }

@@ -9,7 +9,7 @@ use crate::wire::error::{S3Code, S3Error};
 use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
 use crate::wire::route::Operation;
-use crate::wire::xml::{BUCKET_TAGS, parse_tagging, parse_versioning};
+use crate::wire::xml::{BUCKET_TAGS, logs_nothing, parse_tagging, parse_versioning, pays_owner};
 use crate::xml::Document;
 
 pub fn get_versioning(call: &Call) -> Result<Response, S3Error> {
@@ -129,6 +129,22 @@ pub fn not_configured(call: &Call) -> Result<Response, S3Error> {
         other => return Err(S3Error::not_implemented(other.as_str())),
     };
     Ok(response::xml(document.finish()))
+}
+
+/// What is as it would be set: who writes down AWS's default is told that it holds, and anything else is refused by name.
+pub async fn put_default(call: &mut Call) -> Result<Response, S3Error> {
+    call.open_bucket()?;
+    let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
+    let (wanted, holds) = match call.operation {
+        Operation::PutBucketRequestPayment => ("a Payer of BucketOwner", pays_owner(&body)?),
+        Operation::PutBucketLogging => ("no LoggingEnabled", logs_nothing(&body)?),
+        other => return Err(S3Error::not_implemented(other.as_str())),
+    };
+    if holds {
+        return Ok(response::empty(StatusCode::OK));
+    }
+    let message = format!("{} is not implemented but for {wanted}", call.operation.as_str());
+    Err(S3Error::with(S3Code::NotImplemented, message))
 }
 
 fn no_configurations(root: &'static str) -> Document {

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue};
 
 use super::{acl, lifecycle};
-use crate::engine::{self, ObjectVersion};
+use crate::engine::{self, ObjectVersion, Tags};
 use crate::hash::{ChecksumAlgorithm, ChecksumType, StoredChecksum};
 use crate::meta::Attributes;
 use crate::wire::conditions::write_condition;
@@ -85,7 +85,7 @@ fn attributes(call: &Call, source: &CopySource, object: &ObjectVersion) -> Resul
             "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
         ));
     }
-    let tags = if replace_tags { of_request.tags.clone() } else { of_source.tags.clone() };
+    let tags = if replace_tags { of_request.tags.clone() } else { source_tags(call, source, &of_source.tags)? };
     if replace_metadata {
         return Ok(Attributes { tags, ..of_request });
     }
@@ -98,6 +98,17 @@ fn attributes(call: &Call, source: &CopySource, object: &ObjectVersion) -> Resul
         legal_hold: of_request.legal_hold,
         ..of_source.clone()
     })
+}
+
+/// The source's tags, where the caller may read them there and set them here.
+fn source_tags(call: &Call, source: &CopySource, tags: &Tags) -> Result<Tags, S3Error> {
+    if !tags.is_empty() {
+        let version_id = source.version_id.as_deref();
+        let action = if version_id.is_some() { "GetObjectVersionTagging" } else { "GetObjectTagging" };
+        call.authorize_version(action, &source.bucket, &source.key, version_id)?;
+        call.authorize("PutObjectTagging", &call.bucket, &call.key)?;
+    }
+    Ok(tags.clone())
 }
 
 /// What the copy is summed by: what the client names, else what the source has, else S3's default. `None` where the

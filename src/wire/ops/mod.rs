@@ -126,6 +126,7 @@ async fn dispatch(call: &mut Call) -> Result<Response, S3Error> {
         | Operation::ListBucketMetricsConfigurations
         | Operation::DeleteBucketReplication
         | Operation::DeleteBucketWebsite => config::not_configured(call),
+        Operation::PutBucketRequestPayment | Operation::PutBucketLogging => config::put_default(call).await,
         Operation::PutObject => object::put(call).await,
         Operation::GetObject => object::get(call).await,
         Operation::HeadObject => object::head(call),

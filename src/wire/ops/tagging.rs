@@ -6,6 +6,7 @@ use super::object;
 use crate::engine::Tags;
 use crate::limits;
 use crate::meta::VersionRef;
+use crate::wire::auth::circumstances::Said;
 use crate::wire::error::S3Error;
 use crate::wire::object_headers as headers;
 use crate::wire::request::Call;
@@ -23,7 +24,7 @@ pub fn get(call: &Call) -> Result<Response, S3Error> {
 pub async fn put(call: &mut Call) -> Result<Response, S3Error> {
     let body = call.collect_body(limits::XML_BODY_BYTES_MAX).await?;
     let tags = parse_tagging(&body, OBJECT_TAGS)?;
-    call.authorize_tags(&tags)?;
+    call.authorize_saying(Said { tags: Some(&tags), ..Said::default() })?;
     set(call, tags, StatusCode::OK).await
 }
 

@@ -210,6 +210,7 @@ fn settings(timeouts: Timeouts) -> Settings {
         clients: super::Clients::unbounded(crate::seam::real::world().clock),
         audit_requests: false,
         transfers: super::Transfers::new(16),
+        traffic: super::Traffic::new(),
         customer_keys_in_clear: true,
     }
 }

@@ -120,6 +120,30 @@ fn continue_is_said_only_when_the_body_is_wanted() {
     Reply::parse(&server.raw(&head)).refused(S3Code::NoSuchBucket);
 }
 
+/// boto3 keeps the status of an answer that came where it expected `100 Continue` for the connection's next request: an
+/// empty upload made the next one hang, or succeed although the server had died.
+#[test]
+fn an_empty_upload_that_was_not_told_to_continue_ends_its_connection() {
+    let server = Server::start();
+    server.send("PUT", "/expect", &[], b"").ok(200);
+    let answer = |expect: Option<(&str, &str)>| {
+        let headers: Vec<_> = [("content-length", "0")].into_iter().chain(expect).collect();
+        let (head, _) = server.head("PUT", "/expect/k", &headers, "UNSIGNED-PAYLOAD");
+        let head = String::from_utf8(head).unwrap().replace("Connection: close\r\n", "");
+        let mut stream = server.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        Reply::parse(&answer).ok(200).header("connection").to_owned()
+    };
+    assert_eq!(answer(Some(("expect", "100-continue"))), "close");
+    assert_eq!(answer(None), "-");
+}
+
 #[test]
 fn the_largest_upload_is_wanted_and_a_larger_one_is_not() {
     let server = Server::start();

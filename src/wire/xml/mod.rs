@@ -25,7 +25,7 @@ pub use object_lock::{
     legal_hold_document, legal_hold_text, object_lock_document, parse_legal_hold, parse_object_lock, parse_retention,
     retention_document,
 };
-pub use settings::{parse_location, parse_versioning};
+pub use settings::{logs_nothing, parse_location, parse_versioning, pays_owner};
 pub use tagging::{BUCKET_TAGS, OBJECT_TAGS, TagLimit, check_tags, parse_tagging, tagging_document};
 
 use crate::wire::error::{S3Code, S3Error};

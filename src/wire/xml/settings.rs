@@ -30,6 +30,20 @@ pub fn parse_versioning(document: &[u8]) -> Result<Versioning, DocumentError> {
     }
 }
 
+/// PutBucketRequestPayment: whether the owner pays.
+pub fn pays_owner(document: &[u8]) -> Result<bool, DocumentError> {
+    match root(document, "RequestPaymentConfiguration")?.text_of("Payer").unwrap_or_default().trim() {
+        "BucketOwner" => Ok(true),
+        "Requester" => Ok(false),
+        other => Err(schema(format!("<Payer> is `{other}`, it must be BucketOwner or Requester"))),
+    }
+}
+
+/// PutBucketLogging: whether it names no target.
+pub fn logs_nothing(document: &[u8]) -> Result<bool, DocumentError> {
+    Ok(root(document, "BucketLoggingStatus")?.child("LoggingEnabled").is_none())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -142,7 +142,9 @@ fn token(form: &Form) -> Option<&str> {
 /// Replaces the request's headers by those that the form's fields stand for, so that the object is described as by a PUT.
 fn take_headers(call: &mut Call, form: &Form) -> Result<(), S3Error> {
     let mut headers = HeaderMap::new();
-    headers.extend(call.headers.remove(header::HOST).map(|host| (header::HOST, host)));
+    for kept in [header::HOST, header::REFERER, header::USER_AGENT] {
+        headers.extend(call.headers.remove(&kept).map(|value| (kept, value)));
+    }
     for (name, value) in &form.fields {
         let name = match name.as_str() {
             "acl" => "x-amz-acl",

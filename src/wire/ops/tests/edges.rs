@@ -213,6 +213,34 @@ fn plain_requests_are_answered() {
 }
 
 #[test]
+fn who_writes_down_a_default_is_told_that_it_holds() {
+    let store = Store::with_bucket("bucket");
+    for (target, root, default, other) in [
+        (
+            "/bucket?requestPayment",
+            "RequestPaymentConfiguration",
+            "<Payer>BucketOwner</Payer>",
+            "<Payer>Requester</Payer>",
+        ),
+        (
+            "/bucket?logging",
+            "BucketLoggingStatus",
+            "",
+            "<LoggingEnabled><TargetBucket>bucket</TargetBucket><TargetPrefix/></LoggingEnabled>",
+        ),
+    ] {
+        let put = |inner: &str| store.ask("PUT", target, &[], format!("<{root}>{inner}</{root}>").as_bytes()).outcome();
+        assert_eq!(put(default), "200", "{target}");
+        assert_eq!(put(other), "501 NotImplemented", "{target}");
+        assert_eq!(store.ask("PUT", target, &[], b"<Other/>").outcome(), "400 MalformedXML", "{target}");
+    }
+    assert_eq!(
+        store.ask("PUT", "/bucket?requestPayment", &[], b"<RequestPaymentConfiguration/>").outcome(),
+        "400 MalformedXML"
+    );
+}
+
+#[test]
 fn what_nobody_can_set_here_is_answered_or_refused_by_name() {
     let store = Store::with_bucket("bucket");
     store.put("bucket", "key", b"x");
@@ -247,10 +275,8 @@ fn what_nobody_can_set_here_is_answered_or_refused_by_name() {
         ("PUT", "/bucket?analytics&id=1", "PutBucketAnalyticsConfiguration"),
         ("PUT", "/bucket?intelligent-tiering&id=1", "PutBucketIntelligentTieringConfiguration"),
         ("PUT", "/bucket?inventory&id=1", "PutBucketInventoryConfiguration"),
-        ("PUT", "/bucket?logging", "PutBucketLogging"),
         ("PUT", "/bucket?metrics&id=1", "PutBucketMetricsConfiguration"),
         ("PUT", "/bucket?replication", "PutBucketReplication"),
-        ("PUT", "/bucket?requestPayment", "PutBucketRequestPayment"),
         ("PUT", "/bucket?website", "PutBucketWebsite"),
         ("PUT", "/bucket/key?annotation&annotationName=a", "PutObjectAnnotation"),
         ("PUT", "/bucket/key?renameObject", "RenameObject"),

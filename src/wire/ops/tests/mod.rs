@@ -4,6 +4,7 @@
 mod buckets;
 mod edges;
 mod encryption;
+mod escalation;
 mod governance;
 mod lambdas;
 mod listeners;
@@ -25,6 +26,7 @@ use http_body_util::BodyExt;
 use pollster::block_on;
 
 use crate::access::{Account, Principal, Registry, Secret};
+use crate::crypt::KeyRing;
 use crate::engine::Engine;
 use crate::meta::{Copy, Meta};
 use crate::pool::{Pool, PoolOptions};
@@ -49,7 +51,8 @@ pub const SECRET: &str = "the secret of the tests";
 pub struct Store {
     engine: Rc<Engine>,
     settings: Arc<Settings>,
-    _folder: tempfile::TempDir,
+    keys: Arc<KeyRing>,
+    folder: tempfile::TempDir,
 }
 
 /// An answer, its body read to the end.
@@ -119,7 +122,10 @@ impl Store {
         let copies = pool.copies().into_iter().map(|(slot, storage, current)| Copy { slot, storage, current });
         let failed = Arc::new(|slot| panic!("copy {slot} failed"));
         let meta = Meta::open(copies.collect(), &pool.id(), failed, world()).expect("metadata");
-        let access = Registry::open(meta.clone(), ACCESS_KEY, Secret::new(SECRET), world()).expect("identities");
+        let storages = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
+        let keys = Arc::new(KeyRing::open(storages, 0, None, world()).expect("a key ring"));
+        let vault = block_on(keys.vault()).expect("a vault");
+        let access = Registry::open(meta.clone(), vault, ACCESS_KEY, Secret::new(SECRET), world()).expect("identities");
         let settings = Settings {
             region: region.to_owned(),
             domain: None,
@@ -134,12 +140,11 @@ impl Store {
             clients: crate::wire::Clients::unbounded(crate::seam::real::world().clock),
             audit_requests: false,
             transfers: crate::wire::Transfers::new(16),
+            traffic: crate::wire::Traffic::new(),
             customer_keys_in_clear: true,
         };
-        let storages = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
-        let keys = crate::crypt::KeyRing::open(storages, 0, None, world()).expect("a key ring");
-        let engine = Engine::new(meta, pool, world()).expect("an engine").with_keys(Arc::new(keys), None);
-        Store { engine: Rc::new(engine), settings: Arc::new(settings), _folder: folder }
+        let engine = Engine::new(meta, pool, world()).expect("an engine").with_keys(keys.clone(), None);
+        Store { engine: Rc::new(engine), settings: Arc::new(settings), keys, folder }
     }
 
     /// A store with a bucket.
@@ -147,6 +152,29 @@ impl Store {
         let store = Store::new();
         assert_eq!(store.ask("PUT", &format!("/{bucket}"), &[], b"").status, 200);
         store
+    }
+
+    /// Identities as they are after a restart, with `root` as the operator's key.
+    pub fn reopen_access(&self) -> Registry {
+        let vault = block_on(self.keys.vault()).expect("a vault");
+        let meta = self.engine.meta().clone();
+        Registry::open(meta, vault, "root", Secret::new("secret"), world()).expect("identities")
+    }
+
+    /// Every byte of every file on all drives.
+    pub fn bytes_on_drives(&self) -> Vec<u8> {
+        fn read(folder: &std::path::Path, all: &mut Vec<u8>) {
+            for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+                if entry.is_dir() {
+                    read(&entry, all);
+                } else {
+                    all.extend(std::fs::read(entry).expect("a file"));
+                }
+            }
+        }
+        let mut all = Vec::new();
+        read(self.folder.path(), &mut all);
+        all
     }
 
     pub fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Store;
 use crate::access::{Account, Bearer, Bound, Carrier, KeyFault, NewKey, Principal, Registry, Secret};
+use crate::crypt::Vault;
 use crate::wire::auth::Identity;
 use crate::wire::error::S3Code;
 
@@ -50,7 +51,14 @@ fn a_bucket_is_its_makers_at_once() {
 }
 
 /// What a caller gets for a request: the status, or the error's code.
-fn run(store: &Store, identity: &Identity, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> String {
+pub(super) fn run(
+    store: &Store,
+    identity: &Identity,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> String {
     let mut call = store.call(method, target, headers, body.as_bytes()).unwrap();
     call.identity = identity.clone();
     let allowed = if call.operation.asks_for_itself() { Ok(()) } else { call.authorize_operation() };
@@ -61,7 +69,7 @@ fn run(store: &Store, identity: &Identity, method: &str, target: &str, headers: 
 }
 
 /// A user of an account with one inline policy, as its key makes it.
-fn user_of(store: &Store, account: &str, name: &str, statements: &str) -> Identity {
+pub(super) fn user_of(store: &Store, account: &str, name: &str, statements: &str) -> Identity {
     let access = &store.settings.access;
     let (account, name) = (account.to_owned(), name.to_owned());
     let text = format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#);
@@ -74,7 +82,7 @@ fn user_of(store: &Store, account: &str, name: &str, statements: &str) -> Identi
     Identity::Signed(access.credential(&key.access_key, None, 0).unwrap().principal)
 }
 
-fn new_account(store: &Store, name: &str) -> (Account, Identity) {
+pub(super) fn new_account(store: &Store, name: &str) -> (Account, Identity) {
     let access = &store.settings.access;
     let name = name.to_owned();
     let (account, key) = pollster::block_on(access.change(move |change| change.create_account(&name))).unwrap();
@@ -82,7 +90,7 @@ fn new_account(store: &Store, name: &str) -> (Account, Identity) {
     (account, Identity::Signed(principal))
 }
 
-fn put_policy(store: &Store, bucket: &str, statements: &str) {
+pub(super) fn put_policy(store: &Store, bucket: &str, statements: &str) {
     let text = format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#);
     let answer = store.ask("PUT", &format!("/{bucket}?policy"), &[], text.as_bytes());
     assert_eq!(answer.outcome(), "204", "{}", answer.text);
@@ -319,9 +327,66 @@ fn keys_can_be_switched_off_and_end_by_themselves() {
     pollster::block_on(off).unwrap();
     assert_eq!(found(now_ms), Err(KeyFault::Unknown));
     // All of it is there after a restart.
-    let again = Registry::open(store.engine.meta().clone(), "root", Secret::new("secret"), crate::seam::real::world());
-    let again = again.unwrap();
+    let again = store.reopen_access();
     assert_eq!(again.directory().key(&key.access_key).map(|key| key.active), Some(false));
     assert_eq!(again.credential("root", None, 0).map(|found| found.principal.is_store_root()), Ok(true));
+    again.stop();
+}
+
+/// What a store kept before there was a vault is sealed when it is opened, and then nobody finds it on the drives.
+#[test]
+fn secrets_are_kept_sealed_also_those_of_an_older_store() {
+    let store = Store::new();
+    let access = &store.settings.access;
+    let new = NewKey::default();
+    let key = pollster::block_on(access.change(move |change| change.create_key("000000000001", new))).unwrap();
+    let on_drives = |text: &str| {
+        let bytes = store.bytes_on_drives();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    let kept = |name: &str| store.engine.meta().reader().unwrap().property(name).unwrap().unwrap();
+    let name = format!("access/key/{}", key.access_key);
+    assert!(kept(&name).contains(r#""secret":"sealed:"#));
+    assert!(kept("access/token-key").starts_with("sealed:"));
+    assert!(on_drives(&key.access_key) && !on_drives(key.secret.as_str()), "the search finds what is there");
+    let issued = access.issue("000000000001", crate::access::Bearer::Root, Vec::new(), 3600);
+
+    // As an older program left it.
+    let text = kept(&name);
+    let old = |part| if Vault::is_sealed(part) { "the-secret-of-an-older-store" } else { part };
+    let old: Vec<&str> = text.split('"').map(old).collect();
+    let old = old.join("\"");
+    let token_key = "5a".repeat(32);
+    let set = |name: &str, value: &str| {
+        let set = store.engine.meta().set_property(name.to_owned(), Some(value.to_owned()));
+        pollster::block_on(set).unwrap();
+    };
+    set(&name, &old);
+    set("access/token-key", &token_key);
+    assert!(on_drives("the-secret-of-an-older-store"));
+    let again = store.reopen_access();
+    let secret = |access: &Registry| access.credential(&key.access_key, None, 0).map(|found| found.secret);
+    assert_eq!(secret(&again), Ok(Secret::new("the-secret-of-an-older-store")));
+    assert!(kept(&name).contains(r#""secret":"sealed:"#), "{}", kept(&name));
+    assert!(kept("access/token-key").starts_with("sealed:"));
+    let found = again.credential(&issued.access_key, Some(&issued.token), 0);
+    assert_eq!(found.unwrap_err(), KeyFault::InvalidToken, "the older store had another key of tokens");
+    again.stop();
+    // The pages themselves have it no more. (The log may, until it is written over.)
+    let reader = store.engine.meta().reader().unwrap();
+    assert!(!reader.properties("access/").unwrap().iter().any(|(_, text)| text.contains("of-an-older-store")));
+
+    // Moved to another name, or changed, it opens nothing; the rest of the store is none the worse.
+    let sealed = kept(&name);
+    for broken in [sealed.replace("sealed:", "sealed:0"), sealed.replace("\",\"user", "0\",\"user")] {
+        assert_ne!(broken, sealed);
+        set(&name, &broken);
+        let again = store.reopen_access();
+        assert_eq!(secret(&again), Err(KeyFault::Unknown));
+        again.stop();
+    }
+    set(&name, &sealed);
+    let again = store.reopen_access();
+    assert_eq!(secret(&again), Ok(Secret::new("the-secret-of-an-older-store")));
     again.stop();
 }
