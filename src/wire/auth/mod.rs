@@ -20,8 +20,8 @@ use http::HeaderMap;
 
 pub(super) use self::canonical::Signed;
 use self::claim::Claim;
-pub use self::signing::ChunkSigner;
 use self::signing::SigningKeys;
+pub use self::signing::{ChunkSigner, Scope, derive_key, string_to_sign};
 use super::error::{S3Code, S3Error};
 use super::query::Query;
 use super::settings::Settings;
@@ -180,10 +180,10 @@ impl Authenticator {
     /// Takes down the use of a key, once an hour.
     fn note(&self, settings: &Settings, access_key: &str, service: &str, now_ms: i64) {
         let mut uses = self.uses.borrow_mut();
-        let latest = Use::now(service, now_ms);
-        if uses.get(access_key) == Some(&latest) {
+        if uses.get(access_key).is_some_and(|last| last.covers(service, now_ms)) {
             return;
         }
+        let latest = Use::now(service, now_ms);
         if uses.len() >= limits::SIGNING_KEYS_MAX {
             uses.clear();
         }
