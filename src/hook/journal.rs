@@ -161,8 +161,8 @@ impl Journal {
     /// How an event's attempt ended, of those after the hook's attempt number `after`.
     pub fn ending(&self, hook: &str, event_id: &str, after: u64) -> Option<Ending> {
         let hooks = self.hooks.lock().expect("no holder of this lock panics");
-        let endings = hooks.get(hook)?.endings.iter();
-        endings.into_iter().find(|ending| ending.number > after && ending.event_id == event_id).cloned()
+        let mut endings = hooks.get(hook)?.endings.iter();
+        endings.find(|ending| ending.number > after && ending.event_id == event_id).cloned()
     }
 
     pub fn stats(&self, hook: &str) -> HookStats {

@@ -12,7 +12,8 @@ use super::admin::{AdminApi, Answer, Refusal, bad, failed, said, show};
 use crate::engine::Engine;
 use crate::hook::{Bounds, Ending, Grants, HookWorld, LogLine, Manifest, StoreError, store};
 use crate::limits;
-use crate::meta::{StoredInvocation, VersionRef};
+use crate::meta::{BucketConfig, StoredInvocation, VersionRef};
+use crate::notification::Configuration;
 use crate::outbox::ReplayRequest;
 use crate::wire::{AdminAnswer, AdminBody, AdminRequest};
 
@@ -35,7 +36,9 @@ impl AdminApi {
             }
             (&Method::DELETE, [name]) => {
                 hooks.remove(&self.engine, name).await?;
-                said(format!("hook {name} is removed"))
+                let rules: Vec<String> =
+                    self.named_by(name)?.iter().map(|bucket| format!("\n{}", left(bucket))).collect();
+                said(format!("hook {name} is removed{}", rules.concat()))
             }
             (&Method::GET, [name, "logs"]) => self.logs(name, request.query("follow").is_some()),
             (&Method::GET, [name, "stats"]) => {
@@ -75,6 +78,19 @@ impl AdminApi {
             "hook {name} is installed (sha256 {digest}){signed}\nit may take {memory} MiB, {} ms and {output} bytes of results; granted: {granted}\nstart it: {next}",
             bounds.deadline_ms
         )
+    }
+
+    /// Buckets with a rule for a hook.
+    fn named_by(&self, hook: &str) -> Result<Vec<String>, Refusal> {
+        let mut found = Vec::new();
+        for bucket in self.engine.buckets().map_err(failed)? {
+            let document = self.engine.bucket_config(&bucket, BucketConfig::Notification).map_err(failed)?;
+            let rules = document.and_then(|document| Configuration::parse(document.as_bytes()).ok());
+            if rules.is_some_and(|rules| rules.hooks().any(|named| named == hook)) {
+                found.push(bucket.name);
+            }
+        }
+        Ok(found)
     }
 
     fn must_exist(&self, hook: &str) -> Result<(), Refusal> {
@@ -283,6 +299,11 @@ impl AdminApi {
         }
         Ok(count)
     }
+}
+
+/// What is left to do about a rule whose hook is gone: it would go on to make dead letters.
+fn left(bucket: &str) -> String {
+    format!("{bucket} has a rule for it still: `aerie notify {bucket}` lists it, with --remove ID it goes")
 }
 
 /// How an attempt that somebody waited for has ended.
