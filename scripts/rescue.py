@@ -4,6 +4,7 @@
     rescue.py --out FOLDER DRIVE...                 restore the newest version of every object
     rescue.py --out FOLDER --versions DRIVE...      restore all versions, as KEY@NUMBER
     rescue.py --list DRIVE...                       only list them
+    rescue.py --audit FILE DRIVE...                 write the audit log's lines, and follow its chain of hashes
 
 Python's standard library only. It follows src/drive/FORMAT.md, src/codec/FORMAT.md and src/meta/FORMAT.md, and is
 also a check of them: it shares no code with the program. The drives are only read. Every block is verified by its
@@ -276,19 +277,40 @@ def restore(pool, database, arguments):
             print(f"{bucket}/{name}: {error}", file=sys.stderr)
     return failures
 
+def audit(database, path):
+    """Writes the lines; gives how many do not follow from the line before."""
+    anchor = database.execute("SELECT value FROM property WHERE name = 'audit-anchor'").fetchone()
+    anchor = json.loads(anchor[0]) if anchor else {"number": 0, "hash": ""}
+    number, previous, broken = anchor["number"], anchor["hash"], 0
+    with open(path, "w") as file:
+        for at, text in database.execute("SELECT number, line FROM audit ORDER BY number"):
+            line = json.loads(text)
+            if not line["number"] == at == number + 1 or line["previous"] != previous:
+                broken += 1
+                print(f"line {at} does not follow from line {number}", file=sys.stderr)
+            number, previous = at, hashlib.sha256(text.encode()).hexdigest()
+            file.write(text + "\n")
+    print(f"lines {anchor['number'] + 1} to {number}; the last one is {number}:{previous}")
+    return broken
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("drives", nargs="+", metavar="DRIVE")
     parser.add_argument("--out", help="folder for BUCKET/KEY; keys are percent-encoded, a slash too")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--versions", action="store_true")
+    parser.add_argument("--audit", metavar="FILE", help="file for the audit log's lines")
     arguments = parser.parse_args()
-    if not (arguments.out or arguments.list):
-        parser.error("say where to with --out, or --list")
+    if not (arguments.out or arguments.list or arguments.audit):
+        parser.error("say where to with --out or --audit, or --list")
     try:
         pool = Pool(arguments.drives)
         with tempfile.TemporaryDirectory() as folder:
-            return 1 if restore(pool, open_metadata(pool, folder), arguments) else 0
+            database = open_metadata(pool, folder)
+            failures = audit(database, arguments.audit) if arguments.audit else 0
+            if arguments.out or arguments.list:
+                failures += restore(pool, database, arguments)
+            return 1 if failures else 0
     except Lost as error:
         print(error, file=sys.stderr)
         return 1

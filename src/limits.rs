@@ -320,13 +320,15 @@ pub const LOG_FOLLOW_POLL: Duration = Duration::from_millis(200);
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Certificate files are looked at no more often than this: renewals are days apart, handshakes are not.
 pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
-/// Bytes of TLS records that wait to be written on one connection. 64 KiB, rustls' default, make a large GET write four
-/// times as often.
-pub const TLS_WRITE_BUFFER_BYTES: usize = 256 << 10;
+/// Plain bytes in the TLS records that wait to be written on one connection: 64 records, as many as one system call takes.
+/// With rustls' default of 64 KiB a large GET writes, and wakes its reader, 16 times as often.
+pub const TLS_WRITE_BUFFER_BYTES: usize = 1 << 20;
 /// Bytes read from a socket below TLS at once while much comes in: four records. rustls alone asks for 4 KiB.
 pub const TLS_READ_AHEAD_BYTES: usize = 64 << 10;
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Buckets that metrics have values of their own for: clients make buckets, and each label value costs Prometheus memory.
+pub const METRICS_BUCKETS_MAX: usize = 1_000;
 /// Log lines from one place in the program within the window; beyond them they are counted.
 pub const LOG_LINES_MAX: u64 = 20;
 /// Long enough that a flood stays small on an SD card (20 lines a minute), short enough that its end shows.

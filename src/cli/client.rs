@@ -22,9 +22,11 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use tokio_rustls::TlsConnector;
 
+use crate::access::Secret;
 use crate::hash::hex_encode;
 use crate::server::credentials;
 use crate::tls;
+use crate::wire::{Scope, derive_key, string_to_sign};
 use crate::xml;
 
 /// A server must take the connection, and go on answering, within this time.
@@ -244,22 +246,17 @@ impl Connection {
         let stamp = now
             .format(format_description!("[year][month][day]T[hour][minute][second]Z"))
             .map_err(|error| error.to_string())?;
-        let (date, region) = (&stamp[..8], "us-east-1");
+        let scope = Scope { date: stamp[..8].to_owned(), region: "us-east-1".to_owned(), service: "s3".to_owned() };
         let payload = hex_encode(digest::digest(&digest::SHA256, &body).as_ref());
         let signed = "host;x-amz-content-sha256;x-amz-date";
         let host = &self.authority;
         let canonical = format!(
             "{method}\n{path}\n{query}\nhost:{host}\nx-amz-content-sha256:{payload}\nx-amz-date:{stamp}\n\n{signed}\n{payload}"
         );
-        let scope = format!("{date}/{region}/s3/aws4_request");
-        let hashed = hex_encode(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
-        let to_sign = format!("AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashed}");
-        let step = |key: &[u8], text: &str| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes());
-        let mut key = step(format!("AWS4{}", self.secret_key).as_bytes(), date);
-        for part in [region, "s3", "aws4_request", &to_sign] {
-            key = step(key.as_ref(), part);
-        }
-        let signature = hex_encode(key.as_ref());
+        let key = derive_key(&Secret::new(&self.secret_key), &scope);
+        let scope = scope.text();
+        let to_sign = string_to_sign(&stamp, &scope, canonical.as_bytes());
+        let signature = hex_encode(hmac::sign(&key, to_sign.as_bytes()).as_ref());
         let access_key = &self.access_key;
         let authorization =
             format!("AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={signed}, Signature={signature}");

@@ -8,6 +8,7 @@
 
 mod blocks;
 mod envelope;
+mod keys;
 mod ring;
 mod ring_file;
 mod rule;
@@ -18,7 +19,8 @@ mod vault;
 
 pub use blocks::{Opener, Sealer, Stream, sealed_bytes};
 pub use envelope::{DataKey, KmsFacts, KmsRequest, SealFacts, SealMode, Sealing, new_salt, parse_context};
-pub use ring::{KeyDescription, KeyRing, KeyState, RingKey, Shredded};
+pub use keys::{KeyState, RingKey};
+pub use ring::{KeyDescription, KeyRing, Shredded};
 pub use ring_file::RING_FILES;
 pub use rule::{DefaultSealing, EncryptionRule, RuleError};
 pub use secret::{CustomerKey, RootKey};

@@ -4,7 +4,7 @@
 //! only their ids stay, so that a reader is told what happened. Shared by all threads; changes are made one after the
 //! other on the ring's own thread, which alone touches the file, and are visible once the file has them.
 
-use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
@@ -14,70 +14,15 @@ use serde::Serialize;
 
 use super::SealError;
 use super::envelope::{DataKey, EnvelopeKeys, KmsFacts, KmsRequest, SealFacts, SealMode, Sealing};
-use super::ring_file::{RingFiles, Root};
+use super::keys::{Key, KeyState, KeyVersion, Keys, RingKey, check_alias, check_name, random_hex};
+use super::ring_file::RingFiles;
 use super::secret::{CustomerKey, RootKey, Secret};
 use super::vault::Vault;
-use crate::hash;
 use crate::limits;
 use crate::seam::{Storage, World};
 
 /// The alias by which AWS knows the key of an account that is used where none is named.
 const DEFAULT_ALIAS: &str = "aws/s3";
-
-/// Whose key it is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RingKey {
-    /// Of the bucket with this number. It exists once something in the bucket was sealed.
-    Bucket(i64),
-    /// A KMS key, by its id.
-    Kms(String),
-    /// What seals small secrets in the metadata.
-    Vault,
-}
-
-impl std::fmt::Display for RingKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            RingKey::Bucket(_) => f.write_str("the key of the bucket"),
-            RingKey::Kms(id) => write!(f, "key `{id}`"),
-            RingKey::Vault => f.write_str("the key of the secrets in the metadata"),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyState {
-    Enabled,
-    /// Neither seals nor opens until it is enabled again. KMS keys only.
-    Disabled,
-    /// Gone for good. KMS keys only; a bucket's next object gets a new key.
-    Shredded,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct KeyVersion {
-    /// 8 random bytes, hex.
-    pub id: String,
-    pub created_ms: i64,
-    pub secret: Secret,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Key {
-    pub created_ms: i64,
-    pub state: KeyState,
-    pub aliases: Vec<String>,
-    /// Oldest first.
-    pub versions: Vec<KeyVersion>,
-    /// Ids of versions that were shredded, and when the last of them was.
-    pub shredded: Vec<String>,
-    pub shredded_ms: Option<i64>,
-}
-
-/// Everything in the ring.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Keys(pub BTreeMap<RingKey, Key>);
 
 /// A key as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -109,6 +54,8 @@ type Job = Box<dyn FnOnce(&Inside) + Send>;
 
 struct Inside {
     keys: RwLock<Keys>,
+    /// Changes so far: who holds a data key sees by it when to ask whether it still may.
+    changes: AtomicU64,
     files: Mutex<RingFiles>,
     world: World,
 }
@@ -130,7 +77,8 @@ impl KeyRing {
         world: World,
     ) -> Result<KeyRing, SealError> {
         let (files, keys) = RingFiles::open(storages, absent, root, &*world.entropy)?;
-        let inside = Arc::new(Inside { keys: RwLock::new(keys), files: Mutex::new(files), world });
+        let inside =
+            Arc::new(Inside { keys: RwLock::new(keys), changes: AtomicU64::new(0), files: Mutex::new(files), world });
         let (jobs, received) = bounded::<Job>(limits::RING_CHANGES_WAITING_MAX);
         let of_thread = inside.clone();
         let thread = std::thread::Builder::new()
@@ -185,6 +133,22 @@ impl KeyRing {
     pub async fn vault(self: &Arc<Self>) -> Result<Vault, SealError> {
         self.current_or_new(RingKey::Vault).await?;
         Ok(Vault::new(self.clone(), self.inside.world.clone()))
+    }
+
+    /// Whether the ring's keys would still open what was sealed so in the bucket: a key may be disabled or shredded while
+    /// somebody holds a data key that it opened.
+    pub fn check_open(&self, bucket: i64, facts: &SealFacts) -> Result<(), SealError> {
+        let keys = self.read();
+        keys.version(&RingKey::Bucket(bucket), facts.bucket_key())?;
+        match &facts.kms {
+            Some(kms) => keys.version(&RingKey::Kms(kms.key.clone()), &kms.version).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// How often the ring has changed since it was opened.
+    pub fn changes(&self) -> u64 {
+        self.inside.changes.load(Ordering::Acquire)
     }
 
     /// The KMS key that a request names must be usable.
@@ -361,20 +325,11 @@ impl KeyRing {
 
     /// The version that seals.
     pub(super) fn current(&self, key: &RingKey) -> Option<(String, Secret)> {
-        let keys = self.read();
-        let newest = keys.0.get(key)?.versions.last()?;
-        Some((newest.id.clone(), newest.secret.clone()))
+        self.read().current(key).map(|newest| (newest.id.clone(), newest.secret.clone()))
     }
 
     pub(super) fn version(&self, owner: &RingKey, id: &str) -> Result<Secret, SealError> {
-        let keys = self.read();
-        let missing = || SealError::KeyMissing(owner.to_string());
-        let key = keys.0.get(owner).ok_or_else(missing)?;
-        if key.shredded.iter().any(|shredded| shredded == id) {
-            return Err(SealError::KeyShredded(owner.to_string()));
-        }
-        keys.usable(owner)?;
-        key.versions.iter().find(|version| version.id == id).map(|version| version.secret.clone()).ok_or_else(missing)
+        self.read().version(owner, id).cloned()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Keys> {
@@ -431,118 +386,7 @@ impl Inside {
         let given = change(&mut changed)?;
         let unreached = self.files.lock().unwrap_or_else(PoisonError::into_inner).write(&changed)?;
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = changed;
+        self.changes.fetch_add(1, Ordering::Release);
         Ok((given, unreached))
     }
-}
-
-impl Keys {
-    fn find(&mut self, key: &RingKey) -> Result<&mut Key, SealError> {
-        self.0.get_mut(key).ok_or_else(|| unknown(key))
-    }
-
-    /// A key that may seal and open.
-    fn usable(&self, key: &RingKey) -> Result<(), SealError> {
-        match (self.0.get(key).ok_or_else(|| unknown(key))?.state, key) {
-            (KeyState::Disabled, RingKey::Kms(id)) => Err(SealError::KeyDisabled(id.clone())),
-            (KeyState::Shredded, _) => Err(SealError::KeyShredded(key.to_string())),
-            _ => Ok(()),
-        }
-    }
-
-    fn of_alias(&self, alias: &str) -> Option<String> {
-        self.0.iter().find_map(|(owner, key)| match owner {
-            RingKey::Kms(id) if key.aliases.iter().any(|known| known == alias) => Some(id.clone()),
-            _ => None,
-        })
-    }
-
-    fn take_alias(&mut self, alias: &str) {
-        self.0.values_mut().for_each(|key| key.aliases.retain(|known| known != alias));
-    }
-}
-
-fn unknown(key: &RingKey) -> SealError {
-    match key {
-        RingKey::Kms(id) => SealError::NoSuchKey(id.clone()),
-        RingKey::Bucket(_) => SealError::Invalid("nothing in the bucket was ever sealed".to_owned()),
-        RingKey::Vault => SealError::KeyMissing(key.to_string()),
-    }
-}
-
-impl Key {
-    fn empty(now_ms: i64) -> Key {
-        Key {
-            created_ms: now_ms,
-            state: KeyState::Enabled,
-            aliases: Vec::new(),
-            versions: Vec::new(),
-            shredded: Vec::new(),
-            shredded_ms: None,
-        }
-    }
-
-    fn new(world: &World) -> Key {
-        Key { versions: vec![KeyVersion::new(world)], ..Key::empty(world.clock.unix_ms()) }
-    }
-}
-
-impl KeyVersion {
-    fn new(world: &World) -> KeyVersion {
-        let secret = Secret::random(&*world.entropy);
-        KeyVersion { id: random_hex::<8>(world), created_ms: world.clock.unix_ms(), secret }
-    }
-}
-
-fn random_hex<const BYTES: usize>(world: &World) -> String {
-    let mut bytes = [0; BYTES];
-    world.entropy.fill(&mut bytes);
-    hash::hex_encode(&bytes)
-}
-
-fn check_alias(alias: &str) -> Result<(), SealError> {
-    check_name("an alias", alias, "/")
-}
-
-fn check_name(what: &str, name: &str, further: &str) -> Result<(), SealError> {
-    let fits = (1..=limits::KEY_NAME_BYTES_MAX).contains(&name.len());
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || further.contains(c);
-    if fits && name.chars().all(plain) && !name.starts_with("alias/") {
-        return Ok(());
-    }
-    let most = limits::KEY_NAME_BYTES_MAX;
-    Err(SealError::Invalid(format!(
-        "{what} has 1 to {most} letters, digits, `-`, `_`{}",
-        if further.is_empty() { "" } else { " and `/`" }
-    )))
-}
-
-/// Only the root is needed to write keys, so that the file's module has no other business with them.
-pub(super) fn context_of(owner: &RingKey, version: &str) -> Vec<u8> {
-    let owner = owner_text(owner);
-    let mut context = (owner.len() as u32).to_be_bytes().to_vec();
-    context.extend_from_slice(owner.as_bytes());
-    context.extend_from_slice(version.as_bytes());
-    context
-}
-
-pub(super) fn owner_text(owner: &RingKey) -> String {
-    match owner {
-        RingKey::Bucket(bucket) => format!("bucket/{bucket}"),
-        RingKey::Kms(id) => format!("kms/{id}"),
-        RingKey::Vault => "store/vault".to_owned(),
-    }
-}
-
-pub(super) fn parse_owner(text: &str) -> Option<RingKey> {
-    match text.split_once('/')? {
-        ("bucket", number) => number.parse().ok().map(RingKey::Bucket),
-        ("kms", id) => Some(RingKey::Kms(id.to_owned())),
-        ("store", "vault") => Some(RingKey::Vault),
-        _ => None,
-    }
-}
-
-/// The secret that wraps one version of a key under the ring's root.
-pub(super) fn wrapping(root: &Root, context: &[u8]) -> Secret {
-    root.secret().derive(&[], &[b"aerie ring 1", context])
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::SealError;
-use super::ring::{Key, KeyState, KeyVersion, Keys, RingKey, context_of, owner_text, parse_owner, wrapping};
+use super::keys::{Key, KeyState, KeyVersion, Keys, RingKey, context_of, owner_text, parse_owner, wrapping};
 use super::secret::{KEY_BYTES, RootKey, Secret};
 use crate::hash::{block_checksum, hex_encode};
 use crate::limits;

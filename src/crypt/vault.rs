@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use super::SealError;
 use super::envelope::new_salt;
-use super::ring::{KeyRing, RingKey};
+use super::keys::RingKey;
+use super::ring::KeyRing;
 use super::secret::Secret;
 use crate::hash::hex_encode;
 use crate::seam::World;

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::hash;
-use crate::seam::{OpenMode, Storage};
+use crate::seam::{OpenMode, Storage, replace_file};
 
 /// Name of the label file in a drive's root.
 pub const LABEL_FILE: &str = "aerie.label";
@@ -113,15 +113,8 @@ impl Label {
     pub fn write(&self, storage: &dyn Storage) -> Result<(), LabelError> {
         let body = serde_json::to_string(self).expect("a label has only plain fields");
         let text = format!("{body}\n{}\n", checksum_of(&body));
-        let write = || {
-            let file = storage.open(LABEL_NEW, OpenMode::Create)?;
-            file.set_len(0)?;
-            file.write_at(text.as_bytes(), 0)?;
-            file.sync_data()?;
-            storage.rename(LABEL_NEW, LABEL_FILE)?;
-            storage.sync_dir("")
-        };
-        write().map_err(|source| LabelError::Io { place: storage.describe(), source })
+        replace_file(storage, LABEL_FILE, LABEL_NEW, text.as_bytes())
+            .map_err(|source| LabelError::Io { place: storage.describe(), source })
     }
 }
 

@@ -114,6 +114,7 @@ impl Engine {
     }
 
     pub async fn complete_upload(&self, complete: CompleteUpload) -> Result<PutDone, EngineError> {
+        self.check_sealed(complete.bucket.id, complete.upload.attributes.encryption.as_ref())?;
         let chosen = self.choose_parts(&complete.upload, &complete.parts)?;
         let size: u64 = chosen.iter().map(|part| part.size).sum();
         if size > limits::OBJECT_BYTES_MAX {

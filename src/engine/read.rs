@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::seal::streams;
+use super::seal::{Leave, streams};
 use super::{BodyError, BodyFuture, BodySource, Engine, EngineError, ObjectVersion, check_key};
 use crate::crypt::{DataKey, Opener, SealError};
 use crate::meta::{self, Body, Bucket, BucketId, MetaError, Sequence, Version, VersionKind, VersionRef, Versioning};
@@ -36,16 +36,16 @@ impl Engine {
     pub fn read_object(&self, object: &ObjectVersion, range: Range<u64>) -> ObjectReader {
         assert!(range.start <= range.end && range.end <= object.version.size, "the caller has clamped the range");
         match self.data_key(object) {
-            Ok(None) => ObjectReader { bytes: self.source(&object.version.body, range), opener: None },
-            Ok(Some(data_key)) => self.read_sealed(&object.version, data_key, range),
-            Err(error) => ObjectReader { bytes: Source::Refused(Some(error)), opener: None },
+            Ok(None) => ObjectReader { bytes: self.source(&object.version.body, range), sealed: None },
+            Ok(Some((leave, data_key))) => self.read_sealed(&object.version, leave, data_key, range),
+            Err(error) => ObjectReader { bytes: Source::Refused(Some(error)), sealed: None },
         }
     }
 
-    fn read_sealed(&self, version: &Version, data_key: DataKey, range: Range<u64>) -> ObjectReader {
+    fn read_sealed(&self, version: &Version, leave: Leave, data_key: DataKey, range: Range<u64>) -> ObjectReader {
         let opener = Opener::new(data_key, streams(version), range);
         let bytes = self.source(&version.body, opener.sealed_range());
-        ObjectReader { bytes, opener: Some(Box::new(opener)) }
+        ObjectReader { bytes, sealed: Some(Box::new(Sealed { opener, leave })) }
     }
 
     fn source(&self, body: &Body, range: Range<u64>) -> Source {
@@ -94,7 +94,13 @@ pub fn version_id(bucket: &Bucket, version: &Version) -> Option<String> {
 pub struct ObjectReader {
     bytes: Source,
     /// Of a sealed object.
-    opener: Option<Box<Opener>>,
+    sealed: Option<Box<Sealed>>,
+}
+
+#[derive(Debug)]
+struct Sealed {
+    opener: Opener,
+    leave: Leave,
 }
 
 #[derive(Debug)]
@@ -110,10 +116,10 @@ impl ObjectReader {
     pub async fn next(&mut self) -> Option<Result<Bytes, EngineError>> {
         loop {
             let stored = self.next_stored().await;
-            let Some(opener) = &mut self.opener else { return stored };
+            let Some(sealed) = &mut self.sealed else { return stored };
             let opened = match stored {
-                None => opener.finish().map(|()| None),
-                Some(Ok(sealed)) => open(opener, &sealed).map(Some),
+                None => sealed.opener.finish().map(|()| None),
+                Some(Ok(bytes)) => sealed.leave.check().and_then(|()| open(&mut sealed.opener, &bytes)).map(Some),
                 Some(Err(error)) => return Some(Err(error)),
             };
             match opened {
@@ -122,7 +128,7 @@ impl ObjectReader {
                 Ok(Some(plain)) if plain.is_empty() => {}
                 Ok(Some(plain)) => return Some(Ok(plain)),
                 Err(error) => {
-                    (self.bytes, self.opener) = (Source::Inline(None), None);
+                    (self.bytes, self.sealed) = (Source::Inline(None), None);
                     return Some(Err(error.into()));
                 }
             }
@@ -137,7 +143,7 @@ impl ObjectReader {
             Source::Stripes(reader) => match reader.next().await? {
                 Ok(bytes) => Some(Ok(bytes)),
                 Err(error) => {
-                    (self.bytes, self.opener) = (Source::Inline(None), None);
+                    (self.bytes, self.sealed) = (Source::Inline(None), None);
                     Some(Err(error.into()))
                 }
             },

@@ -3,11 +3,13 @@
 //! A write is sealed as its request says, else by the bucket's rule, else by the store's. Absent: the cipher itself and the
 //! keys (`crypt`), and the request's headers (`wire`).
 
+use std::sync::Arc;
+
 use super::{Engine, EngineError, ObjectVersion};
 use crate::crypt::{
     CustomerKey, DataKey, EncryptionRule, KeyRing, RingKey, SealError, SealFacts, SealMode, Sealer, Sealing, Stream,
 };
-use crate::meta::{Bucket, BucketConfig, Version};
+use crate::meta::{Bucket, BucketConfig, BucketId, Version};
 
 /// How one stream of bytes is sealed.
 pub(super) struct Seal {
@@ -60,16 +62,29 @@ impl Engine {
         Ok(Some(self.keys()?.seal((bucket.id.0, key), sealing).await?))
     }
 
-    /// The data key of a sealed version; `None` for one that is not sealed.
-    pub(super) fn data_key(&self, object: &ObjectVersion) -> Result<Option<DataKey>, EngineError> {
+    /// The data key of a sealed version, and the leave to use it; `None` for one that is not sealed.
+    pub(super) fn data_key(&self, object: &ObjectVersion) -> Result<Option<(Leave, DataKey)>, EngineError> {
         let version = &object.version;
         match &version.attributes.encryption {
             None if object.customer_key.is_some() => Err(SealError::CustomerKeyUnwanted.into()),
             None => Ok(None),
             Some(facts) => {
                 let place = (version.bucket.0, version.key.as_str());
-                Ok(Some(self.keys()?.open_object(place, facts, object.customer_key.as_ref())?))
+                let ring = self.keys.clone().ok_or(EngineError::Seal(SealError::NoRing))?;
+                // Counted before the key is taken: a change in between is seen.
+                let seen = ring.changes();
+                let data_key = ring.open_object(place, facts, object.customer_key.as_ref())?;
+                let (bucket, facts) = (version.bucket.0, facts.clone());
+                Ok(Some((Leave { ring, seen, bucket, facts }, data_key)))
             }
+        }
+    }
+
+    /// A write whose key was disabled or shredded meanwhile is refused: nothing is acknowledged that cannot be read.
+    pub(super) fn check_sealed(&self, bucket: BucketId, facts: Option<&SealFacts>) -> Result<(), EngineError> {
+        match facts {
+            Some(facts) => Ok(still_opens(self.keys()?, bucket.0, facts)?),
+            None => Ok(()),
         }
     }
 
@@ -92,6 +107,36 @@ impl Engine {
     /// Closes every sealed object of the bucket for good, whatever its mode.
     pub async fn shred_bucket(&self, bucket: &Bucket) -> Result<crate::crypt::Shredded, EngineError> {
         Ok(self.keys()?.shred(RingKey::Bucket(bucket.id.0)).await?)
+    }
+}
+
+/// That a data key may still be used: ends when the key that opened it is disabled or shredded.
+#[derive(Debug)]
+pub(super) struct Leave {
+    ring: Arc<KeyRing>,
+    /// Changes of the ring up to which it is known to hold.
+    seen: u64,
+    bucket: i64,
+    facts: SealFacts,
+}
+
+impl Leave {
+    /// Costs next to nothing while no key changes.
+    pub fn check(&mut self) -> Result<(), SealError> {
+        let changes = self.ring.changes();
+        if changes != self.seen {
+            still_opens(&self.ring, self.bucket, &self.facts)?;
+            self.seen = changes;
+        }
+        Ok(())
+    }
+}
+
+/// A key that is gone with its bucket is not withdrawn: who reads a version that was deleted reads on.
+fn still_opens(ring: &KeyRing, bucket: i64, facts: &SealFacts) -> Result<(), SealError> {
+    match ring.check_open(bucket, facts) {
+        Err(error @ (SealError::KeyShredded(_) | SealError::KeyDisabled(_))) => Err(error),
+        _ => Ok(()),
     }
 }
 

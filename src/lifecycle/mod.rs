@@ -1,9 +1,10 @@
 //! Lifecycle rules: what they say of a version, and when.
 //!
-//! A leaf: pure, without a clock and without storage. `document` reads and writes S3's XML; who keeps the rules and who
+//! A leaf: pure, without a clock and without storage. `document` reads S3's XML, `written` writes it; who keeps the rules and who
 //! carries them out is the matter of other layers. Transitions do not exist: every object is stored alike.
 
 mod document;
+mod written;
 
 pub use document::LifecycleError;
 

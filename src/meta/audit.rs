@@ -79,3 +79,55 @@ impl Reader {
         Ok((anchor(self.connection())?, end(self.connection())?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        let layout = "CREATE TABLE audit(number INTEGER PRIMARY KEY, line TEXT NOT NULL);
+                      CREATE TABLE property(name TEXT PRIMARY KEY, value TEXT NOT NULL);";
+        connection.execute_batch(layout).unwrap();
+        connection
+    }
+
+    fn write(connection: &Connection, count: u64) {
+        for _ in 0..count {
+            let mut end = end(connection).unwrap();
+            let line =
+                end.append(AuditEntry { action: format!("action after {}", end.number), ..AuditEntry::default() });
+            connection.execute("INSERT INTO audit VALUES(?1, ?2)", params![end.number as i64, line]).unwrap();
+        }
+    }
+
+    /// Follows what is there, from the anchor to the end.
+    fn follow(connection: &Connection) -> (u64, ChainEnd) {
+        let anchor = anchor(connection).unwrap();
+        let mut at = anchor.clone();
+        let mut select = connection.prepare("SELECT line FROM audit ORDER BY number").unwrap();
+        let lines: Vec<String> = select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        lines.iter().for_each(|line| at.follow(line).unwrap());
+        assert_eq!(at, end(connection).unwrap());
+        (anchor.number, at)
+    }
+
+    #[test]
+    fn what_is_left_after_a_cut_follows_from_what_went() {
+        let connection = table();
+        assert_eq!(follow(&connection), (0, ChainEnd::default()));
+        write(&connection, 20);
+        let noted = follow(&connection).1;
+        cut(&connection, limits::AUDIT_LINES_MAX).unwrap();
+        assert_eq!(follow(&connection), (0, noted.clone()), "no line is too many");
+        for (too_many, anchor) in [(7, 7), (3, 7), (15, 15)] {
+            cut(&connection, limits::AUDIT_LINES_MAX + too_many).unwrap();
+            assert_eq!(follow(&connection), (anchor, noted.clone()));
+        }
+        // Not even a line has to be left.
+        cut(&connection, limits::AUDIT_LINES_MAX + 20).unwrap();
+        assert_eq!(follow(&connection), (20, noted));
+        write(&connection, 5);
+        assert_eq!(follow(&connection).1.number, 25);
+    }
+}

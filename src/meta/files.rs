@@ -103,16 +103,6 @@ pub(super) fn read_file(storage: &dyn Storage, path: &str, length: u64) -> io::R
     if read < bytes.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
 }
 
-/// Replaces a file so that a crash leaves the old or the new one.
-pub(super) fn replace_file(storage: &dyn Storage, path: &str, new_path: &str, bytes: &[u8]) -> io::Result<()> {
-    let file = storage.open(new_path, OpenMode::Create)?;
-    file.set_len(0)?;
-    file.write_at(bytes, 0)?;
-    file.sync_data()?;
-    storage.rename(new_path, path)?;
-    storage.sync_dir(FOLDER)
-}
-
 /// Writes a copy anew from one whose log is empty.
 pub(super) fn replace_copy(source: &dyn Storage, target: &dyn Storage) -> io::Result<()> {
     put_marker(target, REPLACING_FILE)?;

@@ -22,7 +22,7 @@ use super::log::LogState;
 use super::open::{DATABASE_FILE, Database, LOG_FILE, connect, connect_to_new};
 use super::vfs::CopyPlace;
 use super::{Copy, MetaError, OnCopyFailed, schema};
-use crate::seam::{Storage, StorageFile, World};
+use crate::seam::{Storage, StorageFile, World, replace_file};
 
 /// Opens the database over all copies that are, or can be made, current and equal.
 pub(super) fn open_copies(
@@ -198,7 +198,7 @@ impl Opening {
                 return;
             }
             tracing::info!(slot = self.sites[index].copy.slot, from = %source.describe(), "a metadata log is caught up");
-            if self.attempt(index, |storage| files::replace_file(storage, LOG_FILE, LOG_NEW_FILE, &bytes)) {
+            if self.attempt(index, |storage| replace_file(storage, LOG_FILE, LOG_NEW_FILE, &bytes)) {
                 self.sites[index].found = Found::Sound(Some(log));
             }
         }

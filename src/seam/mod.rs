@@ -6,8 +6,11 @@
 
 pub mod files;
 pub mod real;
+mod replace;
 pub mod sim;
 pub mod thread;
+
+pub use replace::replace_file;
 
 use std::fmt::Debug;
 use std::io;

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use crate::config::CredentialSettings;
-use crate::seam::{OpenMode, Storage, World};
+use crate::seam::{OpenMode, Storage, World, replace_file};
 
 /// Name of the file below a drive's root.
 pub const CREDENTIALS_FILE: &str = "aerie.credentials";
+const CREDENTIALS_NEW: &str = "aerie.credentials.new";
 /// A pair takes some 100 bytes; more than this is something else.
 const FILE_BYTES_MAX: usize = 4096;
 
@@ -127,13 +128,7 @@ fn write_where_missing(storage: &dyn Storage, keys: &RootKeys) -> std::io::Resul
         return Ok(());
     }
     let text = format!("AERIE_ROOT_ACCESS_KEY={}\nAERIE_ROOT_SECRET_KEY={}\n", keys.access_key, keys.secret_key);
-    let new = format!("{CREDENTIALS_FILE}.new");
-    let file = storage.open(&new, OpenMode::Create)?;
-    file.set_len(0)?;
-    file.write_at(text.as_bytes(), 0)?;
-    file.sync_data()?;
-    storage.rename(&new, CREDENTIALS_FILE)?;
-    storage.sync_dir("")
+    replace_file(storage, CREDENTIALS_FILE, CREDENTIALS_NEW, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -90,6 +90,7 @@ impl TlsSettings {
         let mut config = builder
             .with_single_cert(chain, private_key(&self.key_file)?)
             .map_err(|error| TlsError::file(&self.key_file, format!("does not fit the certificate: {error}")))?;
+        config.ignore_client_order = true;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         match self.client_ca_file {
             // Sealed tickets, which every core opens and which need no memory for each client. Their keys go with the
@@ -116,6 +117,7 @@ struct Loaded {
 pub struct CertificateStatus {
     pub file: PathBuf,
     pub validity: Option<Validity>,
+    pub expires: Option<String>,
     /// By the wall clock. It is shown all the same; clients refuse it.
     pub expired: bool,
     /// Why the files as they are now are not used.
@@ -159,6 +161,7 @@ impl Acceptor {
         CertificateStatus {
             file: self.settings.certificate_file.clone(),
             validity: current.loaded.validity,
+            expires: current.loaded.validity.map(|validity| validity.until()),
             expired: self.is_expired(&current.loaded),
             fault: current.fault.clone(),
         }

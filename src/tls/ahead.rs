@@ -14,6 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::limits;
 
+/// As much as rustls asks for at a time; a handshake begins with less.
+const FIRST_BYTES: usize = 4096;
+
 pub struct ReadAhead<IO> {
     inner: IO,
     /// Empty until there is much to read.
@@ -31,7 +34,7 @@ impl<IO: AsyncRead + Unpin> ReadAhead<IO> {
 
     /// The first byte of what comes next, which stays to be read.
     pub async fn first(&mut self) -> io::Result<u8> {
-        poll_fn(|context| self.poll_fill(context, 1)).await?;
+        poll_fn(|context| self.poll_fill(context, FIRST_BYTES)).await?;
         let first = self.buffer[self.waiting.clone()].first().copied();
         first.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
@@ -159,9 +162,9 @@ mod tests {
     fn much_is_read_at_once_and_little_needs_no_buffer() {
         let ahead = limits::TLS_READ_AHEAD_BYTES;
         let cases: [(&[usize], &[usize]); 3] = [
-            (&[700], &[1, ahead, 4096]),
-            (&[700, 300], &[1, ahead, 4096, 4096]),
-            (&[ahead * 2 + 10], &[1, ahead, ahead, ahead, 4096]),
+            (&[700], &[4096, 4096]),
+            (&[700, 300], &[4096, 4096, 4096]),
+            (&[4096 + ahead + 10], &[4096, ahead, ahead, 4096]),
         ];
         for (pieces, asked) in cases {
             let (did_ask, holds) = read_all(pieces);

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::{RootCertStore, pki_types::CertificateDer, pki_types::PrivateKeyDer};
+use rustls::{CipherSuite, RootCertStore, pki_types::CertificateDer, pki_types::PrivateKeyDer};
 use rustls_pki_types::pem::PemObject;
 
 /// Why TLS cannot be set up.
@@ -65,6 +65,33 @@ pub fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
+/// What both sides are made of. The ciphers are in the order of their speed here.
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+    let mut provider = rustls::crypto::ring::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| cost(suite.suite()));
+    Arc::new(provider)
+}
+
+/// AES where the processor has instructions for it, with 128 bits first, which take 10 rounds instead of 14; ChaCha20
+/// where it has none (the Cortex-A72 of a Raspberry Pi 4, for example).
+fn cost(suite: CipherSuite) -> u8 {
+    let (aes_128, aes_256, chacha) = if has_aes() { (0, 1, 2) } else { (1, 2, 0) };
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => aes_128,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+        | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => chacha,
+        _ => aes_256,
+    }
+}
+
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
 }

@@ -154,6 +154,7 @@ fn status_says_until_when_the_certificate_holds() {
     let status = acceptor.status();
     // 2026-01-01 and 2036-12-31; then dates that GeneralizedTime writes.
     assert_eq!(status.validity, Some(Validity { from_s: 1_767_225_600, until_s: 2_114_294_400 }));
+    assert_eq!(status.expires.as_deref(), Some("2036-12-31T00:00:00Z"));
     assert!(!status.expired, "{status:?}");
     clock.jump_to(2_114_294_401_000);
     assert!(acceptor.status().expired);

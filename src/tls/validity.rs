@@ -4,7 +4,8 @@
 
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
-use time::{Date, Month, PrimitiveDateTime, Time};
+use time::format_description::well_known::Rfc3339;
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
 /// Both ends, which belong to it, in seconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -21,6 +22,13 @@ const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 
 impl Validity {
+    /// The end for people: `2036-12-31T00:00:00Z`.
+    pub fn until(&self) -> String {
+        let until = OffsetDateTime::from_unix_timestamp(self.until_s).ok();
+        // Certificates have years of four digits, as the format has.
+        until.and_then(|until| until.format(&Rfc3339).ok()).unwrap_or_default()
+    }
+
     /// None of what is no certificate.
     pub fn of(certificate: &CertificateDer<'_>) -> Option<Validity> {
         let mut certificate = take(&mut &**certificate, SEQUENCE)?;

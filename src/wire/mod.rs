@@ -39,7 +39,7 @@ mod transforms;
 pub mod xml;
 
 pub use admin::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};
-pub use auth::Identity;
+pub use auth::{Identity, Scope, derive_key, string_to_sign};
 pub use clients::{ClientLimits, Clients, Connected};
 pub use error::{S3Code, S3Error};
 pub use response::{Response, ResponseBody};

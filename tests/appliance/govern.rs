@@ -1,5 +1,8 @@
 //! What an operator rules, by the command line: quotas, rolling buckets, lifecycle days, the clock, the audit log.
 
+use std::path::Path;
+use std::process::Command;
+
 use crate::harness::{Appliance, Site, noise};
 
 fn keys(aerie: &Appliance, bucket: &str, count: usize) -> Vec<usize> {
@@ -51,4 +54,17 @@ fn buckets_hold_no_more_than_they_may_and_every_rule_is_taken_down() {
     let status = aerie.run(&["status"]);
     assert!(status.contains("\"bytes\": 24000"), "{status}");
     aerie.stop();
+
+    // The drives alone give the log back, and the line that was noted is still in its place.
+    let log = site.path().join("audit");
+    let rescue = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/rescue.py");
+    let mut command = Command::new("python3");
+    command.arg("-B").arg(rescue).arg("--audit").arg(&log).args((1..=2).map(|drive| site.drive(drive)));
+    let rescued = command.output().expect("python3 is there");
+    assert!(rescued.status.success(), "{rescued:?}");
+    let log = std::fs::read_to_string(log).expect("it was written");
+    let mut end = aerie::audit::ChainEnd::default();
+    let follows = |line: &str| end.follow(line).map(|()| format!("{}:{}", end.number, end.hash) == noted);
+    let found: Result<Vec<bool>, _> = log.lines().map(follows).collect();
+    assert!(found.expect("the chain holds").contains(&true), "{noted} is not in {log}");
 }

@@ -14,6 +14,7 @@ pub struct Site {
     folder: tempfile::TempDir,
     drives: usize,
     config: String,
+    log: &'static str,
 }
 
 /// A running appliance; ends with the value.
@@ -31,7 +32,12 @@ impl Site {
         for drive in 1..=drives {
             std::fs::create_dir(folder.path().join(format!("d{drive}"))).expect("an empty folder takes a folder");
         }
-        Site { folder, drives, config: "[broker]\naddress = \"127.0.0.1:0\"\n".to_owned() }
+        Site { folder, drives, config: "[broker]\naddress = \"127.0.0.1:0\"\n".to_owned(), log: "" }
+    }
+
+    /// What AERIE_LOG says; nothing, unless this was called.
+    pub fn log_at(&mut self, level: &'static str) {
+        self.log = level;
     }
 
     /// Replaces the configuration file.
@@ -53,7 +59,7 @@ impl Site {
         let mut command = Command::new(AERIE);
         command.args(["serve", "--address", "127.0.0.1:0", "--config"]).arg(config);
         command.arg(format!("{}/d{{1..{}}}", self.folder.path().display(), self.drives));
-        command.env_remove("AERIE_ROOT_ACCESS_KEY").env_remove("AERIE_ROOT_SECRET_KEY");
+        command.env_remove("AERIE_ROOT_ACCESS_KEY").env_remove("AERIE_ROOT_SECRET_KEY").env("AERIE_LOG", self.log);
         command
     }
 

@@ -24,6 +24,7 @@ fn holds(folder: &Path, bytes: &[u8]) -> bool {
 #[test]
 fn a_sealed_store_keeps_its_secrets_and_forgets_what_is_shredded() {
     let mut site = Site::new(3);
+    site.log_at("trace");
     let root = site.path().join("root-key");
     std::fs::write(&root, ROOT).expect("the folder is writable");
     let broker = "[broker]\naddress = \"127.0.0.1:0\"\n[encryption]\n";
@@ -81,5 +82,12 @@ fn a_sealed_store_keeps_its_secrets_and_forgets_what_is_shredded() {
     assert_eq!(aerie.get("flights/plain").expect("it was never sealed"), b"never sealed");
     aerie.stop();
     assert!(!(1..=3).any(|drive| holds(&site.drive(drive), ROOT.as_bytes())), "the root key is on a drive");
-    assert!(!site.log().contains(ROOT), "the root key is in the log");
+    let (log, keys) = (site.log(), std::fs::read_to_string(site.drive(1).join("aerie.credentials")));
+    assert!(log.contains(" TRACE "), "the log says all that it ever says");
+    assert!(!log.contains(ROOT), "the root key is in the log");
+    let secret = keys
+        .expect("it was made")
+        .lines()
+        .find_map(|line| line.strip_prefix("AERIE_ROOT_SECRET_KEY=").map(str::to_owned));
+    assert!(!log.contains(&secret.expect("it has both")), "the secret key is in the log");
 }

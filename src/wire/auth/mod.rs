@@ -20,8 +20,8 @@ use http::HeaderMap;
 
 pub(super) use self::canonical::Signed;
 use self::claim::Claim;
-pub use self::signing::ChunkSigner;
 use self::signing::SigningKeys;
+pub use self::signing::{ChunkSigner, Scope, derive_key, string_to_sign};
 use super::error::{S3Code, S3Error};
 use super::query::Query;
 use super::settings::Settings;

@@ -133,11 +133,15 @@ fn encoded(id: &str) -> String {
     utf8_percent_encode(id, PLAIN).to_string()
 }
 
-/// Tells when an upload that was just begun is aborted.
-pub(super) fn insert_abort(call: &Call, bucket: &Bucket, headers: &mut HeaderMap) -> Result<(), S3Error> {
+/// Tells when an upload that was begun then is aborted.
+pub(super) fn insert_abort(
+    call: &Call,
+    bucket: &Bucket,
+    initiated_ms: i64,
+    headers: &mut HeaderMap,
+) -> Result<(), S3Error> {
     let Some(rules) = call.engine.lifecycle(bucket)? else { return Ok(()) };
-    let now_ms = call.engine.world().clock.unix_ms();
-    if let Some((due_ms, rule)) = rules.abort_due(&call.key, now_ms, Day::Real) {
+    if let Some((due_ms, rule)) = rules.abort_due(&call.key, initiated_ms, Day::Real) {
         let date = HeaderValue::from_str(&date::http(due_ms)).expect("a date is a header value");
         headers.insert(ABORT_DATE, date);
         headers.extend(HeaderValue::from_str(&encoded(&rule.id)).ok().map(|id| (ABORT_RULE, id)));

@@ -44,7 +44,7 @@ pub async fn create(call: &mut Call) -> Result<Response, S3Error> {
     document.text("UploadId", &upload.upload_id);
     let mut response = response::xml(document.finish());
     encryption::insert_done(call, upload.attributes.encryption.as_ref(), response.headers_mut());
-    super::lifecycle::insert_abort(call, &bucket, response.headers_mut())?;
+    super::lifecycle::insert_abort(call, &bucket, upload.initiated_ms, response.headers_mut())?;
     if let Some((algorithm, kind)) = checksum {
         let headers = response.headers_mut();
         headers.insert("x-amz-checksum-algorithm", HeaderValue::from_static(algorithm.as_str()));
@@ -240,7 +240,8 @@ pub fn list_parts(call: &Call) -> Result<Response, S3Error> {
     document.text("Bucket", &call.bucket);
     naming.write(&mut document, "Key", &call.key);
     document.text("UploadId", &upload.upload_id);
-    UploadOwners::of(call, &*call.bucket_facts()?).write(&mut document, &upload);
+    let facts = call.bucket_facts()?;
+    UploadOwners::of(call, &facts).write(&mut document, &upload);
     document.text("StorageClass", storage_class(&upload));
     document.value("PartNumberMarker", marker);
     document.value("NextPartNumberMarker", page.entries.last().map_or(marker, |part| part.number));
@@ -251,7 +252,9 @@ pub fn list_parts(call: &Call) -> Result<Response, S3Error> {
     for part in &page.entries {
         document.inside("Part", |document| write_part(document, part));
     }
-    Ok(response::xml(document.finish()))
+    let mut response = response::xml(document.finish());
+    super::lifecycle::insert_abort(call, &facts.bucket, upload.initiated_ms, response.headers_mut())?;
+    Ok(response)
 }
 
 fn write_part(document: &mut Document, part: &Part) {

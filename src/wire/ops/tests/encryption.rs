@@ -4,10 +4,11 @@
 use pollster::block_on;
 
 use super::{Answer, Store};
-use crate::crypt::{RingKey, SealMode, sealed_bytes};
+use crate::crypt::{RingKey, SealError, SealMode, Sealing, sealed_bytes};
+use crate::engine::{BodyFuture, BodySource, EngineError, ExpectedDigests, PutObject};
 use crate::hash::{Md5, base64_encode, hex_encode};
 use crate::limits::PART_BYTES_MIN;
-use crate::meta::{Body, VersionRef};
+use crate::meta::{Attributes, Body, EventName, Requester, VersionRef, WriteCondition};
 
 const KEY: [u8; 32] = [5; 32];
 const OTHER: [u8; 32] = [6; 32];
@@ -385,9 +386,85 @@ fn keys_that_are_disabled_or_shredded_close_what_they_sealed() {
     assert_eq!(ask(&store, "DELETE", "/bucket/kms", &[], b"").outcome(), "204");
 }
 
+/// A body during which something happens.
+struct Interrupted<F> {
+    pieces: Vec<bytes::Bytes>,
+    /// Called once, between the first piece and the rest.
+    happens: Option<F>,
+    begun: bool,
+}
+
+impl<F: FnOnce()> BodySource for Interrupted<F> {
+    fn next(&mut self) -> BodyFuture<'_> {
+        if self.begun
+            && let Some(happens) = self.happens.take()
+        {
+            happens();
+        }
+        self.begun = true;
+        Box::pin(std::future::ready(Ok(self.pieces.pop())))
+    }
+}
+
+#[test]
+fn a_key_that_goes_ends_what_is_under_way() {
+    let store = store();
+    let bucket = store.engine.bucket("bucket").unwrap();
+    let ring = store.engine.keys().unwrap();
+    let large = text(3 << 20);
+    for (key, asked) in [("kms", kms("k1")), ("s3", method("AES256"))] {
+        assert_eq!(ask(&store, "PUT", &format!("/bucket/{key}"), &asked, large.as_bytes()).outcome(), "200");
+    }
+    let begin = |key: &str| {
+        let object = store.engine.head_object(&bucket, key, VersionRef::Latest).unwrap();
+        let mut reader = store.engine.read_object(&object, 0..object.version.size);
+        assert!(block_on(reader.next()).unwrap().is_ok());
+        reader
+    };
+    let refused = |mut reader: crate::engine::ObjectReader| {
+        let next = block_on(reader.next()).unwrap().unwrap_err();
+        assert!(block_on(reader.next()).is_none(), "nothing comes after an error");
+        next
+    };
+    let (kms_reader, mut other) = (begin("kms"), begin("s3"));
+    block_on(ring.set_enabled("k1", false)).unwrap();
+    assert!(matches!(refused(kms_reader), EngineError::Seal(SealError::KeyDisabled(_))));
+    assert!(block_on(other.next()).unwrap().is_ok(), "another key's reader reads on");
+    block_on(ring.set_enabled("k1", true)).unwrap();
+
+    let upload = ask(&store, "POST", "/bucket/parts?uploads", &method("AES256"), b"").element("UploadId");
+    let part = ask(&store, "PUT", &format!("/bucket/parts?uploadId={upload}&partNumber=1"), &[], large.as_bytes());
+    let put = PutObject {
+        bucket: bucket.clone(),
+        key: "late".to_owned(),
+        attributes: Attributes::default(),
+        sealing: Some(Sealing::S3),
+        size_hint: None,
+        expected: ExpectedDigests::default(),
+        condition: WriteCondition::default(),
+        event: EventName::ObjectCreatedPut,
+        requester: Requester::default(),
+    };
+    let shred = || _ = block_on(store.engine.shred_bucket(&bucket)).unwrap();
+    let pieces = vec![large.clone().into(), large.into()];
+    let mut body = Interrupted { pieces, happens: Some(shred), begun: false };
+    let error = block_on(store.engine.put_object(put, &mut body)).unwrap_err();
+    assert!(matches!(error, EngineError::Seal(SealError::KeyShredded(_))), "a PUT of what nobody can read: {error}");
+    assert!(matches!(refused(other), EngineError::Seal(SealError::KeyShredded(_))));
+    let etag = part.header("etag");
+    let complete = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    );
+    let completed = ask(&store, "POST", &format!("/bucket/parts?uploadId={upload}"), &[], complete.as_bytes());
+    assert_eq!(completed.outcome(), "400 KMS.KMSInvalidStateException");
+    for key in ["late", "parts"] {
+        assert_eq!(ask(&store, "HEAD", &format!("/bucket/{key}"), &[], b"").status, 404, "{key}");
+    }
+}
+
 #[test]
 fn bytes_that_are_exchanged_between_versions_are_not_given_out() {
-    use crate::meta::{EventName, NewVersion, Requester, WriteCondition};
+    use crate::meta::NewVersion;
     let store = store();
     for key in ["a", "b"] {
         ask(&store, "PUT", &format!("/bucket/{key}"), &method("AES256"), text(500).as_bytes());

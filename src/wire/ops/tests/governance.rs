@@ -181,6 +181,11 @@ fn lifecycle_rules_are_kept_and_objects_tell_their_end() {
     let begun = store.ask("POST", "/bucket/frames/3?uploads", &[], b"");
     assert_eq!(begun.header("x-amz-abort-rule-id"), "old%20frames");
     assert!(begun.header("x-amz-abort-date").ends_with("00:00:00 GMT"));
+    let parts = format!("/bucket/frames/3?uploadId={}", begun.element("UploadId"));
+    let parts = store.ask("GET", &parts, &[], b"");
+    for name in ["x-amz-abort-date", "x-amz-abort-rule-id"] {
+        assert_eq!(parts.header(name), begun.header(name), "{name} of ListParts");
+    }
     assert_eq!(store.ask("DELETE", "/bucket?lifecycle", &[], b"").outcome(), "204");
     assert_eq!(store.ask("GET", "/bucket?lifecycle", &[], b"").outcome(), "404 NoSuchLifecycleConfiguration");
     assert_eq!(store.ask("HEAD", "/bucket/frames/1", &[], b"").header("x-amz-expiration"), "");
