@@ -327,6 +327,8 @@ pub const TLS_WRITE_BUFFER_BYTES: usize = 1 << 20;
 pub const TLS_READ_AHEAD_BYTES: usize = 64 << 10;
 /// Requests in flight get this long to finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Buckets that metrics have values of their own for: clients make buckets, and each label value costs Prometheus memory.
+pub const METRICS_BUCKETS_MAX: usize = 1_000;
 /// Log lines from one place in the program within the window; beyond them they are counted.
 pub const LOG_LINES_MAX: u64 = 20;
 /// Long enough that a flood stays small on an SD card (20 lines a minute), short enough that its end shows.

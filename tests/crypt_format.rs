@@ -21,8 +21,12 @@ fn read(name: &str) -> Vec<u8> {
 
 /// The ring of the golden files, in a folder that it may write to.
 fn ring() -> (KeyRing, tempfile::TempDir) {
+    ring_of(RING_FILES[0])
+}
+
+fn ring_of(file: &str) -> (KeyRing, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder for the test");
-    std::fs::copy(golden(RING_FILES[0]), folder.path().join(RING_FILES[0])).expect("the golden ring is there");
+    std::fs::copy(golden(file), folder.path().join(RING_FILES[0])).expect("the golden ring is there");
     let storage = Arc::new(RealStorage::open(folder.path()).expect("the folder is there"));
     let ring = KeyRing::open(vec![storage], 0, None, real::world()).expect("the golden ring opens");
     (ring, folder)
@@ -89,4 +93,14 @@ fn the_golden_ring_says_what_was_shredded() {
     drop(ring);
     let after = std::fs::read(folder.path().join(RING_FILES[0])).expect("the ring is there");
     assert!(after == read(RING_FILES[0]));
+}
+
+#[test]
+fn a_golden_secret_opens_for_its_name() {
+    let (ring, _folder) = ring_of("vault/aerie.keys.0");
+    let vault = pollster::block_on(Arc::new(ring).vault()).expect("the ring holds the vault's key");
+    let sealed = String::from_utf8(read("vault/sealed")).expect("a text");
+    let opened = vault.open("access/key/AKIAGOLDEN", &sealed).expect("it was sealed for this name");
+    assert_eq!(opened.as_str(), "a secret access key");
+    assert!(vault.open("access/key/AKIAOTHER", &sealed).is_err());
 }

@@ -3,24 +3,27 @@
 //! ```text
 //! cargo bench --bench s3 -- --serve target/release/aerie [--peer garage=PATH] [--peer NAME=http://IP:PORT,ACCESS,SECRET,PID]
 //!     [--target NAME=http://IP:PORT,ACCESS,SECRET,PID] [--seconds 2] [--rounds 3] [--list-keys 10000]
-//!     [--only put-4k,get-4k] [--json FILE] [--sealed] [--tls] [--under-load]
+//!     [--only put-4k,get-4k] [--json FILE] [--sealed] [--tls] [--under-load | --hooks]
 //! ```
 //!
 //! Targets are measured in turns, round by round, because machines are noisy; each figure is the median round. Ratios
-//! are those of the first target. `--serve` starts Aerie and measures hook latency as well; `--under-load` measures its
-//! 4 KiB GETs and PUTs beside scrub, rebuild and inference instead. `--tls` measures Aerie below TLS as well, as further
+//! are those of the first target. `--serve` starts Aerie; `--under-load` measures its 4 KiB GETs and PUTs beside scrub,
+//! rebuild and inference instead, `--hooks` what hooks themselves do. `--tls` measures Aerie below TLS as well, as further
 //! targets: the same process, whose address takes both. Objects that GET and DELETE name are signed for
 //! before the clock runs; the client runs on one thread for each processor. The machine's own limits are measured in
 //! the same run; for large GETs, what the server's HTTP stack gives out of memory (`memory`). `scripts/bench` builds and calls this.
 #![expect(clippy::disallowed_methods, reason = "measures the real world")]
 
 mod client;
-mod latency;
+mod hooks;
 mod limits;
 mod memory;
+mod others;
 mod process;
 mod report;
+mod sandbox;
 mod stream;
+mod subscriber;
 mod under_load;
 mod work;
 
@@ -47,6 +50,7 @@ struct Plan {
     /// Measure Aerie below TLS as well.
     tls: bool,
     under_load: bool,
+    hooks: bool,
 }
 
 fn main() -> ExitCode {
@@ -81,30 +85,30 @@ fn ended(result: Result<(), String>) -> ExitCode {
 fn run(plan: &Plan) -> Result<(), String> {
     let work = tempfile::Builder::new().prefix("aerie-bench.").tempdir().map_err(|error| error.to_string())?;
     let machine = limits::measure()?;
-    let mut aerie =
-        plan.serve.as_ref().map(|binary| Aerie::start(binary, &work.path().join("aerie"), plan.tls)).transpose()?;
-    let (mut rows, mut disturbed) = (Vec::new(), Vec::new());
-    if plan.under_load {
-        let aerie = aerie.as_mut().ok_or("--under-load needs --serve: it starts and stops the server")?;
-        disturbed = under_load::measure(aerie, plan.rounds, plan.seconds)?;
-    } else {
-        if let Some(aerie) = &aerie
-            && plan.only.is_none()
-        {
-            aerie.wire(latency::BUCKET, "digest")?;
-            println!("{}", latency::measure(&aerie.target, &aerie.mqtt)?);
+    let mut measured = report::Measured::default();
+    match &plan.serve {
+        Some(binary) if plan.under_load => {
+            measured.disturbed = under_load::measure(binary, work.path(), plan.rounds, plan.seconds)?;
         }
-        let (_processes, targets) = targets(plan, aerie.as_ref(), work.path())?;
-        let (_memory, memory) = memory::start(work.path())?;
-        rows = side_by_side(plan, &targets, &memory)?;
+        Some(binary) if plan.hooks => measured.hooks = hooks::measure(binary, work.path())?,
+        None if plan.under_load || plan.hooks => {
+            return Err("--under-load and --hooks need --serve: they start and stop the server".to_owned());
+        }
+        serve => {
+            let folder = work.path().join("aerie");
+            let mut aerie = serve.as_ref().map(|binary| Aerie::start(binary, &folder, "", plan.tls)).transpose()?;
+            let (_processes, targets) = targets(plan, aerie.as_ref(), work.path())?;
+            let (_memory, memory) = memory::start(work.path())?;
+            measured.rows = side_by_side(plan, &targets, &memory)?;
+            if let Some(aerie) = &mut aerie {
+                aerie.stop();
+            }
+        }
     }
-    if let Some(aerie) = &mut aerie {
-        aerie.stop();
-    }
-    report::print(&machine, &rows, &disturbed);
+    report::print(&machine, &measured);
     match &plan.json {
         Some(path) => {
-            std::fs::write(path, report::json(&machine, &rows, &disturbed)).map_err(|error| format!("{path}: {error}"))
+            std::fs::write(path, report::json(&machine, &measured)).map_err(|error| format!("{path}: {error}"))
         }
         None => Ok(()),
     }
@@ -174,6 +178,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
         sealed: false,
         tls: false,
         under_load: false,
+        hooks: false,
     };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -189,6 +194,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--sealed" => plan.sealed = true,
             "--tls" => plan.tls = true,
             "--under-load" => plan.under_load = true,
+            "--hooks" => plan.hooks = true,
             // Cargo itself passes this one.
             "--bench" => {}
             other => return Err(format!("unknown argument {other}")),

@@ -73,19 +73,21 @@ pub struct Aerie {
     binary: PathBuf,
     folder: PathBuf,
     process: Option<Process>,
-    /// Settings file of a server whose address takes TLS as well.
-    settings: Option<PathBuf>,
     pub target: Target,
     pub mqtt: String,
 }
 
+const SETTINGS_FILE: &str = "aerie.toml";
 const ACCESS_KEY: &str = "benchaccess";
 const SECRET_KEY: &str = "bench-secret-key";
 
 impl Aerie {
-    pub fn start(binary: &Path, folder: &Path, tls: bool) -> Result<Aerie, String> {
+    /// `settings` are lines of a configuration file; with `tls` the address takes both, TLS and none.
+    pub fn start(binary: &Path, folder: &Path, settings: &str, tls: bool) -> Result<Aerie, String> {
         make_folders(folder)?;
-        let settings = tls.then(|| make_certificate(binary, folder)).transpose()?;
+        let secure = if tls { make_certificate(binary, folder)? } else { String::new() };
+        let file = folder.join(SETTINGS_FILE);
+        fs::write(&file, format!("{secure}{settings}")).map_err(|error| format!("{}: {error}", file.display()))?;
         let nowhere = Target {
             name: "aerie".to_owned(),
             address: ([127, 0, 0, 1], 0).into(),
@@ -95,7 +97,7 @@ impl Aerie {
             security: Security::Plain,
         };
         let (binary, folder) = (binary.to_owned(), folder.to_owned());
-        let mut aerie = Aerie { binary, folder, process: None, settings, target: nowhere, mqtt: String::new() };
+        let mut aerie = Aerie { binary, folder, process: None, target: nowhere, mqtt: String::new() };
         aerie.resume()?;
         Ok(aerie)
     }
@@ -106,9 +108,7 @@ impl Aerie {
         let out = fs::File::create(&ready).map_err(|error| format!("{}: {error}", ready.display()))?;
         let mut command = Command::new(&self.binary);
         command.args(["serve", "--parity", "2", "--address", "127.0.0.1:0"]);
-        if let Some(settings) = &self.settings {
-            command.arg("--config").arg(settings);
-        }
+        command.arg("--config").arg(self.folder.join(SETTINGS_FILE));
         command.args((1..=FOLDERS).map(|number| self.drive(number))).stdout(out);
         command.env("AERIE_ROOT_ACCESS_KEY", ACCESS_KEY).env("AERIE_ROOT_SECRET_KEY", SECRET_KEY);
         let mut process = Process::start(&mut command, &log)?;
@@ -136,9 +136,25 @@ impl Aerie {
     }
 
     pub fn stop(&mut self) {
+        // One that is paused would not hear it.
+        _ = self.go_on();
         if let Some(process) = self.process.take() {
             process.stop();
         }
+    }
+
+    /// Stops the server in its tracks; it notices nothing but the time.
+    pub fn pause(&self) -> Result<(), String> {
+        self.signal("-STOP")
+    }
+
+    pub fn go_on(&self) -> Result<(), String> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> Result<(), String> {
+        let Some(process) = &self.process else { return Err("the server is not running".to_owned()) };
+        output(Command::new("kill").arg(signal).arg(process.id().to_string())).map(|_| ())
     }
 
     pub fn drive(&self, number: usize) -> PathBuf {
@@ -226,12 +242,9 @@ const GARAGE_SECRET: &str = "000000000000000000000000000000000000000000000000000
 const CERTIFICATE_FILE: &str = "certificate.pem";
 
 /// Has the binary make a certificate; gives the settings that use it and let requests come without TLS, too.
-fn make_certificate(binary: &Path, folder: &Path) -> Result<PathBuf, String> {
+fn make_certificate(binary: &Path, folder: &Path) -> Result<String, String> {
     let settings = output(Command::new(binary).args(["tls", "init", "127.0.0.1", "--folder"]).arg(folder))?;
-    let file = folder.join("aerie.toml");
-    let settings = format!("{settings}plain_http = \"serve\"\n");
-    fs::write(&file, settings).map_err(|error| format!("{}: {error}", file.display()))?;
-    Ok(file)
+    Ok(format!("{settings}plain_http = \"serve\"\n"))
 }
 
 fn make_folders(folder: &Path) -> Result<(), String> {

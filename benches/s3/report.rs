@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::client::Target;
+use crate::hooks::Figure;
 use crate::limits::Machine;
-use crate::under_load::Disturbed;
+use crate::under_load::{Disturbed, HEAD};
 use crate::work::{Sample, Workload};
 
 /// One workload on one target: the median round.
@@ -72,7 +73,15 @@ impl Row {
     }
 }
 
-pub fn print(machine: &Machine, rows: &[Row], disturbed: &[Disturbed]) {
+/// All that was measured.
+#[derive(Default)]
+pub struct Measured {
+    pub rows: Vec<Row>,
+    pub disturbed: Vec<Disturbed>,
+    pub hooks: Vec<Figure>,
+}
+
+pub fn print(machine: &Machine, Measured { rows, disturbed, hooks }: &Measured) {
     if let Some(first) = rows.first() {
         println!();
         println!(
@@ -87,9 +96,14 @@ pub fn print(machine: &Machine, rows: &[Row], disturbed: &[Disturbed]) {
     }
     if !disturbed.is_empty() {
         println!();
-        println!("| workload | beside | op/s | p50 / p99 ms | p99 to the quiet p99 |");
-        println!("|---|---|---|---|---|");
+        println!("{HEAD}");
         disturbed.iter().for_each(|row| println!("{}", row.line()));
+    }
+    if !hooks.is_empty() {
+        println!();
+        println!("| hooks | |");
+        println!("|---|---|");
+        hooks.iter().for_each(|figure| println!("{}", figure.line()));
     }
     println!();
     println!(
@@ -98,7 +112,7 @@ pub fn print(machine: &Machine, rows: &[Row], disturbed: &[Disturbed]) {
     );
 }
 
-pub fn json(machine: &Machine, rows: &[Row], disturbed: &[Disturbed]) -> String {
+pub fn json(machine: &Machine, Measured { rows, disturbed, hooks }: &Measured) -> String {
     let document = json!({
         "machine": {
             "cores": machine.cores, "memcpy_gb_s": machine.memcpy_gb_s, "md5_gb_s": machine.md5_gb_s,
@@ -106,6 +120,7 @@ pub fn json(machine: &Machine, rows: &[Row], disturbed: &[Disturbed]) -> String 
         },
         "rows": rows.iter().map(|row| row.json(rows)).collect::<Vec<_>>(),
         "under_load": disturbed.iter().map(Disturbed::json).collect::<Vec<_>>(),
+        "hooks": hooks.iter().map(Figure::json).collect::<Vec<_>>(),
     });
     format!("{document:#}\n")
 }

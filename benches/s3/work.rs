@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::client::{Client, Connection, Request, Signer, Target, runtime};
+use crate::others;
 
 pub const BUCKET: &str = "aerie-bench";
 /// Its rule has the server seal every object (SSE-S3).
@@ -79,7 +80,6 @@ pub fn workloads(list_keys: usize, sealed: bool, tls: bool) -> Vec<Workload> {
         row("get-4k-sealed", Operation::Get, 4 << 10, 32, 2000),
         row("get-1m-sealed", Operation::Get, 1 << 20, 8, 100),
     ];
-    rows.extend(foreground());
     rows.retain(|row| (sealed || row.bucket == BUCKET) && (tls || row.operation != Operation::Connect));
     rows.sort_by_key(|row| (row.operation as u8, row.bytes, row.connections, row.bucket));
     rows
@@ -349,12 +349,5 @@ pub fn text(body: &[u8]) -> String {
 
 /// CPU time of the target's process so far, in microseconds (user and system).
 fn cpu_us(target: &Target) -> Option<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", target.pid?)).ok()?;
-    let after_name = stat.rsplit_once(')')?.1;
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
-    Some(ticks * 1e6 / TICKS_PER_SECOND)
+    Some(others::process_s(&target.pid?.to_string()) * 1e6)
 }
-
-/// USER_HZ: 100 on every Linux that Aerie runs on.
-const TICKS_PER_SECOND: f64 = 100.0;

@@ -83,6 +83,9 @@ impl Carrier {
     }
 }
 
+/// Properties to write; `None` removes one.
+pub(super) type Properties = Vec<(String, Option<String>)>;
+
 /// One change under way.
 pub struct Change<'a> {
     directory: Directory,
@@ -100,7 +103,7 @@ impl<'a> Change<'a> {
     }
 
     /// The directory as it will be, and what to write.
-    pub(super) fn finish(mut self) -> Result<(Directory, Vec<(String, Option<String>)>), AccessError> {
+    pub(super) fn finish(mut self) -> Result<(Directory, Properties), AccessError> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }

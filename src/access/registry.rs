@@ -13,7 +13,7 @@ use futures_channel::oneshot;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::change::{AccessError, Change, key_property};
+use super::change::{AccessError, Change, Properties, key_property};
 use super::directory::{Directory, name_of, user_name};
 use super::principal::{Kind, Policies};
 use super::record::Document;
@@ -371,7 +371,7 @@ struct Loaded {
     token_key: Zeroizing<[u8; 32]>,
     uses: Uses,
     /// Properties to write: secrets that are not sealed yet.
-    clear: Vec<(String, Option<String>)>,
+    clear: Properties,
 }
 
 /// The key of session tokens, and what to write where it is new or not sealed.

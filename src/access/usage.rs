@@ -1,6 +1,6 @@
 //! When access keys were last used: to the hour, so that what a core notes on each request is written once an hour and key.
 //!
-//! A core asks `is_news` with what it knows itself, so that the shared part is touched once an hour and key. Temporary
+//! A core asks `Use::covers` of what it took down itself, so that the shared part is touched once an hour and key. Temporary
 //! credentials and the operator's pair are not noted.
 
 use std::collections::HashMap;
@@ -25,8 +25,17 @@ pub struct Use {
 
 impl Use {
     pub fn now(service: &str, now_ms: i64) -> Use {
-        Use { used_ms: now_ms.div_euclid(UNIT_MS) * UNIT_MS, service: service.to_owned() }
+        Use { used_ms: hour_of(now_ms), service: service.to_owned() }
     }
+
+    /// A use of the service now would be no news.
+    pub fn covers(&self, service: &str, now_ms: i64) -> bool {
+        self.used_ms == hour_of(now_ms) && self.service == service
+    }
+}
+
+fn hour_of(now_ms: i64) -> i64 {
+    now_ms.div_euclid(UNIT_MS) * UNIT_MS
 }
 
 /// The last use of each key.

@@ -80,11 +80,22 @@ pub fn main() -> ExitCode {
                 ExitCode::SUCCESS
             }
             Err(()) => {
-                eprintln!("{}\nRun `aerie --help` for the commands.", early.output.trim_end());
+                eprintln!("{}\nRun `{}` for what there is.", early.output.trim_end(), help_for(&arguments));
                 ExitCode::from(2)
             }
         },
     }
+}
+
+/// How to ask for the help of the command that was not understood: as many of its words as name one.
+fn help_for(arguments: &[&str]) -> String {
+    let explains = |words: &&[&str]| {
+        let asked = [*words, &["--help"]].concat();
+        matches!(Arguments::from_args(&["aerie"], &asked), Err(argh::EarlyExit { status: Ok(()), .. }))
+    };
+    let prefixes = (0..=arguments.len().min(2)).rev().map(|count| &arguments[..count]);
+    let words = prefixes.into_iter().find(explains).unwrap_or_default();
+    [&["aerie"], words, &["--help"]].concat().join(" ")
 }
 
 fn run(command: Command) -> Result<(), String> {
@@ -127,6 +138,24 @@ fn done(result: Result<(), String>) -> ExitCode {
         Err(message) => {
             eprintln!("aerie: {message}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_mistypes_is_told_where_the_help_is() {
+        for (arguments, help) in [
+            (&["hook", "stats"] as &[&str], "aerie hook stats --help"),
+            (&["hook", "stat"], "aerie hook --help"),
+            (&["verify", "--now"], "aerie verify --help"),
+            (&["frobnicate"], "aerie --help"),
+            (&[], "aerie --help"),
+        ] {
+            assert_eq!(help_for(arguments), help);
         }
     }
 }

@@ -1,13 +1,16 @@
 //! An MQTT subscriber, so that a board needs no other one: prints `TOPIC PAYLOAD`, one line a message.
+//!
+//! It waits for a broker that is away, and ends where waiting is of no use: a wrong password, a topic that is not allowed.
 
 use std::io::Write;
 use std::time::Duration;
 
 use argh::FromArgs;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, Incoming, MqttOptions};
 
-/// Print MQTT messages as they arrive.
+/// Print MQTT messages as they arrive. A name and a password for the broker: AERIE_MQTT_USERNAME, AERIE_MQTT_PASSWORD.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "subscribe")]
 pub(super) struct Subscribe {
@@ -37,15 +40,16 @@ impl Subscribe {
     }
 
     async fn print_messages(self) -> Result<(), String> {
-        let (host, port) = self
-            .url
-            .strip_prefix("mqtt://")
-            .and_then(|rest| rest.trim_end_matches('/').rsplit_once(':'))
-            .and_then(|(host, port)| Some((host.to_owned(), port.parse::<u16>().ok()?)))
-            .ok_or_else(|| format!("{}: write the broker as mqtt://HOST:PORT", self.url))?;
+        let (host, port) =
+            place(&self.url).ok_or_else(|| format!("{}: write the broker as mqtt://HOST:PORT", self.url))?;
         let mut options = MqttOptions::new(format!("aerie-subscribe-{}", std::process::id()), host, port);
         options.set_keep_alive(Duration::from_secs(30));
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if let Some(username) = variable("AERIE_MQTT_USERNAME") {
+            options.set_credentials(username, variable("AERIE_MQTT_PASSWORD").unwrap_or_default());
+        }
         let (client, mut events) = AsyncClient::new(options, 16);
+        let mut said = String::new();
         let mut seen = 0u64;
         while self.count.is_none_or(|count| seen < count) {
             match events.poll().await {
@@ -59,14 +63,59 @@ impl Subscribe {
                     let mut out = std::io::stdout().lock();
                     writeln!(out, "{topic} {payload}").and_then(|()| out.flush()).map_err(|error| error.to_string())?;
                 }
-                Ok(Event::Incoming(Incoming::SubAck(_))) => eprintln!("subscribed to {}", self.topic),
+                Ok(Event::Incoming(Incoming::SubAck(answer))) => {
+                    if !answer.return_codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_))) {
+                        return Err(format!("{}: the broker does not let this user subscribe to it", self.topic));
+                    }
+                    said.clear();
+                    eprintln!("subscribed to {}", self.topic);
+                }
                 Ok(_) => {}
+                Err(ConnectionError::ConnectionRefused(
+                    ConnectReturnCode::NotAuthorized | ConnectReturnCode::BadUserNamePassword,
+                )) => {
+                    let variables = "AERIE_MQTT_USERNAME and AERIE_MQTT_PASSWORD";
+                    return Err(format!("{}: the broker wants another name or password; set {variables}", self.url));
+                }
                 Err(error) => {
-                    eprintln!("aerie: {}: {error}; trying again", self.url);
+                    let error = error.to_string();
+                    if said != error {
+                        eprintln!("aerie: {}: {error}; trying again", self.url);
+                        said = error;
+                    }
                     tokio::time::sleep(RECONNECT_PAUSE).await;
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// Host and port of a broker's URL.
+fn place(url: &str) -> Option<(String, u16)> {
+    let rest = url.strip_prefix("mqtt://")?.trim_end_matches('/');
+    match rest.rsplit_once(':') {
+        // The colons of an IPv6 address in brackets begin no port.
+        Some((host, port)) if !port.ends_with(']') => Some((host.to_owned(), port.parse().ok()?)),
+        _ => (!rest.is_empty()).then(|| (rest.to_owned(), 1883)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_are_named_with_and_without_a_port() {
+        for (url, expected) in [
+            ("mqtt://board7.local", Some(("board7.local", 1883))),
+            ("mqtt://127.0.0.1:1884/", Some(("127.0.0.1", 1884))),
+            ("mqtt://[::1]", Some(("[::1]", 1883))),
+            ("mqtt://", None),
+            ("mqtt://host:port", None),
+            ("http://host:1", None),
+        ] {
+            assert_eq!(place(url), expected.map(|(host, port)| (host.to_owned(), port)), "{url}");
+        }
     }
 }

@@ -84,7 +84,11 @@ impl Engine {
                 checksummer.update(&chunk);
             }
             let chunk = sealer.as_mut().map_or_else(|| chunk.clone(), |sealer| sealer.seal(&chunk));
-            self.take(&mut sink, chunk, size, size_hint, inline).await?;
+            let taken = self.take(&mut sink, chunk, size, size_hint, inline);
+            match &mut md5 {
+                Some(md5) => md5.aside(taken).await?,
+                None => taken.await?,
+            }
         }
         if let Some(sealer) = sealer {
             self.take(&mut sink, sealer.finish(), size, size_hint, inline).await?;

@@ -148,7 +148,8 @@ impl Engine {
     /// Gives back the bytes of a version that was certainly not committed. After an error that leaves the commit in
     /// doubt they stay: the next start finds out.
     pub(super) fn discard_refused(&self, body: &meta::Body, error: &MetaError) {
-        let certain = !matches!(error, MetaError::Unavailable(_) | MetaError::Damaged(_));
+        // Full: one copy of the metadata had no space, another may have the commit, and be the one that is ahead.
+        let certain = !matches!(error, MetaError::Unavailable(_) | MetaError::Damaged(_) | MetaError::Full);
         if certain {
             self.pool.discard(super::ingest::extents_of(body));
         }

@@ -86,6 +86,20 @@ impl BatchedMd5 {
         }
     }
 
+    /// Waits for something that is not the client. If that takes time, no other upload waits for this one meanwhile.
+    pub async fn aside<T>(&mut self, wait: impl Future<Output = T>) -> T {
+        let mut wait = std::pin::pin!(wait);
+        let mut aside = None;
+        poll_fn(|context| {
+            let polled = wait.as_mut().poll(context);
+            if polled.is_pending() && aside.is_none() {
+                aside = self.upload.as_ref().map(Upload::step_aside);
+            }
+            polled
+        })
+        .await
+    }
+
     pub async fn finish(mut self) -> [u8; 16] {
         self.settle().await;
         if self.upload.is_some() || self.collected_bytes >= LARGE_BYTES_MIN {

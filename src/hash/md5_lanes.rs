@@ -24,7 +24,9 @@ const GATHER_WAIT: Duration = Duration::from_millis(3);
 
 /// The thread's queue; `None` when the thread could not be started. It holds one portion of each upload at most.
 static QUEUE: LazyLock<Option<Sender<Portion>>> = LazyLock::new(start);
-/// Uploads that hand portions over.
+/// The time between two looks at who is still to be waited for.
+const GATHER_LOOK: Duration = Duration::from_micros(250);
+/// Uploads that hand portions over, but for those that wait for drives.
 static UPLOADS: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes of a stream to be hashed next, in pieces, and the state they are hashed into.
@@ -50,6 +52,23 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         UPLOADS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An upload that nobody need wait for, as long as this lives.
+#[derive(Debug)]
+pub(super) struct Aside(());
+
+impl Upload {
+    pub fn step_aside(&self) -> Aside {
+        UPLOADS.fetch_sub(1, Ordering::Relaxed);
+        Aside(())
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        UPLOADS.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -179,15 +198,11 @@ fn run(queue: &Receiver<Portion>) {
 
 /// Waits a moment for others, where others are to be expected.
 fn gather(queue: &Receiver<Portion>, portions: &mut Vec<Portion>, expected: usize) {
-    let deadline = crossbeam_channel::after(GATHER_WAIT);
-    loop {
+    for _ in 0..=GATHER_WAIT.as_micros() / GATHER_LOOK.as_micros() {
         portions.extend(queue.try_iter().take(STREAMS_MAX - portions.len()));
         if portions.len() >= expected.min(UPLOADS.load(Ordering::Relaxed)).min(STREAMS_MAX) {
             return;
         }
-        crossbeam_channel::select! {
-            recv(queue) -> portion => portions.extend(portion),
-            recv(deadline) -> _ => return,
-        }
+        portions.extend(queue.recv_timeout(GATHER_LOOK));
     }
 }

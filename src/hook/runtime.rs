@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, Trap, UpdateDeadline};
@@ -142,13 +143,9 @@ impl Runtime {
         let thread = ProcessorWait::of_this_thread();
         let (start_ns, starved_before) = (clock.monotonic_ns(), thread.so_far());
         store.epoch_deadline_callback(move |context| {
-            // Inference has a time of its own, up to its bound: without one a guest that loops over inference would never
-            // end. The time for which requests took the processor away is not the guest's, either.
-            let inference_ms = (context.data().waited.as_millis() as u64).min(bounds.inference_ms);
-            let starved = thread.so_far().saturating_sub(starved_before).min(limits::HOOK_STARVED_MAX);
-            let passed_ms = clock.monotonic_ns().saturating_sub(start_ns) / 1_000_000;
-            let own_ms = passed_ms.saturating_sub(inference_ms + starved.as_millis() as u64);
-            match bounds.deadline_ms.saturating_sub(own_ms) {
+            let passed = Duration::from_nanos(clock.monotonic_ns().saturating_sub(start_ns));
+            let starved = thread.so_far().saturating_sub(starved_before);
+            match left_ms(bounds, passed, context.data().waited, starved) {
                 0 => Err(Trap::Interrupt.into()),
                 left_ms => Ok(UpdateDeadline::Continue(ticks(left_ms))),
             }
@@ -198,6 +195,14 @@ fn config(instances: u32) -> Config {
         .memory_guard_size(2 << 20)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
+}
+
+/// What a guest has left of its deadline. Inference has a time of its own, up to its bound: without one a guest that loops
+/// over inference would never end. The time for which requests took the processor away is not the guest's, either.
+fn left_ms(bounds: Bounds, passed: Duration, inference: Duration, starved: Duration) -> u64 {
+    let inference = inference.min(Duration::from_millis(bounds.inference_ms));
+    let own = passed.saturating_sub(inference + starved.min(limits::HOOK_STARVED_MAX));
+    bounds.deadline_ms.saturating_sub(own.as_millis() as u64)
 }
 
 fn ticks(ms: u64) -> u64 {
@@ -312,5 +317,33 @@ impl Ticker {
 impl Drop for Ticker {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hook was ended at its deadline though it had not run: uploads had kept both processors of the board.
+    #[test]
+    fn a_deadline_counts_the_guests_own_time() {
+        let bounds = Bounds { memory_bytes: 0, deadline_ms: 200, output_bytes: 0, inference_ms: 300 };
+        let starved_most_ms = limits::HOOK_STARVED_MAX.as_millis() as u64;
+        // Milliseconds passed, in inference, without a processor; what is left.
+        let cases = [
+            (0, 0, 0, 200),
+            (199, 0, 0, 1),
+            (200, 0, 0, 0),
+            (450, 300, 0, 50),
+            (900, 700, 0, 0),
+            (5_000, 0, 4_900, 100),
+            (5_000, 250, 4_650, 100),
+            (starved_most_ms + 150, 0, starved_most_ms + 150, 50),
+            (starved_most_ms + 200, 0, starved_most_ms + 200, 0),
+        ];
+        for (passed, inference, starved, left) in cases {
+            let [passed, inference, starved] = [passed, inference, starved].map(Duration::from_millis);
+            assert_eq!(left_ms(bounds, passed, inference, starved), left, "{passed:?} {inference:?} {starved:?}");
+        }
     }
 }

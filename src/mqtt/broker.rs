@@ -128,7 +128,7 @@ async fn bind(settings: &BrokerSettings, publisher: Password) -> Result<MqttBrok
     let gate = Gate::new(settings, publisher).await?;
     let listen = |error: mqtt5::MqttError| MqttError::Listen {
         address: settings.address.to_string(),
-        reason: error.to_string(),
+        reason: listen_reason(&error.to_string()),
     };
     let broker = MqttBroker::with_config(config(settings)).await.map_err(listen)?;
     if let Some(tls) = &settings.tls
@@ -138,6 +138,12 @@ async fn bind(settings: &BrokerSettings, publisher: Password) -> Result<MqttBrok
         return Err(MqttError::Listen { address: tls.address.to_string(), reason: "not for TLS".to_owned() });
     }
     Ok(broker.with_auth_provider(Arc::new(gate)))
+}
+
+/// The crate gives a paragraph with a list of addresses; one is asked for, and one reason is wanted.
+fn listen_reason(paragraph: &str) -> String {
+    let listed = paragraph.lines().find_map(|line| line.trim().strip_prefix("- ")?.split_once(": "));
+    listed.map_or(paragraph, |(_, reason)| reason).to_owned()
 }
 
 fn config(settings: &BrokerSettings) -> BrokerConfig {

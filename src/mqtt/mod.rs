@@ -38,7 +38,7 @@ use bytes::Bytes;
 pub enum MqttError {
     #[error("mqtt setting {key}: {reason}")]
     Setting { key: &'static str, reason: String },
-    #[error("the MQTT broker cannot listen on {address}: {reason}; free the port or set mqtt.broker.address")]
+    #[error("the MQTT broker cannot listen on {address}: {reason}; free the port or set broker.address")]
     Listen { address: String, reason: String },
     #[error("the MQTT thread could not be started: {0}")]
     Thread(String),

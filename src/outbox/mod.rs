@@ -11,6 +11,7 @@
 mod budget;
 mod dispatch;
 mod overflow;
+mod passed;
 mod pump;
 mod replay;
 mod schedule;
@@ -39,7 +40,8 @@ use crate::mqtt::{LatencySnapshot, MqttError, Publisher, PublisherSettings, Publ
 use crate::seam::{self, Thermometer, World};
 
 use dispatch::Dispatch;
-use pump::{Command, Counters, Passed, Pump};
+use passed::Passed;
+use pump::{Command, Counters, Pump};
 use replay::Replays;
 use source::Publications;
 use worker::{Line, Worker};

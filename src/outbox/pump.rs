@@ -13,13 +13,14 @@ use crossbeam_channel::{Receiver, Sender, select};
 
 use super::dispatch::Dispatch;
 use super::overflow;
+use super::passed::Passed;
 use super::replay::{Replay, ReplayRequest, Replays};
 use super::schedule::LaneId;
 use super::worker::{Attempt, Finished, Line};
 use super::{OutboxError, OutboxSettings};
 use crate::hook::{HookFault, Outcome};
 use crate::limits;
-use crate::meta::{InvocationState, Meta, MetaError, NewPublication, OutboxUpdate, Reader, Sequence, StoredInvocation};
+use crate::meta::{InvocationState, Meta, MetaError, NewPublication, OutboxUpdate, Reader, StoredInvocation};
 use crate::mqtt::{LatencyHistogram, TopicError, TopicFields, check_topic, clean, expand};
 use crate::seam::World;
 
@@ -63,39 +64,6 @@ pub struct Pump {
     pub passed: Passed,
     /// When to look next for what dead invocations keep too long, in monotonic nanoseconds.
     pub let_go_ns: u64,
-}
-
-/// Changes that were looked at and ask for nothing. They stand in the log until they are consumed with the next transaction,
-/// or by one of their own; after a crash they are looked at once more.
-#[derive(Debug, Default)]
-pub struct Passed {
-    /// The last change that was looked at.
-    seen: Option<Sequence>,
-    waiting: Vec<Sequence>,
-    /// When the first of them is to be consumed at the latest, in monotonic nanoseconds.
-    due_ns: u64,
-}
-
-impl Passed {
-    fn add(&mut self, changes: Vec<Sequence>, now_ns: u64) {
-        if self.waiting.is_empty() {
-            self.due_ns = now_ns.saturating_add(nanoseconds(limits::OUTBOX_PASS_DELAY));
-        }
-        self.seen = changes.last().copied().or(self.seen);
-        self.waiting.extend(changes);
-    }
-
-    fn is_due(&self, now_ns: u64) -> bool {
-        !self.waiting.is_empty() && (now_ns >= self.due_ns || self.waiting.len() >= limits::OUTBOX_BATCH_MAX)
-    }
-
-    /// How long the outbox may sleep.
-    fn wait(&self, now_ns: u64) -> Duration {
-        match self.waiting.is_empty() {
-            true => limits::OUTBOX_IDLE,
-            false => Duration::from_nanos(self.due_ns.saturating_sub(now_ns)).min(limits::OUTBOX_IDLE),
-        }
-    }
 }
 
 /// What goes into one transaction, and what follows from it.
@@ -265,7 +233,7 @@ impl Pump {
             dispatched = self.add_changes(&mut batch);
         }
         if batch.update != OutboxUpdate::default() || self.passed.is_due(self.world.clock.monotonic_ns()) {
-            batch.update.consumed = std::mem::take(&mut self.passed.waiting);
+            batch.update.consumed = self.passed.take();
         }
         self.commit(&batch.update)?;
         self.release(&batch);
@@ -290,7 +258,7 @@ impl Pump {
 
     /// Where the changes cannot be read, the outcomes in the batch are stored all the same.
     fn add_changes(&mut self, batch: &mut Batch) -> Result<usize, MetaError> {
-        let changes = self.reader.changes(self.passed.seen.unwrap_or(Sequence(0)), limits::OUTBOX_BATCH_MAX)?;
+        let changes = self.reader.changes(self.passed.seen(), limits::OUTBOX_BATCH_MAX)?;
         let count = changes.len();
         let mut update = OutboxUpdate::default();
         self.dispatch.apply(&self.reader, changes, self.world.clock.unix_ms(), &mut update)?;

@@ -66,7 +66,8 @@ fn create(places: Vec<Place>, options: PoolOptions) -> Result<Pool, PoolError> {
             }
             (Some(storage), None) => storages.push(storage),
             (None, None) => {
-                return refuse(format!("{}: a new pool needs all its drives; create the folder", place.name));
+                let advice = "make it a folder that this user may write";
+                return refuse(format!("{}: a new pool needs all its drives; {advice}", place.name));
             }
         }
     }

@@ -52,6 +52,7 @@ pub struct ProcessorWait {
 }
 
 impl ProcessorWait {
+    #[expect(clippy::disallowed_methods, reason = "the kernel's own file about this thread, on no drive")]
     pub fn of_this_thread() -> ProcessorWait {
         ProcessorWait { counted: File::open("/proc/thread-self/schedstat").ok() }
     }

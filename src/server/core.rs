@@ -130,13 +130,16 @@ fn start_connection(stream: TcpStream, peer: SocketAddr, service: &Rc<Service>, 
         // Delayed acknowledgements would add 40 ms to small answers.
         let ready = stream.set_nodelay(true).and_then(|()| stream.into_poll_io());
         let opened = match (ready, tls) {
-            (Ok(stream), None) => return service.serve(MonoioIo::new(stream), peer, false).await,
+            (Ok(stream), None) => return service.serve(MonoioIo::new(stream), peer, None).await,
             (Ok(stream), Some(tls)) => transport::open(stream, &tls).await,
             (Err(error), _) => Err(error),
         };
         match opened {
-            Ok(Opened::Secure(stream)) => service.serve(MonoioIo::new(stream), peer, true).await,
-            Ok(Opened::Plain(stream)) => service.serve(MonoioIo::new(stream), peer, false).await,
+            Ok(Opened::Secure(stream)) => {
+                let version = transport::version(&stream);
+                service.serve(MonoioIo::new(stream), peer, Some(version)).await;
+            }
+            Ok(Opened::Plain(stream)) => service.serve(MonoioIo::new(stream), peer, None).await,
             Err(error) => tracing::debug!(%peer, %error, "a connection ended before it began"),
         }
     });

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::Parts;
+use crate::limits;
 use crate::meta::{Bucket, Usage};
 use crate::mqtt::{LATENCY_BOUNDS_MS, LatencySnapshot};
 use crate::wire::{DURATION_BOUNDS_MS, Traffic};
@@ -10,6 +11,8 @@ use crate::wire::{DURATION_BOUNDS_MS, Traffic};
 /// All metrics of the process.
 pub fn render(parts: &Parts, usages: &[(Bucket, Usage)]) -> String {
     let mut page = Page(String::new());
+    page.head("aerie_build_info", "gauge", "1, with the version of the program.");
+    page.sample("aerie_build_info", concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""), 1.0);
     page.gauge("aerie_connections_open", "Open S3 connections.", parts.connections.open() as f64);
     let refused = parts.connections.refused() as f64;
     page.counter(
@@ -124,9 +127,14 @@ impl Page {
             ("aerie_bucket_quota_bytes", "Most bytes that it may hold.", |bucket, _| bucket.rules.quota_bytes),
             ("aerie_bucket_quota_objects", "Most versions that it may hold.", |bucket, _| bucket.rules.quota_objects),
         ];
+        self.gauge(
+            "aerie_buckets",
+            "Buckets, of which as many as a page may have are told one by one.",
+            usages.len() as f64,
+        );
         for (name, help, value) in values {
             self.head(name, "gauge", help);
-            for (bucket, usage) in usages {
+            for (bucket, usage) in usages.iter().take(limits::METRICS_BUCKETS_MAX) {
                 if let Some(value) = value(bucket, usage) {
                     self.sample(name, &format!("bucket=\"{}\"", bucket.name), value as f64);
                 }

@@ -85,6 +85,12 @@ struct Parts {
 /// Starts everything; when this returns, requests are answered.
 pub fn start(settings: Settings, places: &[String], world: World) -> Result<Server, String> {
     process::raise_descriptor_limit();
+    // What can be found wrong without the drives is found before a pool is made on them.
+    settings.broker.check().map_err(|error| error.to_string())?;
+    if !settings.mqtt.url.is_empty() {
+        settings.mqtt.check().map_err(|error| error.to_string())?;
+    }
+    let tls = start_tls(&settings, &world)?;
     let pool = open_pool(&settings, places, &world)?;
     let geometry = pool.geometry();
     let plan = config::plan(&settings, geometry.shards(), Some(geometry.parity)).map_err(|error| error.to_string())?;
@@ -127,7 +133,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         errands: Arc::new(errands),
         transform_budget: transforms::budget(&settings.hooks, thermometer)?,
         connections: Connections::new(settings.server.connections_max),
-        tls: start_tls(&settings, &world)?,
+        tls,
         transfers: wire::Transfers::new(plan.transfers_max),
         traffic: wire::Traffic::new(),
         settings: Arc::new(settings),

@@ -21,6 +21,15 @@ pub enum Opened {
 /// First byte of a TLS handshake record.
 const HANDSHAKE: u8 = 22;
 
+/// The version of TLS as policies name it (`s3:TlsVersion`).
+pub fn version<S>(stream: &tokio_rustls::server::TlsStream<S>) -> &'static str {
+    match stream.get_ref().1.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
+        // There is nothing older here.
+        _ => "1.2",
+    }
+}
+
 pub async fn open(stream: TcpStreamPoll, tls: &Acceptor) -> io::Result<Opened> {
     let opening = async {
         let mut stream = ReadAhead::new(stream);

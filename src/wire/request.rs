@@ -27,6 +27,8 @@ pub struct Parts {
     pub head: http::request::Parts,
     pub peer: SocketAddr,
     pub secure: bool,
+    /// `1.2` or `1.3`, of a request over TLS.
+    pub tls_version: Option<&'static str>,
     pub request_id: String,
 }
 
@@ -51,6 +53,8 @@ pub struct Call {
     pub peer: SocketAddr,
     /// The request came over TLS.
     pub secure: bool,
+    /// In this version: `1.2` or `1.3`.
+    pub tls_version: Option<&'static str>,
     /// Set when the service stops: an answer without an end is to find one.
     pub stopping: Rc<Cell<bool>>,
     pub(super) body: Option<RequestBody>,

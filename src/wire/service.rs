@@ -86,15 +86,15 @@ impl Service {
         })
     }
 
-    /// Serves one connection until it ends; runs on the core's monoio runtime, with its timer enabled. `secure` says
-    /// that it came over TLS.
-    pub async fn serve<IO>(self: Rc<Self>, io: IO, peer: SocketAddr, secure: bool)
+    /// Serves one connection until it ends; runs on the core's monoio runtime, with its timer enabled. `tls_version` is
+    /// `1.2` or `1.3` where it came over TLS.
+    pub async fn serve<IO>(self: Rc<Self>, io: IO, peer: SocketAddr, tls_version: Option<&'static str>)
     where
         IO: hyper::rt::Read + hyper::rt::Write + Unpin,
     {
         let exchange = Exchange::new(Meter::new(&self.settings.clients, peer.ip()));
         let io = BoundedIo::new(io, exchange.clone(), self.engine.world().clock.clone(), self.settings.timeouts);
-        let answer = |request| self.clone().answer(request, exchange.clone(), peer, secure);
+        let answer = |request| self.clone().answer(request, exchange.clone(), peer, tls_version);
         let connection = http1::Builder::new()
             .header_read_timeout(None)
             .max_header_size(limits::REQUEST_HEAD_BYTES_MAX)
@@ -144,7 +144,7 @@ impl Service {
         request: http::Request<Incoming>,
         exchange: Rc<Exchange>,
         peer: SocketAddr,
-        secure: bool,
+        tls_version: Option<&'static str>,
     ) -> Result<http::Response<GuardedBody>, Never> {
         let guard = exchange.begin();
         let began_ns = self.engine.world().clock.monotonic_ns();
@@ -157,7 +157,7 @@ impl Service {
         let shared = head.headers.contains_key(header::ORIGIN).then(|| (head.method.clone(), head.headers.clone()));
         let waits_for_continue = head.headers.contains_key(header::EXPECT);
         let audited = Audited::of(&head, &self.settings);
-        let parts = Parts { head, peer, secure, request_id };
+        let parts = Parts { head, peer, secure: tls_version.is_some(), tls_version, request_id };
         let request_id = parts.request_id.clone();
         let handled = match contradicts {
             true => Ok(Err(S3Error::with(S3Code::InvalidRequest, "The request says twice how long its body is"))),
@@ -267,6 +267,7 @@ impl Service {
             request_id: parts.request_id,
             peer: parts.peer,
             secure: parts.secure,
+            tls_version: parts.tls_version,
             stopping: self.stopping.clone(),
             body: Some(body),
             body_length: length,

@@ -69,6 +69,11 @@ fn any_two_of_six_drives_may_go_and_come_back_empty() {
 #[test]
 fn bad_starts_say_what_to_do() {
     let site = Site::new(3);
+    let twice = site.command().arg(site.drive(1)).output().expect("the binary was built for this test");
+    let said = String::from_utf8_lossy(&twice.stderr);
+    assert!(!twice.status.success() && said.contains("give each drive a folder of its own"), "{said}");
+    // Otherwise the next start would find a pool of four drives.
+    assert!(!site.drive(1).join("aerie.label").exists());
     site.start().stop();
     let refused = |site: &Site| {
         let output = site.command().output().expect("the binary was built for this test");

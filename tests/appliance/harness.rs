@@ -64,9 +64,15 @@ impl Site {
     }
 
     pub fn start(&self) -> Appliance {
+        self.start_with(|_| {})
+    }
+
+    /// Starts it with more than the usual.
+    pub fn start_with(&self, prepare: impl FnOnce(&mut Command)) -> Appliance {
         let log = std::fs::File::options().append(true).create(true).open(self.folder.path().join("log"));
         let mut command = self.command();
         command.stdout(Stdio::piped()).stderr(log.expect("the folder is writable"));
+        prepare(&mut command);
         let mut child = command.spawn().expect("the binary was built for this test");
         let mut line = String::new();
         let out = child.stdout.take().expect("piped above");
@@ -148,10 +154,15 @@ impl Appliance {
         self.child.wait().expect("the process is ours");
     }
 
+    /// Sends a signal: `TERM`, `HUP`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill is there").success());
+    }
+
     /// Asks it to stop, and checks that it does in time and well.
     pub fn stop(mut self) {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        assert!(asked.expect("kill is there").success());
+        self.signal("TERM");
         let mut ended = None;
         eventually("the appliance stops", || {
             ended = self.child.try_wait().expect("the process is ours");

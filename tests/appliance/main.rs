@@ -9,4 +9,5 @@ mod harness;
 mod hooks;
 mod identity;
 mod sealed;
+mod service;
 mod tls;

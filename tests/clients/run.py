@@ -9,6 +9,7 @@ import time
 import traceback
 
 import commands  # noqa: F401
+import identities  # noqa: F401
 import libraries  # noqa: F401
 import terraform  # noqa: F401
 from world import TESTS, Left, appliance

@@ -34,10 +34,11 @@ class Terraform:
         shutil.copytree(CONFIGURATION, self.folder)
         self.env = {"TF_VAR_endpoint": w.endpoint, "TF_VAR_kms_key": "terraform", "TF_CLI_CONFIG_FILE": os.devnull,
                     "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "AWS_ENDPOINT_URL": ""}
+        self.env |= {f"TF_CLI_ARGS_{action}": "-no-color" for action in ["init", "apply", "plan", "import", "destroy"]}
 
     def run(self, action, *arguments, step="one"):
         env = self.env | {"TF_VAR_step": step}
-        return self.w.run("terraform", f"-chdir={self.folder}", action, "-no-color", *arguments, env=env, timeout=400)
+        return self.w.run("terraform", f"-chdir={self.folder}", action, *arguments, env=env, timeout=400)
 
     def apply(self, step):
         self.run("apply", "-auto-approve", step=step)
@@ -67,7 +68,9 @@ def terraform_aws_provider(w):
     equal(s3.get_public_access_block(Bucket="tf-main")["PublicAccessBlockConfiguration"]["IgnorePublicAcls"], False)
     for address, name in [("aws_s3_bucket.main", "tf-main"), ("aws_iam_role.reader", "tf-reader"),
                           ("aws_s3_bucket_policy.main", "tf-main"), ("aws_iam_user.ann", "tf-ann")]:
-        terraform.run("state", "rm", address, step="two")
+        terraform.run("state", "rm", address)
         terraform.run("import", address, name, step="two")
+    # An import does not know what only the configuration says: force_destroy.
+    terraform.apply("two")
     terraform.run("destroy", "-auto-approve", step="two")
     equal([bucket["Name"] for bucket in s3.list_buckets()["Buckets"] if bucket["Name"].startswith("tf-")], [])

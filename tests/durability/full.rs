@@ -6,12 +6,12 @@ use std::time::Duration;
 use aerie::engine::EngineError;
 use aerie::meta::MetaError;
 use aerie::pool::PoolError;
-use aerie::seam::sim::{self, SimClock, SimMachine};
+use aerie::seam::sim::{self, Fault, SimClock, SimMachine};
 use aerie::upkeep::{Upkeep, UpkeepRequest, UpkeepSettings};
 
 use crate::store::{Store, bytes};
 
-const DRIVE_BYTES: u64 = 64 << 20;
+const DRIVE_BYTES: u64 = 32 << 20;
 const OBJECT_BYTES: usize = 3 << 20;
 
 fn is_full(error: &EngineError) -> bool {
@@ -74,4 +74,31 @@ fn ten_times_the_pools_size_goes_through_it() {
     assert!(store.get("0-0").is_err_and(|error| crate::store::is_absent(&error)));
     store.put("after", &bytes(OBJECT_BYTES, 9)).unwrap();
     store.close();
+}
+
+/// A commit that one copy of the metadata had no space for was refused, and its blocks given back, while the other copy had
+/// it: the next start took that one.
+#[test]
+fn an_upload_that_is_refused_for_want_of_space_never_takes_the_old_version_with_it() {
+    let mut refused = 0;
+    for (drive, after) in (0..3).flat_map(|drive| (0..8).map(move |after| (drive, after))) {
+        let (world, _) = sim::world(1);
+        let machine = SimMachine::new(3, DRIVE_BYTES);
+        let store = Store::on(&machine, &world).unwrap();
+        let (old, new) = (bytes(30_000, 1), bytes(40_000, 2));
+        store.put("key", &old).unwrap();
+        machine.fail(drive, Fault::Full, after);
+        let put = store.put("key", &new);
+        assert!(put.is_ok() || put.as_ref().is_err_and(is_full), "{put:?}");
+        refused += u32::from(put.is_err());
+        // Each drive has done what was asked of it; the process is killed before it asks for anything else.
+        store.pool.check_drives();
+        let image = machine.image();
+        store.close();
+        let store = Store::on(&SimMachine::boot(image, DRIVE_BYTES), &world).unwrap();
+        let found = store.get("key").unwrap_or_else(|error| panic!("drive {drive}, write {after}: {error}"));
+        assert!(found == new || (put.is_err() && found == old), "drive {drive}, write {after}: {} bytes", found.len());
+        store.close();
+    }
+    assert!(refused > 5, "only {refused} uploads were refused");
 }

@@ -29,8 +29,12 @@ HOLDS_IN_SHORT_DAYS = r"test_lifecycle(v2)?_(expiration|noncur_expiration|delete
 
 # The first that fits names the area.
 AREAS = [
-    ("encryption", r"_sse_|sse_c|_enc_|encrypt|put_obj_enc"),
-    ("IAM and STS", r"test_iam/|test_sts/"),
+    ("SSE, copies", r"copy_(part_)?enc\["),
+    ("SSE-KMS", r"_sse_kms_|_encryption_kms|put_obj_enc_.*kms"),
+    ("SSE-S3", r"_sse_s3|_encryption_s3|put_obj_enc_"),
+    ("SSE-C", r"_sse_|sse_c|_enc_|encrypt"),
+    ("IAM", r"test_iam/"),
+    ("STS", r"test_sts/"),
     ("bucket policy", r"policy"),
     ("ownership", r"ownership"),
     ("public access block", r"public_block|block_public|public_acls|undefined_public"),
@@ -113,7 +117,8 @@ def pytest_terminal_summary(terminalreporter):
     for name, passed in ran.items():
         by_area[area(name)].append(passed)
     for each, outcomes in sorted(by_area.items()):
-        line(f"{each:26} {sum(outcomes):4} passed {len(outcomes) - sum(outcomes):4} failed")
+        good = sum(outcomes)
+        line(f"{each:26} {good:4} passed {len(outcomes) - good:4} failed {100 * good / len(outcomes):6.1f} %")
     line(f"{'all':26} {sum(ran.values()):4} passed {len(ran) - sum(ran.values()):4} failed")
     expected = set(PASSES.read_text().split()) if PASSES.exists() else set()
     passed = {name for name, good in ran.items() if good}

@@ -38,7 +38,8 @@ fn states(root: &Path) -> HashMap<String, State> {
     let (_, body) = text.split_once("match call.operation {").expect("`run` matches the operation");
     let mut states = HashMap::new();
     for arm in body.split("=>").collect::<Vec<_>>().windows(2) {
-        let state = match arm[1].trim_start().starts_with("config::not_configured") {
+        let handler = arm[1].trim_start();
+        let state = match ["config::not_configured", "config::put_default"].iter().any(|it| handler.starts_with(it)) {
             true => State::NeverConfigured,
             false => State::Offered,
         };
@@ -194,8 +195,8 @@ fn shown(root: &Path) -> Shown {
 
 const HEAD: &str = "# S3's operations\n
 Made by `AERIE_BLESS=1 cargo test --test tidy` from the router, the operations and the tests; do not edit.\n
-*as never configured*: nobody can set it here, and who asks gets the answer that AWS gives where it was never set. *501*:
-refused with NotImplemented and the operation's name.\n
+*as never configured*: nobody can set it here; who asks gets the answer that AWS gives where it was never set, and who sets
+just that is told that it holds. *501*: refused with NotImplemented and the operation's name.\n
 | operation | | a test that shows it |\n|---|---|---|\n";
 
 #[test]

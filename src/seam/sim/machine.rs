@@ -63,6 +63,8 @@ impl SkipSync {
 pub enum Fault {
     Read,
     Write,
+    /// A write finds no space.
+    Full,
     /// What the sync covered is lost, though reads still show it and later syncs succeed.
     Sync,
 }
@@ -202,11 +204,12 @@ impl SimMachine {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         if let Some((fault, after)) = &mut found.fault
-            && kind == Some(*fault)
+            && kind == Some(if *fault == Fault::Full { Fault::Write } else { *fault })
         {
             if *after == 0 {
+                let code = if *fault == Fault::Full { libc::ENOSPC } else { libc::EIO };
                 found.fault = None;
-                return Err(io::Error::from_raw_os_error(libc::EIO));
+                return Err(io::Error::from_raw_os_error(code));
             }
             *after -= 1;
         }

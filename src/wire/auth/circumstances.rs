@@ -180,6 +180,7 @@ impl<'a> Circumstances<'a> {
             "signatureversion" => one(self.signature_version()?),
             "signatureage" => one((self.now_ms() - self.signed_ms()?).to_string()),
             "authtype" => one(self.auth_type()?),
+            "tlsversion" => one(self.call.tls_version?),
             "x-amz-content-sha256" => self.header(name).or_else(|| self.query("X-Amz-Content-Sha256")),
             "object-lock-mode" | "object-lock-retain-until-date" | "object-lock-legal-hold" => {
                 self.header(&format!("x-amz-{name}"))

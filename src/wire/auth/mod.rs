@@ -180,10 +180,10 @@ impl Authenticator {
     /// Takes down the use of a key, once an hour.
     fn note(&self, settings: &Settings, access_key: &str, service: &str, now_ms: i64) {
         let mut uses = self.uses.borrow_mut();
-        let latest = Use::now(service, now_ms);
-        if uses.get(access_key) == Some(&latest) {
+        if uses.get(access_key).is_some_and(|last| last.covers(service, now_ms)) {
             return;
         }
+        let latest = Use::now(service, now_ms);
         if uses.len() >= limits::SIGNING_KEYS_MAX {
             uses.clear();
         }

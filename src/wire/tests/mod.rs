@@ -236,7 +236,7 @@ async fn accept(listener: monoio::net::TcpListener, service: Rc<Service>, stoppe
                 stopped = still;
                 let (stream, peer) = accepted.unwrap();
                 let io = MonoioIo::new(stream.into_poll_io().unwrap());
-                monoio::spawn(service.clone().serve(io, peer, false));
+                monoio::spawn(service.clone().serve(io, peer, None));
             }
             Either::Right(_) => return,
         }

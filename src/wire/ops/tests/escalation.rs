@@ -107,6 +107,27 @@ fn who_may_list_a_prefix_learns_what_is_absent_below_it_and_no_more() {
     assert_eq!(run(&store, &Identity::Anonymous, "PUT", "/pictures/public/absent", &[], "x"), "AccessDenied");
 }
 
+#[test]
+fn a_policy_may_want_a_version_of_tls() {
+    let store = Store::with_bucket("pictures");
+    store.put("pictures", "k", b"1");
+    put_policy(
+        &store,
+        "pictures",
+        r#"{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::pictures/*",
+            "Condition":{"NumericLessThan":{"s3:TlsVersion":"1.3"}}},
+           {"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::pictures/*",
+            "Condition":{"NumericGreaterThanEquals":{"s3:TlsVersion":"1.2"}}}"#,
+    );
+    for (version, allowed) in [(None, false), (Some("1.2"), false), (Some("1.3"), true)] {
+        let mut call = store.call("GET", "/pictures/k", &[], b"").unwrap();
+        call.identity = Identity::Anonymous;
+        call.secure = version.is_some();
+        call.tls_version = version;
+        assert_eq!(call.authorize_operation().is_ok(), allowed, "{version:?}");
+    }
+}
+
 /// Policies that want everything sealed ask for a header that parts do not have: theirs is what the upload said.
 #[test]
 fn a_part_is_sealed_as_its_upload_said() {

@@ -223,6 +223,7 @@ impl Store {
             request_id: "ID".to_owned(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             secure: false,
+            tls_version: None,
             stopping: Rc::default(),
             body: Some(RequestBody::new(RawBody::Given(pieces), Payload::Unsigned, length, None)),
             body_length: length,
