@@ -91,8 +91,12 @@ async fn converse(stream: TcpStream, bytes: Bytes) {
     let answer = |request: http::Request<Incoming>| {
         // The clients' keys tell how much: BUCKET/get-BYTES/NUMBER.
         let bytes_of = |path: &str| path.split('/').find_map(|part| part.strip_prefix("get-")?.parse().ok());
-        let length = bytes_of(request.uri().path()).unwrap_or(0usize).min(BYTES_MAX);
-        let body = bytes.slice(..length);
+        let path = request.uri().path();
+        let length = bytes_of(path).unwrap_or(0usize).min(BYTES_MAX);
+        // Each object is another part of the memory, as far as it reaches: one alone would stay in the processor's cache.
+        let number: usize = path.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+        let start = number % (BYTES_MAX / length.max(1)).max(1) * length;
+        let body = bytes.slice(start..start + length);
         // In the pieces in which the store reads.
         let pieces = (0..length)
             .step_by(STRIPE_BYTES)
