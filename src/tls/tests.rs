@@ -146,6 +146,24 @@ fn sessions_are_resumed_by_any_core_but_not_where_clients_show_certificates() {
 }
 
 #[test]
+fn the_server_takes_the_cipher_that_it_is_quickest_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = write_pair(folder.path(), "server");
+    let acceptor = Acceptor::new(settings(&server), world(1).0).unwrap();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        // The client names them the other way round.
+        let mut reversed = rustls::crypto::ring::default_provider();
+        reversed.cipher_suites.sort_by_key(|suite| std::cmp::Reverse(cost(suite.suite())));
+        let config = ClientConfig::builder_with_provider(Arc::new(reversed)).with_protocol_versions(&[version]);
+        let config = config.unwrap().with_root_certificates(roots(&server.0).unwrap()).with_no_client_auth();
+        let (client, _) = shake_with(&acceptor, Arc::new(config)).unwrap();
+        let taken = client.negotiated_cipher_suite().unwrap();
+        let first = provider().cipher_suites.iter().map(|suite| cost(suite.suite())).min().unwrap();
+        assert_eq!((taken.version().version, cost(taken.suite())), (version.version, first), "{:?}", taken.suite());
+    }
+}
+
+#[test]
 fn status_says_until_when_the_certificate_holds() {
     let folder = tempfile::tempdir().unwrap();
     let server = write_pair(folder.path(), "server");
