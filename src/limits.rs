@@ -273,6 +273,8 @@ pub const PUBLISH_STEADY: Duration = Duration::from_secs(5);
 pub const PUBLISH_STOP_GRACE: Duration = Duration::from_secs(2);
 /// The built-in broker gets this long to say goodbye to its clients.
 pub const BROKER_STOP_GRACE: Duration = Duration::from_secs(3);
+/// After a failed accept the built-in broker's TLS listener tries again after this time: too many files are open.
+pub const BROKER_ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 /// Changes, finished invocations and commands that go into one transaction of the outbox.
 pub const OUTBOX_BATCH_MAX: usize = 256;
@@ -403,6 +405,12 @@ pub const HOOK_LOG_LINES_MAX: usize = 256;
 pub const HOOK_LOG_KEPT_LINES: usize = 1000;
 /// Bytes of log lines kept of each hook.
 pub const HOOK_LOG_KEPT_BYTES: usize = 256 << 10;
+/// Attempts of a hook whose end is kept in memory, for whoever waits for one.
+pub const HOOK_ENDINGS_KEPT: usize = 64;
+/// `aerie hook run` waits this long for the end of its attempt; clients give up on an answer later.
+pub const HOOK_RUN_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Time between two looks at whether the attempt has ended.
+pub const HOOK_RUN_POLL: Duration = Duration::from_millis(20);
 /// Bytes in a key of a hook's state (the contract's).
 pub const HOOK_STATE_KEY_BYTES_MAX: usize = 256;
 /// Bytes in a value of a hook's state (the contract's).

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use aerie::hook::trial;
+use aerie::hook::{Grants, HookFault, Trial, TrialObject, TrialReport};
 use aerie::inference::ModelFile;
 use aerie::seam::real;
 use serde_json::{Value, json};
@@ -32,6 +32,19 @@ fn fetched(paths: &[&str]) -> bool {
     missing.is_empty()
 }
 
+/// Runs a hook on bytes, with every capability.
+fn run(hook: &[u8], bytes: Vec<u8>, key: &str, kind: &str, models: BTreeMap<String, ModelFile>) -> TrialReport {
+    let grants = Grants { tags: true, derive: Some(String::new()), ..Grants::default() };
+    let trial = Trial::new(hook, grants, models, &real::world()).expect("the hook compiles");
+    trial.run(TrialObject {
+        bucket: "local".to_owned(),
+        key: key.to_owned(),
+        bytes,
+        content_type: Some(kind.to_owned()),
+        ..TrialObject::default()
+    })
+}
+
 /// Runs a hook on a file of the tree; its one message.
 fn message(hook: &str, object: &str, kind: &str, model: Option<(&str, &str)>) -> Value {
     let models = model.map(|(name, path)| {
@@ -40,7 +53,7 @@ fn message(hook: &str, object: &str, kind: &str, model: Option<(&str, &str)>) ->
     });
     let key = object.rsplit('/').next().expect("a split has one part at least");
     let models = models.into_iter().collect::<BTreeMap<_, _>>();
-    let report = trial(&read(hook), read(object), key, kind, models, &real::world()).expect("the hook compiles");
+    let report = run(&read(hook), read(object), key, kind, models);
     assert_eq!((&report.fault, report.results.len()), (&None, 1), "{hook} on {object}: {report:?}");
     serde_json::from_slice(&report.results[0].payload).expect("the message is JSON")
 }
@@ -142,7 +155,7 @@ fn a_text_becomes_the_vector_that_onnxruntime_gives() {
     let embed = read("wasm-hooks/built/embed.wasm");
     let vector = |text: &str, tokens: u64| -> Vec<f64> {
         let models = BTreeMap::from([("minilm".to_owned(), file.clone())]);
-        let report = trial(&embed, text.into(), "a.txt", "text/plain", models, &real::world()).expect("it compiles");
+        let report = run(&embed, text.into(), "a.txt", "text/plain", models);
         assert_eq!((&report.fault, report.results.len()), (&None, 1), "{text}: {report:?}");
         let message: Value = serde_json::from_slice(&report.results[0].payload).expect("the message is JSON");
         assert_eq!((&message["tokens"], &message["cut"]), (&json!(tokens), &json!(false)), "{text}");
@@ -181,8 +194,7 @@ fn an_object_of_the_wrong_kind_fails_for_good_and_says_why() {
     let faces = read("wasm-hooks/built/faces.wasm");
     let cases = [("no picture", models(), "invalid: "), ("no model", BTreeMap::new(), "not found: ")];
     for (case, models, expected) in cases {
-        let report = trial(&faces, b"not a picture".to_vec(), "a.jpg", "image/jpeg", models, &real::world())
-            .expect("the hook compiles");
+        let report = run(&faces, b"not a picture".to_vec(), "a.jpg", "image/jpeg", models);
         let fault = report.fault.expect(case);
         assert!(!fault.retry() && fault.to_string().contains(expected), "{case}: {fault}");
         assert!(report.results.is_empty(), "{case}");
@@ -198,4 +210,26 @@ fn the_smallest_hook_does_the_same_in_every_language() {
             assert_eq!(message, json!({ "key": "coffee.jpg", "size": 58_744 }), "{language}");
         }
     }
+}
+
+#[test]
+fn a_trial_keeps_the_servers_limits_and_tells_what_would_be_written() {
+    let models = || {
+        let model = ModelFile { bytes: read("wasm-hooks/models/blazeface.onnx"), labels: Vec::new() };
+        BTreeMap::from([("faces".to_owned(), model)])
+    };
+    let faces = read("wasm-hooks/built/faces.wasm");
+    let report = run(&faces, read("tests/pictures/astronaut.jpg"), "a.jpg", "image/jpeg", models());
+    assert_eq!((report.fault, report.changes), (None, vec!["tag seen=Face".to_owned()]));
+    let usage = report.usage;
+    assert_eq!((usage.messages, usage.output_bytes), (1, report.results[0].payload.len() as u64));
+    assert!(usage.memory_bytes > 1 << 16 && usage.inference_us > 0 && usage.inference_us <= report.duration_us);
+
+    let trial = |grants: Grants| Trial::new(&faces, grants, models(), &real::world());
+    let picture = || TrialObject { bytes: read("tests/pictures/astronaut.jpg"), ..TrialObject::default() };
+    let small = trial(Grants { memory_bytes: Some(1 << 20), ..Grants::default() }).expect("it compiles");
+    assert_eq!(small.run(picture()).fault, Some(HookFault::Memory { limit_bytes: 1 << 20 }));
+    let quiet = trial(Grants { output_bytes: Some(100), ..Grants::default() }).expect("it compiles");
+    assert_eq!(quiet.run(picture()).fault, Some(HookFault::Output { limit_bytes: 100 }));
+    assert!(trial(Grants { memory_bytes: Some(1 << 40), ..Grants::default() }).is_err());
 }

@@ -8,6 +8,7 @@ pub mod builtin;
 mod change;
 mod decision;
 mod directory;
+mod load;
 pub mod policy;
 mod principal;
 pub mod record;

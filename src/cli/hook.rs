@@ -5,13 +5,10 @@ use std::path::{Path, PathBuf};
 use argh::FromArgs;
 use http::Method;
 
-use super::bundle::{Keygen, MakeBundle, Sign, named_model};
+use super::bundle::{Keygen, MakeBundle, Sign};
 use super::client::{Client, encode};
-use super::object::content_type_of;
 use super::template::New;
-use crate::hook::trial;
-use crate::inference::ModelFile;
-use crate::seam::real;
+use super::trial::Test;
 
 /// Write, test and run hooks.
 #[derive(FromArgs, Debug)]
@@ -36,18 +33,7 @@ enum HookAction {
     Stats(Stats),
     Run(Run),
     Replay(Replay),
-}
-
-/// Run a hook on a local file with the server's own host code, without a server.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "test")]
-struct Test {
-    #[argh(positional)]
-    file: PathBuf,
-    #[argh(option, description = "file that plays the new object")]
-    object: PathBuf,
-    #[argh(option, description = "NAME=FILE.onnx, repeatable; labels are read from FILE.labels where that is there")]
-    model: Vec<String>,
+    Replays(Replays),
 }
 
 /// Install or upgrade a hook: `aerie hook add NAME FILE.wasm`, or `aerie hook add BUNDLE`.
@@ -104,17 +90,17 @@ struct Logs {
     endpoint: Option<String>,
 }
 
-/// Show how often a hook ran, how it ended and how long it took.
+/// Show how often hooks ran, how they ended and what they took, since the server's start.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "stats")]
 struct Stats {
-    #[argh(positional)]
-    name: String,
+    #[argh(positional, description = "all hooks that ran, unless said")]
+    name: Option<String>,
     #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
     endpoint: Option<String>,
 }
 
-/// Run a hook on one stored object, as if it had just been written.
+/// Run a hook on one stored object, as if it had just been written, and tell how it ended.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "run")]
 struct Run {
@@ -132,8 +118,7 @@ struct Run {
 struct Replay {
     #[argh(positional)]
     name: String,
-    #[argh(option)]
-    /// bucket
+    #[argh(option, description = "bucket whose objects it looks at")]
     bucket: String,
     #[argh(option, description = "only keys that begin with this", default = "String::new()")]
     prefix: String,
@@ -143,7 +128,17 @@ struct Replay {
     endpoint: Option<String>,
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+/// Show replays that are under way, or stop one: what it has queued still runs.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "replays")]
+struct Replays {
+    #[argh(option, description = "id of a replay to stop")]
+    stop: Option<u64>,
+    #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
+    endpoint: Option<String>,
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
@@ -171,8 +166,11 @@ impl HookCommand {
                 Client::find(endpoint)?.stream(&path, query, &mut std::io::stdout().lock())
             }
             HookAction::Stats(Stats { name, endpoint }) => {
-                let path = format!("/_aerie/v1/hooks/{}/stats", encode(&name));
-                println!("{}", Client::find(endpoint)?.ask(Method::GET, &path, "", Vec::new())?);
+                let (path, query) = match name {
+                    Some(name) => (format!("/_aerie/v1/hooks/{}/stats", encode(&name)), ""),
+                    None => ("/_aerie/v1/hooks".to_owned(), "stats=1"),
+                };
+                println!("{}", Client::find(endpoint)?.ask(Method::GET, &path, query, Vec::new())?);
                 Ok(())
             }
             HookAction::Run(Run { name, object, endpoint }) => {
@@ -191,40 +189,15 @@ impl HookCommand {
                 println!("{}", Client::find(replay.endpoint)?.ask(Method::POST, &path, &query, Vec::new())?);
                 Ok(())
             }
+            HookAction::Replays(Replays { stop, endpoint }) => {
+                let (method, path) = match stop {
+                    Some(id) => (Method::DELETE, format!("/_aerie/v1/replays/{id}")),
+                    None => (Method::GET, "/_aerie/v1/replays".to_owned()),
+                };
+                println!("{}", Client::find(endpoint)?.ask(method, &path, "", Vec::new())?);
+                Ok(())
+            }
         }
-    }
-}
-
-impl Test {
-    fn run(self) -> Result<(), String> {
-        let mut models = std::collections::BTreeMap::new();
-        for named in &self.model {
-            let model = named_model(named)?;
-            let labels = String::from_utf8_lossy(&model.labels.unwrap_or_default()).into_owned();
-            let labels = labels.lines().map(str::to_owned).collect();
-            models.insert(model.name, ModelFile { bytes: model.bytes.to_vec(), labels });
-        }
-        let module = read(&self.file)?;
-        let key = self.object.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let kind = content_type_of(&self.object);
-        let report = trial(&module, read(&self.object)?, &key, kind, models, &real::world())
-            .map_err(|fault| format!("{}: {fault}", self.file.display()))?;
-        for line in &report.lines {
-            eprintln!("{:5} {}", line.level, line.message);
-        }
-        for change in &report.changes {
-            println!("would write {change}");
-        }
-        for result in &report.results {
-            let topic = result.topic.as_deref().unwrap_or("(default topic)");
-            println!("{topic} {}", String::from_utf8_lossy(&result.payload));
-        }
-        if let Some(made) = &report.transformed {
-            let kind = made.content_type.as_deref().unwrap_or("no content type");
-            println!("transformed to {} bytes ({kind})", made.bytes.len());
-        }
-        eprintln!("{} µs", report.duration_us);
-        report.fault.map_or(Ok(()), |fault| Err(fault.to_string()))
     }
 }
 
@@ -235,6 +208,9 @@ impl Add {
             None => PathBuf::from(&self.name),
         };
         let body = read(&file)?;
+        if self.file.is_none() && body.starts_with(b"\0asm") {
+            return Err(format!("{0} is a module; say its name as well: aerie hook add NAME {0}", file.display()));
+        }
         let mut query = Vec::new();
         if let Some(prefix) = &self.allow_derive {
             query.push(format!("allow-derive={}", encode(prefix)));

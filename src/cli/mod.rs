@@ -18,6 +18,7 @@ mod subscribe;
 mod supervisor;
 mod template;
 mod tls;
+mod trial;
 
 use std::process::ExitCode;
 

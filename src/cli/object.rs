@@ -105,7 +105,7 @@ fn bucket_line(bucket: &serde_json::Value) -> String {
 pub(super) struct Notify {
     #[argh(positional)]
     bucket: String,
-    #[argh(option, description = "hook to run")]
+    #[argh(option, description = "hook to run; without it and --topic the rules are listed")]
     hook: Option<String>,
     #[argh(option, description = "MQTT topic that takes the S3 event record")]
     topic: Option<String>,
@@ -125,6 +125,8 @@ pub(super) struct Notify {
     tag: Vec<String>,
     #[argh(option, description = "KEY=VALUE, repeatable: only objects with this user metadata")]
     metadata: Vec<String>,
+    #[argh(option, description = "id of a rule that goes")]
+    remove: Option<String>,
     #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
     endpoint: Option<String>,
 }
@@ -150,13 +152,44 @@ impl Notify {
         Ok(filter)
     }
 
+    /// Lists the rules, or takes one away.
+    fn rules(self) -> Result<(), String> {
+        let client = Client::find(self.endpoint)?;
+        let path = format!("/{}", self.bucket);
+        let present = client.call(Method::GET, &path, "notification=", Vec::new())?;
+        let mut configuration = Configuration::parse(&present).map_err(|error| error.to_string())?;
+        let Some(id) = self.remove else {
+            for Rule { id, arn, events, prefix, suffix, filter, .. } in &configuration.rules {
+                let keys = [("prefix", prefix), ("suffix", suffix)].into_iter().filter(|(_, value)| !value.is_empty());
+                let keys = keys.map(|(name, value)| format!(" {name}={value}")).collect::<String>();
+                let rest = filter.entries().into_iter().map(|(name, value)| format!(" {name}={value}"));
+                println!("{id} {arn} {}{keys}{}", events.join(","), rest.collect::<String>());
+            }
+            return Ok(());
+        };
+        let before = configuration.rules.len();
+        configuration.rules.retain(|rule| rule.id != id);
+        if configuration.rules.len() == before {
+            return Err(format!("{} has no rule {id}; `aerie notify {0}` lists them", self.bucket));
+        }
+        client.call(Method::PUT, &path, "notification=", configuration.to_xml().into_bytes())?;
+        println!("rule {id} of {} is removed", self.bucket);
+        Ok(())
+    }
+
     pub fn run(self) -> Result<(), String> {
+        if self.hook.is_none() && self.topic.is_none() {
+            return self.rules();
+        }
         let filter = self.filter()?;
         let (target, arn) = match (self.hook, self.topic) {
             (Some(hook), None) => (Target::Hook(hook.clone()), format!("arn:aerie:hook:::{hook}")),
             (None, Some(topic)) => (Target::Topic(topic.clone()), format!("arn:aerie:mqtt:::{topic}")),
             _ => return Err("name one of --hook and --topic".to_owned()),
         };
+        if self.remove.is_some() {
+            return Err("--remove stands alone: it takes a rule away".to_owned());
+        }
         let client = Client::find(self.endpoint)?;
         let path = format!("/{}", self.bucket);
         let present = client.call(Method::GET, &path, "notification=", Vec::new())?;

@@ -45,10 +45,14 @@ pub(super) struct Verify {
 pub(super) struct OutboxCommand {
     #[argh(
         positional,
-        description = "status, dead, revive (all dead ones are attempted anew), forget (all dead ones go, and what they hold)",
+        description = "status, dead, revive (dead ones are attempted anew), forget (dead ones go, and what they hold)",
         default = "String::from(\"status\")"
     )]
     action: String,
+    #[argh(option, description = "only dead invocations of this hook")]
+    hook: Option<String>,
+    #[argh(option, description = "only the dead invocation with this id")]
+    id: Option<i64>,
     #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
     endpoint: Option<String>,
 }
@@ -102,7 +106,9 @@ impl OutboxCommand {
             "forget" => (Method::POST, "/_aerie/v1/outbox/forget"),
             other => return Err(format!("{other}: say status, dead, revive or forget")),
         };
-        println!("{}", Client::find(self.endpoint)?.ask(method, path, "", Vec::new())?);
+        let hook = self.hook.map(|hook| format!("hook={}", super::client::encode(&hook)));
+        let query = hook.into_iter().chain(self.id.map(|id| format!("id={id}"))).collect::<Vec<_>>().join("&");
+        println!("{}", Client::find(self.endpoint)?.ask(method, path, &query, Vec::new())?);
         Ok(())
     }
 }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-/// Start a hook from a template.
+/// Start a hook from a template: `aerie hook new --lang rust FOLDER`.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "new")]
 pub(super) struct New {
-    #[argh(option, description = "rust, python, js or c")]
+    #[argh(option, description = "rust, python, js or c", default = "String::new()")]
     lang: String,
     #[argh(positional, description = "folder to make")]
     folder: PathBuf,
@@ -36,7 +36,10 @@ const TEMPLATES: [(&str, &[(&str, &str)]); 4] = [
 impl New {
     pub fn run(self) -> Result<(), String> {
         let Some((_, files)) = TEMPLATES.iter().find(|(lang, _)| *lang == self.lang) else {
-            return Err(format!("{}: no template for this language; say rust, python, js or c", self.lang));
+            return Err(match self.lang.as_str() {
+                "" => "which language? say --lang rust, python, js or c".to_owned(),
+                other => format!("{other}: no template for this language; say rust, python, js or c"),
+            });
         };
         if self.folder.exists() {
             return Err(format!("{}: is there already; name a new folder", self.folder.display()));
@@ -49,9 +52,19 @@ impl New {
             }
             std::fs::write(&path, text).map_err(failed)?;
         }
-        println!("{} is ready; its README.md says how to build it", self.folder.display());
+        println!("{} is ready; next, as its README.md says:\n", self.folder.display());
+        println!("    cd {}", self.folder.display());
+        let readme = files.iter().find(|(name, _)| *name == "README.md").map_or("", |(_, text)| text);
+        for command in commands(readme) {
+            println!("{command}");
+        }
         Ok(())
     }
+}
+
+/// The commands of a README: its indented lines.
+fn commands(readme: &str) -> impl Iterator<Item = &str> {
+    readme.lines().filter(|line| line.starts_with("    "))
 }
 
 #[cfg(test)]
@@ -97,6 +110,8 @@ mod tests {
                     "{lang}: {name} needs what is not in it"
                 );
             }
+            let next: Vec<&str> = commands(&found["README.md"]).collect();
+            assert!(next.len() >= 3 && next.iter().any(|line| line.contains("aerie hook add")), "{lang}: {next:?}");
             count += 1;
         }
         assert_eq!(count, TEMPLATES.len());

@@ -23,6 +23,9 @@ use crate::seam::World;
 /// Of a derived object or a transform's answer. Real ones have some 70.
 const CONTENT_TYPE_BYTES_MAX: usize = 255;
 
+/// A model that is loaded faster than this was in memory already.
+const MODEL_LOAD_COUNTED: Duration = Duration::from_millis(1);
+
 /// A model as guests hold it.
 pub struct LoadedModel(Arc<crate::inference::LoadedModel>);
 
@@ -47,6 +50,18 @@ pub(super) struct HostParts {
     pub event_id: String,
 }
 
+/// What an invocation took of its limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The most that its memory grew to.
+    pub memory_bytes: u64,
+    /// Of messages, or of a transform's answer.
+    pub output_bytes: u64,
+    pub messages: usize,
+    /// Microseconds in inference, which the deadline does not count.
+    pub inference_us: u64,
+}
+
 /// One invocation's side of the host.
 pub(super) struct Host {
     parts: HostParts,
@@ -56,6 +71,8 @@ pub(super) struct Host {
     pub models_used: BTreeMap<String, String>,
     pub memory: MemoryLimit,
     pub output_hit: bool,
+    /// The guest published more messages than it may.
+    pub messages_hit: bool,
     output_left: u64,
     pub results: Vec<HookResult>,
     pub state_writes: BTreeMap<String, Option<Vec<u8>>>,
@@ -111,6 +128,7 @@ impl Host {
             models_open: 0,
             models_used: BTreeMap::new(),
             output_hit: false,
+            messages_hit: false,
             results: Vec::new(),
             state_writes: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -124,6 +142,16 @@ impl Host {
 
     pub fn object(&self) -> &dyn ObjectSource {
         &*self.parts.object
+    }
+
+    /// What the invocation has taken so far.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            memory_bytes: self.memory.used_bytes,
+            output_bytes: self.parts.bounds.output_bytes - self.output_left,
+            messages: self.results.len(),
+            inference_us: u64::try_from(self.waited.as_micros()).unwrap_or(u64::MAX),
+        }
     }
 
     /// Takes bytes out of the output budget.
@@ -328,7 +356,13 @@ impl inference::Host for Host {
             let text = format!("an invocation holds at most {} models open", limits::HOOK_MODELS_OPEN_MAX);
             return Ok(Err(types::Error::Limit(text)));
         }
-        match self.timed(|parts| parts.inference.load(&*parts.models, &name)) {
+        let before = self.waited;
+        let loaded = self.timed(|parts| parts.inference.load(&*parts.models, &name));
+        // A model that is in memory, or nowhere, costs no more than any call: a guest that asks without end has its deadline.
+        if loaded.is_err() || self.waited - before < MODEL_LOAD_COUNTED {
+            self.waited = before;
+        }
+        match loaded {
             Ok(model)
                 if self
                     .parts
@@ -380,7 +414,7 @@ impl inference::HostModel for Host {
 impl results::Host for Host {
     fn publish(&mut self, topic: Option<String>, payload: Vec<u8>) -> Answer<()> {
         if self.results.len() >= limits::HOOK_MESSAGES_MAX {
-            self.output_hit = true;
+            self.messages_hit = true;
             return Ok(Err(types::Error::Limit(format!("more than {} messages", limits::HOOK_MESSAGES_MAX))));
         }
         if let Some(topic) = &topic

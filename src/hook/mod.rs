@@ -20,12 +20,13 @@ pub mod store;
 mod tests;
 mod trial;
 
-pub use journal::{HookStats, Journal, LogLine};
+pub use host::Usage;
+pub use journal::{Ending, HookStats, Journal, LogLine};
 pub use manifest::{Bounds, Grants, HookSettings, HookWorld, Manifest};
 pub use model::*;
 pub use runtime::Transformed;
 pub use store::StoreError;
-pub use trial::{TrialReport, trial};
+pub use trial::{Trial, TrialObject, TrialReport};
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -228,6 +229,13 @@ impl Hooks {
         matches!(store::hook_stamp(engine, name), Ok(Some(_)))
     }
 
+    /// Whether a rule may name it: a transform is for GETs.
+    pub fn takes_events(&self, engine: &Engine, name: &str) -> bool {
+        // A manifest lies in its metadata row, as all small objects do: nothing is waited for.
+        let manifest = pollster::block_on(store::hook(engine, name));
+        matches!(manifest, Ok(Some(manifest)) if manifest.world == HookWorld::Hook)
+    }
+
     /// Runs a transform for a GET. Blocks: call it on a thread that may.
     pub fn transform(
         &self,
@@ -242,8 +250,16 @@ impl Hooks {
         let object = Box::new(StoredObject::new(engine.clone(), bucket, key, version, Author::default()));
         let parts = self.parts(engine, hook, &installed, object, format!("get {bucket}/{key}"));
         let start_ns = engine.world().clock.monotonic_ns();
+        let event_id = parts.event_id.clone();
         let (mut host, answer) = self.runtime.transform(&installed.compiled, bucket, key, parts);
-        self.note(engine, hook, &mut host, start_ns, answer.as_ref().err());
+        let ending = Ending {
+            number: 0,
+            event_id,
+            duration_us: since_us(engine, start_ns),
+            usage: host.usage(),
+            fault: answer.as_ref().err().cloned(),
+        };
+        self.note(engine, hook, &mut host, ending);
         answer
     }
 
@@ -362,12 +378,10 @@ impl Hooks {
         }
     }
 
-    fn note(&self, engine: &Engine, hook: &str, host: &mut Host, start_ns: u64, fault: Option<&HookFault>) {
-        if let Some(fault) = fault {
-            host.log("error", &fault.to_string());
-        }
-        let duration_us = engine.world().clock.monotonic_ns().saturating_sub(start_ns) / 1000;
-        self.journal.note(hook, host.take_lines(), duration_us, fault);
+    fn note(&self, engine: &Engine, hook: &str, host: &mut Host, ending: Ending) {
+        let mut lines = host.take_lines();
+        lines.extend(ending.fault.as_ref().map(|fault| error_line(engine, &ending.event_id, fault)));
+        self.journal.note(hook, lines, ending);
     }
 }
 
@@ -379,8 +393,13 @@ impl HookRunner for Hooks {
     }
 
     fn run(&self, engine: &Rc<Engine>, invocation: &Invocation) -> Result<Outcome, HookFault> {
-        let hook = &invocation.hook;
-        let installed = self.find(engine, hook)?;
+        let (hook, event_id) = (&invocation.hook, &invocation.event_id);
+        let installed = self.find(engine, hook).inspect_err(|fault| {
+            // It never began, which is an attempt all the same.
+            let (lines, fault) = (vec![error_line(engine, event_id, fault)], Some(fault.clone()));
+            let (event_id, usage) = (event_id.clone(), Usage::default());
+            self.journal.note(hook, lines, Ending { number: 0, event_id, duration_us: 0, usage, fault });
+        })?;
         let requester = &invocation.change.requester.principal;
         let author = Author { principal: principal(requester, hook), event_id: invocation.event_id.clone() };
         let mut object = Box::new(StoredObject::of_change(engine.clone(), &invocation.change, author));
@@ -399,9 +418,12 @@ impl HookRunner for Hooks {
         let parts = self.parts(engine, hook, &installed, object, invocation.event_id.clone());
         let start_ns = engine.world().clock.monotonic_ns();
         let (mut host, answer) = self.runtime.on_event(&installed.compiled, &event_of(invocation), parts);
+        let usage = host.usage();
         let answer = answer.and_then(|()| apply(&mut host, &installed.manifest.digest));
         let answer = answer.map_err(|fault| if closed { closed_fault(&fault) } else { fault });
-        self.note(engine, hook, &mut host, start_ns, answer.as_ref().err());
+        let (event_id, duration_us) = (event_id.clone(), since_us(engine, start_ns));
+        let ending = Ending { number: 0, event_id, duration_us, usage, fault: answer.as_ref().err().cloned() };
+        self.note(engine, hook, &mut host, ending);
         answer
     }
 }
@@ -453,6 +475,18 @@ fn event_of(invocation: &Invocation) -> types::Event {
         attempt: invocation.attempt,
         record_json: invocation.record_json.clone(),
     }
+}
+
+fn since_us(engine: &Engine, start_ns: u64) -> u64 {
+    engine.world().clock.monotonic_ns().saturating_sub(start_ns) / 1000
+}
+
+/// What a failure leaves in the hook's log.
+fn error_line(engine: &Engine, event_id: &str, fault: &HookFault) -> LogLine {
+    let mut message = fault.to_string();
+    message.truncate(message.floor_char_boundary(limits::HOOK_LOG_LINE_BYTES_MAX));
+    let time_ms = engine.world().clock.unix_ms();
+    LogLine { number: 0, time_ms, event_id: event_id.to_owned(), level: "error", message }
 }
 
 /// Looks at a hook's manifest before it counts as damaged.

@@ -131,6 +131,10 @@ pub enum HookFault {
     Deadline { limit_ms: u64 },
     #[error("the hook gave more than its {limit_bytes} bytes of output")]
     Output { limit_bytes: u64 },
+    #[error("the hook published more than its {limit} messages")]
+    Messages { limit: usize },
+    #[error("the hook handed over more than {limit_bytes} bytes in one call")]
+    Call { limit_bytes: usize },
     #[error("the hook overflowed its stack of {limit_bytes} bytes")]
     Stack { limit_bytes: u64 },
     #[error("the hook trapped: {0}")]
@@ -161,6 +165,8 @@ impl HookFault {
             HookFault::Memory { .. } => "memory",
             HookFault::Deadline { .. } => "deadline",
             HookFault::Output { .. } => "output",
+            HookFault::Messages { .. } => "messages",
+            HookFault::Call { .. } => "call",
             HookFault::Stack { .. } => "stack",
             HookFault::Trap(_) => "trap",
             HookFault::Rejected { .. } => "rejected",

@@ -88,10 +88,29 @@ impl Runtime {
         let as_transform =
             self.transforms.instantiate_pre(component).and_then(lambda::TransformPre::new).map(Compiled::Transform);
         as_transform.map_err(|transform_fault| {
+            let advice = self.advice(component);
             HookFault::Module(format!(
-                "it fits no world of wasm-hooks/wit; as `hook`: {hook_fault:#}; as `transform`: {transform_fault:#}"
+                "it fits no world of wasm-hooks/wit{advice}; as `hook`: {hook_fault:#}; as `transform`: {transform_fault:#}"
             ))
         })
+    }
+
+    /// What an author does about a component that fits no world.
+    fn advice(&self, component: &Component) -> String {
+        let kind = component.component_type();
+        let foreign =
+            kind.imports(&self.engine).map(|(name, _)| name.to_owned()).find(|name| !name.starts_with(PACKAGE));
+        let exports = |wanted: &str| kind.exports(&self.engine).any(|(name, _)| name == wanted);
+        match foreign {
+            Some(name) if name.starts_with("wasi:") => format!(
+                ": it imports {name}, and no hook has WASI; build it with `--stub-wasi` (Python, JavaScript), or without files, clock, random numbers and printf (Rust, C)"
+            ),
+            Some(name) => format!(": it imports {name}, which the contract does not have"),
+            None if !exports("on-event") && !exports("transform") => {
+                ": it exports neither `on-event` (a hook) nor `transform` (for GETs)".to_owned()
+            }
+            None => String::new(),
+        }
     }
 
     /// Calls a hook. The host's state is given back however the call ended.
@@ -157,8 +176,7 @@ impl Runtime {
         let host = store.into_data();
         let answer = match answer {
             // A guest that passes over a refused publication would lose a result in silence: it did not end well.
-            Ok(Ok(_)) if host.output_hit => Err(HookFault::Output { limit_bytes: bounds.output_bytes }),
-            Ok(Ok(value)) => Ok(value),
+            Ok(Ok(value)) => output_limit(&host, bounds).map_or(Ok(value), Err),
             Ok(Err(failure)) => Err(limit_hit(&host, bounds)
                 .unwrap_or(HookFault::Rejected { message: failure.message, retry: failure.retry })),
             Err(error) => Err(trap_fault(&host, bounds, &error)),
@@ -213,12 +231,17 @@ fn module_fault(error: wasmtime::Error) -> HookFault {
     HookFault::Module(format!("{error:#}"))
 }
 
+/// What the contract's interfaces begin with.
+const PACKAGE: &str = "aerie:hook/";
 /// First bytes of a component (against a core module).
 const COMPONENT_MAGIC: [u8; 8] = [0, b'a', b's', b'm', 0x0d, 0, 1, 0];
 
 fn to_component(wasm: &[u8]) -> Result<Vec<u8>, HookFault> {
     if wasm.get(..4) != Some(&COMPONENT_MAGIC[..4]) {
-        return Err(HookFault::Module("it is no WebAssembly file".to_owned()));
+        return Err(HookFault::Module(
+            "it is no WebAssembly file; build the hook (the README.md of its template says how) and give the .wasm"
+                .to_owned(),
+        ));
     }
     if wasm.get(..8) == Some(&COMPONENT_MAGIC) {
         return Ok(wasm.to_vec());
@@ -234,13 +257,22 @@ fn to_component(wasm: &[u8]) -> Result<Vec<u8>, HookFault> {
         })
 }
 
+/// A limit of the results that the guest ran into.
+fn output_limit(host: &Host, bounds: Bounds) -> Option<HookFault> {
+    if host.messages_hit {
+        return Some(HookFault::Messages { limit: limits::HOOK_MESSAGES_MAX });
+    }
+    host.output_hit.then_some(HookFault::Output { limit_bytes: bounds.output_bytes })
+}
+
 /// A limit that the guest ran into before it failed by itself.
 fn limit_hit(host: &Host, bounds: Bounds) -> Option<HookFault> {
-    if host.output_hit {
-        return Some(HookFault::Output { limit_bytes: bounds.output_bytes });
-    }
-    host.memory.hit.then_some(HookFault::Memory { limit_bytes: bounds.memory_bytes })
+    output_limit(host, bounds)
+        .or_else(|| host.memory.hit.then_some(HookFault::Memory { limit_bytes: bounds.memory_bytes }))
 }
+
+/// What wasmtime says of a call whose arguments are too large to be copied; its error has no type that can be named.
+const CALL_TOO_LARGE: &str = "fuel allocated for hostcalls has been exhausted";
 
 fn trap_fault(host: &Host, bounds: Bounds, error: &wasmtime::Error) -> HookFault {
     // The first limit that broke is the reason, even if the guest went on for a while: one that was refused memory and
@@ -251,6 +283,9 @@ fn trap_fault(host: &Host, bounds: Bounds, error: &wasmtime::Error) -> HookFault
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => HookFault::Deadline { limit_ms: bounds.deadline_ms },
         Some(Trap::StackOverflow) => HookFault::Stack { limit_bytes: limits::HOOK_STACK_BYTES as u64 },
+        None if error.root_cause().to_string().contains(CALL_TOO_LARGE) => {
+            HookFault::Call { limit_bytes: limits::HOOK_CALL_BYTES_MAX }
+        }
         // The root says what happened, what is around it where: enough for a log, too much for a message.
         _ => HookFault::Trap(error.root_cause().to_string()),
     }

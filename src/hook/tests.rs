@@ -2,6 +2,7 @@
 //! written as text here, so that no other toolchain is needed: core modules with the contract embedded, as wit-bindgen's
 //! guests are.
 
+mod bad_hooks;
 mod bundles;
 mod cache;
 mod chains;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
-use mqtt5::broker::config::{StorageBackend, StorageConfig, TlsConfig};
+use mqtt5::broker::config::{StorageBackend, StorageConfig};
 use mqtt5::broker::{BrokerConfig, BrokerShutdownHandle, MqttBroker};
 
+use super::front::{Front, RealAddresses};
 use super::gate::{Gate, PUBLISHER_USER};
 use super::{BrokerSettings, MqttError, Password, PublisherSettings};
 use crate::limits;
@@ -55,14 +56,14 @@ impl Broker {
             .map_err(|error| MqttError::Thread(error.to_string()))?;
         let (listening, started) = channel();
         let (end, ended) = channel();
-        let (settings, password) = (settings.clone(), publisher.clone());
+        let (settings, password, world) = (settings.clone(), publisher.clone(), world.clone());
         let thread = std::thread::Builder::new()
             .name("mqtt-broker".to_owned())
             .spawn(move || {
                 runtime.block_on(async move {
-                    match bind(&settings, password).await {
+                    match bind(&settings, password, &world).await {
                         Err(error) => _ = listening.send(Err(error)),
-                        Ok(broker) => serve(broker, &listening).await,
+                        Ok((broker, front)) => serve(broker, front, &listening).await,
                     }
                 });
                 runtime.shutdown_timeout(limits::BROKER_STOP_GRACE);
@@ -73,6 +74,9 @@ impl Broker {
         let told = started.recv().map_err(|_| MqttError::Thread("it ended before it listened".to_owned()))??;
         let Listening { address, tls_address, shutdown } = told;
         tracing::info!(%address, "the built-in MQTT broker listens");
+        if let Some(address) = tls_address {
+            tracing::info!(%address, "the built-in MQTT broker listens for TLS");
+        }
         Ok(Broker { address, tls_address, publisher, shutdown, ended, thread: Some(thread) })
     }
 
@@ -87,15 +91,7 @@ impl Broker {
 
     /// Points a publisher at this broker, with the name and password that only it has.
     pub fn lead(&self, settings: &mut PublisherSettings) {
-        // A broker that listens everywhere is reached over loopback.
-        let mut address = self.address;
-        if address.ip().is_unspecified() {
-            address.set_ip(match address {
-                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        settings.url = format!("mqtt://{address}");
+        settings.url = format!("mqtt://{}", within(self.address));
         settings.username = Some(PUBLISHER_USER.to_owned());
         settings.password = Some(self.publisher.clone());
     }
@@ -124,20 +120,35 @@ impl Drop for Broker {
     }
 }
 
-async fn bind(settings: &BrokerSettings, publisher: Password) -> Result<MqttBroker, MqttError> {
-    let gate = Gate::new(settings, publisher).await?;
+/// Where this machine reaches an address that it listens on: one that listens everywhere, over loopback.
+fn within(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+async fn bind(
+    settings: &BrokerSettings,
+    publisher: Password,
+    world: &World,
+) -> Result<(MqttBroker, Option<Front>), MqttError> {
+    let addresses = RealAddresses::default();
+    let front = match &settings.tls {
+        Some(tls) => Some(Front::bind(tls, settings.clients_max, addresses.clone(), world).await?),
+        None => None,
+    };
+    let gate = Gate::new(settings, publisher, addresses).await?;
     let listen = |error: mqtt5::MqttError| MqttError::Listen {
         address: settings.address.to_string(),
+        key: "broker.address",
         reason: listen_reason(&error.to_string()),
     };
     let broker = MqttBroker::with_config(config(settings)).await.map_err(listen)?;
-    if let Some(tls) = &settings.tls
-        && broker.tls_local_addr().is_none()
-    {
-        // The crate would go on without TLS.
-        return Err(MqttError::Listen { address: tls.address.to_string(), reason: "not for TLS".to_owned() });
-    }
-    Ok(broker.with_auth_provider(Arc::new(gate)))
+    Ok((broker.with_auth_provider(Arc::new(gate)), front))
 }
 
 /// The crate gives a paragraph with a list of addresses; one is asked for, and one reason is wanted.
@@ -163,18 +174,15 @@ fn config(settings: &BrokerSettings) -> BrokerConfig {
         .with_sys_topics_enabled(false);
     // The gate takes the place of this before the first connection is accepted; `false` would ask for a password file.
     config.auth_config.allow_anonymous = true;
-    config.tls_config = settings.tls.as_ref().map(|tls| {
-        let mut config = TlsConfig::new(tls.certificate_file.clone(), tls.key_file.clone());
-        config.bind_addresses = vec![tls.address];
-        config.require_client_cert = tls.client_ca_file.is_some();
-        config.ca_file = tls.client_ca_file.clone();
-        config
-    });
     config
 }
 
-async fn serve(mut broker: MqttBroker, listening: &std::sync::mpsc::Sender<Result<Listening, MqttError>>) {
-    let (address, tls_address) = (broker.local_addr(), broker.tls_local_addr());
+async fn serve(
+    mut broker: MqttBroker,
+    front: Option<Front>,
+    listening: &std::sync::mpsc::Sender<Result<Listening, MqttError>>,
+) {
+    let (address, tls_address) = (broker.local_addr(), front.as_ref().and_then(Front::address));
     let shutdown = broker.shutdown_handle();
     let mut ready = broker.ready_receiver();
     let running = broker.run();
@@ -193,6 +201,10 @@ async fn serve(mut broker: MqttBroker, listening: &std::sync::mpsc::Sender<Resul
     // Where the starter is gone, the handle that would stop us is gone too, and `run` ends.
     if listening.send(told).is_err() || failed {
         return;
+    }
+    // The runtime ends with the broker, and with it what the front has under way.
+    if let Some((front, address)) = front.zip(address) {
+        tokio::spawn(front.run(within(address)));
     }
     if let Err(error) = running.await {
         tracing::error!(%error, "the MQTT broker failed");

@@ -14,6 +14,7 @@ use mqtt5::broker::auth::{AuthProvider, AuthResult, PasswordAuthProvider, RateLi
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
 
+use super::front::RealAddresses;
 use super::{BrokerPermission, BrokerSettings, MqttError, Password};
 
 /// The publisher's name; not a name that a user can take.
@@ -25,12 +26,17 @@ pub struct Gate {
     anonymous: bool,
     /// None: whoever is let in may do all.
     access: Option<AclManager>,
+    addresses: RealAddresses,
 }
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl Gate {
-    pub async fn new(settings: &BrokerSettings, publisher: Password) -> Result<Gate, MqttError> {
+    pub async fn new(
+        settings: &BrokerSettings,
+        publisher: Password,
+        addresses: RealAddresses,
+    ) -> Result<Gate, MqttError> {
         let users = PasswordAuthProvider::new();
         for user in &settings.users {
             if user.name == PUBLISHER_USER {
@@ -60,7 +66,7 @@ impl Gate {
             access = Some(rules);
         }
         let users = Arc::new(RateLimitedAuthProvider::with_default_limits(Arc::new(users)));
-        Ok(Gate { publisher, users, anonymous: settings.users.is_empty(), access })
+        Ok(Gate { publisher, users, anonymous: settings.users.is_empty(), access, addresses })
     }
 
     fn is_publisher(&self, connect: &ConnectPacket) -> Option<bool> {
@@ -86,6 +92,7 @@ impl AuthProvider for Gate {
                 Some(false) => return Ok(AuthResult::fail(ReasonCode::BadUsernameOrPassword)),
                 None => {}
             }
+            let address = self.addresses.of(address);
             // Without users, whoever is on this machine is let in, whatever name it gives: there is no one to mistake it for.
             if self.anonymous {
                 return Ok(match address.ip().is_loopback() {

@@ -4,15 +4,14 @@
 //! dropped on the first error. Flow control stays with the caller, who never has more than the window on its way; that
 //! is why `publish` cannot find rumqttc's channel full. `poll` must not be cancelled half-way: a packet could be lost.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumqttc::{NetworkOptions, TlsConfiguration, Transport, v5};
+use rumqttc::{NetworkOptions, v5};
 
 use super::settings::Endpoint;
+use super::trust::Trust;
 use super::{Message, MqttError, PublisherSettings};
-use crate::tls;
 
 /// What an acknowledgement says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +62,7 @@ pub struct LinkFactory {
     endpoint: Endpoint,
     client_id: String,
     status_topic: Option<String>,
-    transport: Transport,
+    trust: Trust,
 }
 
 /// The retained state of the appliance.
@@ -74,16 +73,13 @@ impl LinkFactory {
     pub fn new(settings: PublisherSettings, device: &str) -> Result<LinkFactory, MqttError> {
         settings.check()?;
         let endpoint = settings.endpoint()?;
-        let transport = match endpoint.tls {
-            true => Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(client_config(&settings)?))),
-            false => Transport::tcp(),
-        };
+        let trust = Trust::new(&settings, endpoint.tls)?;
         let client_id = match settings.client_id.as_str() {
             "" => format!("aerie-{device}"),
             given => given.to_owned(),
         };
         let status_topic = settings.status.then(|| format!("aerie/{device}/status"));
-        Ok(LinkFactory { settings, endpoint, client_id, status_topic, transport })
+        Ok(LinkFactory { settings, endpoint, client_id, status_topic, trust })
     }
 
     pub fn settings(&self) -> &PublisherSettings {
@@ -97,6 +93,7 @@ impl LinkFactory {
     /// Prepares a connection; the first `poll` makes it.
     pub fn open(&self) -> (LinkSender, Link) {
         let settings = &self.settings;
+        let transport = self.trust.transport();
         let mut network = NetworkOptions::new();
         // Results are small and urgent: without this, Nagle's algorithm holds each back for the last one's TCP ACK.
         network.set_tcp_nodelay(true);
@@ -107,7 +104,7 @@ impl LinkFactory {
         let password = settings.password.as_ref().map_or("", |password| password.0.as_str());
         if settings.version == 4 {
             let mut options = rumqttc::MqttOptions::new(&self.client_id, &self.endpoint.host, self.endpoint.port);
-            options.set_transport(self.transport.clone()).set_keep_alive(keep_alive).set_clean_session(true);
+            options.set_transport(transport).set_keep_alive(keep_alive).set_clean_session(true);
             options.set_inflight(settings.window).set_request_channel_capacity(capacity);
             options.set_max_packet_size(64 << 10, crate::limits::MQTT_PACKET_BYTES_MAX);
             if let Some(username) = &settings.username {
@@ -121,7 +118,7 @@ impl LinkFactory {
             return (LinkSender::V4(client), Link::V4(Box::new(events), settings.window));
         }
         let mut options = v5::MqttOptions::new(&self.client_id, &self.endpoint.host, self.endpoint.port);
-        options.set_transport(self.transport.clone()).set_keep_alive(keep_alive).set_clean_start(true);
+        options.set_transport(transport).set_keep_alive(keep_alive).set_clean_start(true);
         options.set_outgoing_inflight_upper_limit(settings.window).set_request_channel_capacity(capacity);
         options.set_connection_timeout(u64::from(settings.connect_timeout_s)).set_network_options(network);
         if let Some(username) = &settings.username {
@@ -134,12 +131,6 @@ impl LinkFactory {
         let (client, events) = v5::AsyncClient::new(options, capacity);
         (LinkSender::V5(client), Link::V5(Box::new(events), settings.window))
     }
-}
-
-fn client_config(settings: &PublisherSettings) -> Result<rustls::ClientConfig, MqttError> {
-    let pair = settings.client_certificate_file.clone().zip(settings.client_key_file.clone());
-    let files = tls::ClientFiles { ca: settings.ca_file.clone(), pair };
-    tls::client_config(&files).map_err(|error| MqttError::Setting { key: "ca_file", reason: error.to_string() })
 }
 
 impl LinkSender {

@@ -9,6 +9,7 @@
 //! own with a current-thread tokio runtime, because the MQTT crates need tokio; no other module sees that runtime.
 
 mod broker;
+mod front;
 mod gate;
 mod latency;
 mod link;
@@ -16,6 +17,7 @@ mod publisher;
 mod session;
 mod settings;
 mod topic;
+mod trust;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -38,8 +40,8 @@ use bytes::Bytes;
 pub enum MqttError {
     #[error("mqtt setting {key}: {reason}")]
     Setting { key: &'static str, reason: String },
-    #[error("the MQTT broker cannot listen on {address}: {reason}; free the port or set broker.address")]
-    Listen { address: String, reason: String },
+    #[error("the MQTT broker cannot listen on {address}: {reason}; free the port or set {key}")]
+    Listen { address: String, key: &'static str, reason: String },
     #[error("the MQTT thread could not be started: {0}")]
     Thread(String),
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MqttError;
 use crate::limits;
+use crate::tls::TlsVersion;
 
 /// A secret that never shows up in logs.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,7 +219,11 @@ pub struct BrokerTls {
     pub certificate_file: PathBuf,
     pub key_file: PathBuf,
     /// PEM file with the certificates that may sign a client's; given, every client must show one.
+    #[serde(default)]
     pub client_ca_file: Option<PathBuf>,
+    /// Least version that is spoken: `1.2` or `1.3`.
+    #[serde(default)]
+    pub version_min: TlsVersion,
 }
 
 impl BrokerSettings {

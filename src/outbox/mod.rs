@@ -23,7 +23,7 @@ mod worker;
 mod tests;
 
 pub use budget::{Budget, BudgetMetrics, BudgetSettings};
-pub use replay::{Replay, ReplayRequest};
+pub use replay::{Replay, ReplayRequest, replay_event_id};
 pub use settings::{OutboxSettings, Route, RouteChange};
 
 use std::sync::Arc;
@@ -199,9 +199,9 @@ impl Outbox {
         Ok(())
     }
 
-    /// Invocations that were given up, oldest first.
-    pub fn dead(&self, limit: usize) -> Result<Vec<StoredInvocation>, OutboxError> {
-        Ok(self.meta.reader()?.invocations(InvocationState::Dead, 0, limit)?)
+    /// Invocations that were given up, oldest first, from after an id.
+    pub fn dead(&self, after: i64, limit: usize) -> Result<Vec<StoredInvocation>, OutboxError> {
+        Ok(self.meta.reader()?.invocations(InvocationState::Dead, after, limit)?)
     }
 
     /// Attempts dead invocations anew, at once.

@@ -21,7 +21,7 @@ use super::{OutboxError, OutboxSettings};
 use crate::hook::{HookFault, Outcome};
 use crate::limits;
 use crate::meta::{InvocationState, Meta, MetaError, NewPublication, OutboxUpdate, Reader, StoredInvocation};
-use crate::mqtt::{LatencyHistogram, TopicError, TopicFields, check_topic, clean, expand};
+use crate::mqtt::{LatencyHistogram, TopicFields};
 use crate::seam::World;
 
 /// What an operator asks for; each is answered once it is durable.
@@ -160,15 +160,13 @@ impl Pump {
         let expires_ms = route.expires_ms(self.world.clock.unix_ms());
         let properties = outcome.provenance.properties(&row.hook);
         for (index, result) in outcome.results.into_iter().enumerate() {
-            let named = result.topic.as_deref().map(|below| below_prefix(&route.prefix, below, fields));
-            let topic = match named {
-                Some(Ok(topic)) => Ok(topic),
-                Some(Err(error)) => {
+            let named = result.topic.as_deref();
+            let topic = route.topic_for(named, fields).or_else(|error| {
+                if named.is_some() {
                     tracing::warn!(hook = row.hook, %error, "a result goes to the hook's default topic");
-                    expand(&route.topic, fields)
                 }
-                None => expand(&route.topic, fields),
-            };
+                route.topic_for(None, fields)
+            });
             let topic = match topic {
                 Ok(topic) => topic,
                 Err(error) => {
@@ -389,11 +387,4 @@ impl Pump {
 
 fn nanoseconds(wait: Duration) -> u64 {
     u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// A topic that a hook named, below its prefix.
-fn below_prefix(prefix: &str, below: &str, fields: TopicFields<'_>) -> Result<String, TopicError> {
-    let topic = format!("{}/{}", expand(prefix, fields)?, clean(below.trim_matches('/')));
-    check_topic(&topic)?;
-    Ok(topic)
 }

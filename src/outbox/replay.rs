@@ -10,7 +10,7 @@ use crate::engine::version_id;
 use crate::limits;
 use crate::meta::{
     Bucket, Change, EventName, ListQuery, Listed, Meta, MetaError, NewInvocation, OutboxUpdate, Reader, Requester,
-    Version,
+    Sequence, Version,
 };
 
 const PROPERTY: &str = "outbox.replays";
@@ -148,10 +148,15 @@ fn text_of(jobs: &[Replay]) -> Option<String> {
     (!jobs.is_empty()).then(|| serde_json::to_string(jobs).expect("replays are texts and numbers"))
 }
 
+/// The event id of what a replay makes of a version: the same for each replay.
+pub fn replay_event_id(version: Sequence, hook: &str) -> String {
+    format!("{:016x}-{hook}", version.0)
+}
+
 /// The work of a hook on a version, as if it had been uploaded now.
 fn invocation(bucket: &Bucket, version: &Version, hook: &str) -> NewInvocation {
     NewInvocation {
-        event_id: format!("{:016x}-{hook}", version.sequence.0),
+        event_id: replay_event_id(version.sequence, hook),
         rule: String::new(),
         hook: hook.to_owned(),
         // The operator asked for it, whatever its age.

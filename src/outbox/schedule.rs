@@ -1,7 +1,8 @@
 //! The order of hook work: strict within a lane, free between lanes.
 //!
 //! A lane is one hook on one key of one bucket. Only its head may run; while the head runs or waits for its retry, the
-//! lane holds back its own followers and nobody else's. Purely computing: threads and tables are the caller's.
+//! lane holds back its own followers and nobody else's. Of the hooks that have lanes ready, the one goes next that has had
+//! the least time: one that loops until its deadline does not hold up the others. Purely computing: threads and tables are the caller's.
 //! Memory is bounded by what the caller adds: an id and a time for each row; lanes are known by a hash (two lanes of one
 //! hash become one, which only orders more than is needed).
 
@@ -11,21 +12,47 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::limits;
 use crate::meta::StoredInvocation;
 
-/// Which lane; a hash of hook, bucket and key.
+/// Which lane: a hash of hook, bucket and key, beside one of the hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LaneId(u64);
+pub struct LaneId {
+    hook: HookId,
+    lane: u64,
+}
+
+/// Which hook; a hash of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct HookId(u64);
 
 impl LaneId {
     pub fn of(row: &StoredInvocation) -> LaneId {
-        let mut hasher = DefaultHasher::new();
-        (&row.hook, row.change.bucket, &row.change.key).hash(&mut hasher);
-        LaneId(hasher.finish())
+        let hash = |what: &dyn Fn(&mut DefaultHasher)| {
+            let mut hasher = DefaultHasher::new();
+            what(&mut hasher);
+            hasher.finish()
+        };
+        LaneId {
+            hook: HookId(hash(&|hasher| row.hook.hash(hasher))),
+            lane: hash(&|hasher| (&row.hook, row.change.bucket, &row.change.key).hash(hasher)),
+        }
     }
+}
+
+/// What a hook has had of the threads.
+#[derive(Debug, Default)]
+struct Share {
+    /// Lanes that may run, in order.
+    ready: VecDeque<LaneId>,
+    /// Virtual time at which its next turn begins: that of its last one, and what that took.
+    start_ns: u64,
+    /// What its last turn took: the guess for turns that have not ended.
+    last_ns: u64,
+    /// Turns that have not ended.
+    running: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// In `ready`.
+    /// In `ready` of its hook's share.
     Ready,
     /// In `waiting`, under this time.
     Waiting(u64),
@@ -37,6 +64,8 @@ struct Lane {
     /// Rows in order with the monotonic time (nanoseconds) before which they must not run.
     rows: VecDeque<(i64, u64)>,
     state: State,
+    /// Nanoseconds that the hook was charged in advance for the turn that runs.
+    guess_ns: u64,
 }
 
 /// An invocation to run. The caller owes one `done` or `again` for it.
@@ -51,7 +80,12 @@ pub struct Turn {
 #[derive(Debug, Default)]
 pub struct Schedule {
     lanes: HashMap<LaneId, Lane>,
-    ready: VecDeque<LaneId>,
+    /// Of hooks that have lanes ready or running, or had more time than others have had yet: as many as there are hooks.
+    shares: HashMap<HookId, Share>,
+    /// Hooks with lanes ready, by the virtual time at which their next turn begins.
+    next: BTreeSet<(u64, HookId)>,
+    /// Virtual time: where the last turn began.
+    now_ns: u64,
     waiting: BTreeSet<(u64, LaneId)>,
     /// A few rows that were just read and are likely to run at once.
     rows: HashMap<i64, Box<StoredInvocation>>,
@@ -83,7 +117,8 @@ impl Schedule {
                 }
             }
             None => {
-                self.lanes.insert(lane_id, Lane { rows: VecDeque::from([(id, due_ns)]), state: State::Running });
+                self.lanes
+                    .insert(lane_id, Lane { rows: VecDeque::from([(id, due_ns)]), state: State::Running, guess_ns: 0 });
                 self.length += 1;
                 self.line_up(lane_id, now_ns);
             }
@@ -100,23 +135,33 @@ impl Schedule {
         {
             self.waiting.pop_first();
             self.lane_mut(lane_id).state = State::Ready;
-            self.ready.push_back(lane_id);
+            self.make_ready(lane_id);
         }
-        let lane_id = self.ready.pop_front()?;
+        let (lane_id, guess_ns) = self.take_ready()?;
         let lane = self.lane_mut(lane_id);
-        lane.state = State::Running;
+        (lane.state, lane.guess_ns) = (State::Running, guess_ns);
         let id = lane.rows.front().expect("a lane has a head as long as it is there").0;
         Some(Turn { lane: lane_id, id, row: self.rows.remove(&id) })
     }
 
     /// Whether a row may run.
     pub fn is_due(&self, now_ns: u64) -> bool {
-        !self.ready.is_empty() || self.next_due_ns().is_some_and(|due_ns| due_ns <= now_ns)
+        !self.next.is_empty() || self.next_due_ns().is_some_and(|due_ns| due_ns <= now_ns)
     }
 
     /// When the first waiting row is due, in monotonic nanoseconds.
     pub fn next_due_ns(&self) -> Option<u64> {
         self.waiting.first().map(|(due_ns, _)| *due_ns)
+    }
+
+    /// A turn has ended and took so long; called before `done` or `again`, and once for each turn.
+    pub fn charge(&mut self, lane_id: LaneId, took_ns: u64) {
+        let guess_ns = self.lane_mut(lane_id).guess_ns;
+        self.change_share(lane_id.hook, |share| {
+            share.start_ns = (share.start_ns + took_ns).saturating_sub(guess_ns);
+            share.last_ns = took_ns;
+            share.running = share.running.saturating_sub(1);
+        });
     }
 
     /// The lane's running row is gone, finished or dead.
@@ -146,7 +191,7 @@ impl Schedule {
         let due_ns = lane.rows.front().expect("a lane that lines up has a head").1;
         if due_ns <= now_ns {
             lane.state = State::Ready;
-            self.ready.push_back(lane_id);
+            self.make_ready(lane_id);
         } else {
             lane.state = State::Waiting(due_ns);
             self.waiting.insert((due_ns, lane_id));
@@ -156,10 +201,48 @@ impl Schedule {
     /// Takes a lane out of the line it is in.
     fn set_aside(&mut self, lane_id: LaneId) {
         match self.lane_mut(lane_id).state {
-            State::Ready => self.ready.retain(|other| *other != lane_id),
+            State::Ready => {
+                self.change_share(lane_id.hook, |share| share.ready.retain(|other| *other != lane_id));
+            }
             State::Waiting(due_ns) => _ = self.waiting.remove(&(due_ns, lane_id)),
             State::Running => unreachable!("a running lane is in no line"),
         }
+    }
+
+    /// Puts a lane into its hook's line.
+    fn make_ready(&mut self, lane_id: LaneId) {
+        let virtual_ns = self.now_ns;
+        self.change_share(lane_id.hook, |share| {
+            if share.ready.is_empty() {
+                // Time that a hook did not ask for is not saved up.
+                share.start_ns = share.start_ns.max(virtual_ns);
+            }
+            share.ready.push_back(lane_id);
+        });
+    }
+
+    /// The first ready lane of the hook that has had the least time, and what it is charged for the turn.
+    fn take_ready(&mut self) -> Option<(LaneId, u64)> {
+        let (start_ns, hook) = *self.next.first()?;
+        self.now_ns = self.now_ns.max(start_ns);
+        self.change_share(hook, |share| {
+            share.start_ns += share.last_ns;
+            share.running += 1;
+            Some((share.ready.pop_front()?, share.last_ns))
+        })
+    }
+
+    /// Changes a share and its place in the order.
+    fn change_share<T>(&mut self, hook: HookId, change: impl FnOnce(&mut Share) -> T) -> T {
+        let share = self.shares.entry(hook).or_default();
+        self.next.remove(&(share.start_ns, hook));
+        let changed = change(share);
+        if !share.ready.is_empty() {
+            self.next.insert((share.start_ns, hook));
+        } else if share.running == 0 && share.start_ns <= self.now_ns {
+            self.shares.remove(&hook);
+        }
+        changed
     }
 
     fn lane_mut(&mut self, lane_id: LaneId) -> &mut Lane {
@@ -173,11 +256,15 @@ mod tests {
     use crate::meta::{BucketId, Change, EventName, InvocationState, Requester, Sequence};
 
     fn row(id: i64, key: &str) -> StoredInvocation {
+        row_of("h", id, key)
+    }
+
+    fn row_of(hook: &str, id: i64, key: &str) -> StoredInvocation {
         StoredInvocation {
             id,
             event_id: format!("e{id}"),
             rule: String::new(),
-            hook: "h".to_owned(),
+            hook: hook.to_owned(),
             change: Change {
                 sequence: Sequence(id.unsigned_abs()),
                 event: EventName::ObjectCreatedPut,
@@ -236,6 +323,49 @@ mod tests {
         assert_eq!(again.id, 1);
         schedule.done(again.lane, 100);
         assert_eq!(schedule.take(100).map(|turn| turn.id), Some(2));
+    }
+
+    /// A hook that ran until its deadline for each of a hundred uploads held up every other hook for minutes.
+    #[test]
+    fn a_slow_hook_takes_no_more_time_than_the_others() {
+        const SECOND: u64 = 1_000_000_000;
+        let mut schedule = Schedule::default();
+        let mut id = 0;
+        let mut add = |schedule: &mut Schedule, hook: &str, count: usize| {
+            for _ in 0..count {
+                id += 1;
+                schedule.add(row_of(hook, id, &format!("k{id}")), 0, 0);
+            }
+        };
+        add(&mut schedule, "slow", 100);
+        // Two threads: each turn is taken while another one runs.
+        let end = |schedule: &mut Schedule, turn: &Turn| {
+            let slow = turn.id <= 100;
+            schedule.charge(turn.lane, if slow { 2 * SECOND } else { SECOND / 1000 });
+            schedule.done(turn.lane, 0);
+            slow
+        };
+        let mut running = schedule.take(0).unwrap();
+        for _ in 0..10 {
+            let next = schedule.take(0).unwrap();
+            assert!(end(&mut schedule, &running));
+            running = next;
+        }
+        add(&mut schedule, "quick", 1000);
+        let mut slow = 0;
+        for _ in 0..1000 {
+            let next = schedule.take(0).unwrap();
+            slow += u32::from(end(&mut schedule, &running));
+            running = next;
+        }
+        assert!(slow <= 2, "{slow} turns of two seconds went before a thousand of a millisecond");
+        // Time that the slow one waits is not lost to it, nor saved up by the quick one.
+        loop {
+            end(&mut schedule, &running);
+            let Some(next) = schedule.take(0) else { break };
+            running = next;
+        }
+        assert_eq!(schedule.len(), 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::OutboxError;
-use crate::mqtt::{TopicError, check_template};
+use crate::mqtt::{TopicError, TopicFields, check_template, check_topic, clean, expand};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -112,6 +112,14 @@ impl Route {
             priority: change.priority.unwrap_or(self.priority),
             ttl_s: change.ttl_s.unwrap_or(self.ttl_s),
         }
+    }
+
+    /// Topic of a result; one that it names itself lies below the prefix.
+    pub fn topic_for(&self, named: Option<&str>, fields: TopicFields<'_>) -> Result<String, TopicError> {
+        let Some(named) = named else { return expand(&self.topic, fields) };
+        let topic = format!("{}/{}", expand(&self.prefix, fields)?, clean(named.trim_matches('/')));
+        check_topic(&topic)?;
+        Ok(topic)
     }
 
     pub(super) fn expires_ms(&self, now_ms: i64) -> Option<i64> {

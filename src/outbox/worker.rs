@@ -131,7 +131,9 @@ impl Worker {
             let start_ns = self.line.world.clock.monotonic_ns();
             let attempt = self.attempt(&mut engine, turn);
             let now_ns = self.line.world.clock.monotonic_ns();
-            self.line.budget.spend(now_ns.saturating_sub(start_ns), now_ns);
+            let took_ns = now_ns.saturating_sub(start_ns);
+            self.line.budget.spend(took_ns, now_ns);
+            self.line.lock().schedule.charge(lane, took_ns);
             // The outbox thread outlives the hook threads; it is gone only when it panicked.
             if self.finished.send(Finished { lane, id, attempt }).is_err() {
                 return;

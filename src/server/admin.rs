@@ -2,8 +2,6 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
-use futures_util::stream;
 use http::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::json;
@@ -12,9 +10,8 @@ use super::errands::Undone;
 use super::{Parts, metrics};
 use crate::access::{AccessError, Account, owner_id};
 use crate::engine::Engine;
-use crate::hook::{Grants, LogLine, StoreError, store};
+use crate::hook::StoreError;
 use crate::limits;
-use crate::outbox::ReplayRequest;
 use crate::upkeep::UpkeepRequest;
 use crate::wire::{Admin, AdminAnswer, AdminBody, AdminFuture, AdminRequest};
 
@@ -116,6 +113,7 @@ impl AdminApi {
             (_, ["v1", "models", rest @ ..]) => self.models(request.clone(), rest).await,
             (_, ["v1", "keys", rest @ ..]) => self.keys(&request, rest).await,
             (_, ["v1", "outbox", rest @ ..]) => self.outbox(&request, rest),
+            (_, ["v1", "replays", rest @ ..]) => self.replays(&request, rest),
             (method, _) => Err(Refusal(StatusCode::NOT_FOUND, format!("no such call: {method} /_aerie/{path}"))),
         }
     }
@@ -207,41 +205,6 @@ impl AdminApi {
         }
     }
 
-    async fn hooks(&self, request: AdminRequest, path: &[&str]) -> Answer {
-        let hooks = &self.parts.hooks;
-        match (&request.method, path) {
-            (&Method::GET, []) => show(&hooks.list(&self.engine).await?),
-            (&Method::PUT, [name]) => {
-                let grants = grants_of(&request)?;
-                let (hooks, hook, module) = (hooks.clone(), (*name).to_owned(), request.body);
-                let add = move |engine: &Rc<Engine>| pollster::block_on(hooks.add(engine, &hook, module, grants));
-                let manifest = self.errand(add).await??;
-                said(format!("hook {name} is installed (sha256 {})", manifest.digest))
-            }
-            (&Method::DELETE, [name]) => {
-                hooks.remove(&self.engine, name).await?;
-                said(format!("hook {name} is removed"))
-            }
-            (&Method::GET, [name, "logs"]) => self.logs(name, request.query("follow").is_some()),
-            (&Method::GET, [name, "stats"]) => {
-                self.must_exist(name)?;
-                show(&hooks.journal().stats(name))
-            }
-            (&Method::POST, [name, "run"]) => self.run(name, &request),
-            (&Method::POST, [name, "replay"]) => self.replay(name, &request),
-            _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on hooks".to_owned())),
-        }
-    }
-
-    async fn add_bundle(&self, request: AdminRequest) -> Answer {
-        let granted = grants_of(&request)?;
-        let (hooks, bundle) = (self.parts.hooks.clone(), request.body);
-        let add = move |engine: &Rc<Engine>| pollster::block_on(hooks.add_bundle(engine, bundle, &granted));
-        let manifest = self.errand(add).await??;
-        let signer = manifest.signer.unwrap_or_else(|| "no key that is trusted".to_owned());
-        said(format!("hook {} is installed (sha256 {}), signed by {signer}", manifest.name, manifest.digest))
-    }
-
     /// Has another thread do what would hold up the core: compiling a Python hook takes seconds.
     pub(super) async fn errand<T: Send + 'static>(
         &self,
@@ -253,107 +216,7 @@ impl AdminApi {
         })
     }
 
-    fn must_exist(&self, hook: &str) -> Result<(), Refusal> {
-        if self.parts.hooks.exists(&self.engine, hook) {
-            return Ok(());
-        }
-        Err(StoreError::Absent { what: "hook", name: hook.to_owned() }.into())
-    }
-
-    fn logs(&self, hook: &str, follow: bool) -> Answer {
-        self.must_exist(hook)?;
-        let text = |lines: &[LogLine]| -> Bytes {
-            let line = |line: &LogLine| format!("{} {} {} {}\n", line.time_ms, line.level, line.event_id, line.message);
-            lines.iter().map(line).collect::<String>().into()
-        };
-        let (hooks, hook) = (self.parts.hooks.clone(), hook.to_owned());
-        if !follow {
-            return Ok(AdminAnswer::text(StatusCode::OK, text(&hooks.journal().lines(&hook, 0))));
-        }
-        let stream = stream::unfold((hooks, hook, 0), move |(hooks, hook, after)| async move {
-            loop {
-                let lines = hooks.journal().lines(&hook, after);
-                if let Some(last) = lines.last() {
-                    return Some((text(&lines), (hooks, hook, last.number)));
-                }
-                monoio::time::sleep(limits::LOG_FOLLOW_POLL).await;
-            }
-        });
-        Ok(AdminAnswer {
-            status: StatusCode::OK,
-            content_type: "text/plain; charset=utf-8",
-            body: AdminBody::Stream(Box::pin(stream)),
-        })
-    }
-
-    fn run(&self, hook: &str, request: &AdminRequest) -> Answer {
-        self.must_exist(hook)?;
-        let (Some(bucket), Some(key)) = (request.query("bucket"), request.query("key")) else {
-            return Err(bad("name bucket and key"));
-        };
-        let bucket_row = self.engine.bucket(bucket).map_err(|error| bad(error.to_string()))?;
-        self.engine
-            .head_object(&bucket_row, key, crate::meta::VersionRef::Latest)
-            .map_err(|error| bad(format!("{bucket}/{key}: {error}")))?;
-        let replay = ReplayRequest {
-            bucket: bucket.to_owned(),
-            prefix: key.to_owned(),
-            exact: true,
-            since_ms: 0,
-            hook: hook.to_owned(),
-        };
-        self.parts.outbox.replay(replay).map_err(failed)?;
-        said(format!("{hook} looks at {bucket}/{key}; see `aerie hook logs {hook}`"))
-    }
-
-    fn replay(&self, hook: &str, request: &AdminRequest) -> Answer {
-        self.must_exist(hook)?;
-        let Some(bucket) = request.query("bucket") else { return Err(bad("name the bucket")) };
-        self.engine.bucket(bucket).map_err(|error| bad(format!("{bucket}: {error}")))?;
-        let since_ms = request.query("since").map_or(Ok(0), parse_time)?;
-        let replay = ReplayRequest {
-            bucket: bucket.to_owned(),
-            prefix: request.query("prefix").unwrap_or_default().to_owned(),
-            exact: false,
-            since_ms,
-            hook: hook.to_owned(),
-        };
-        let id = self.parts.outbox.replay(replay).map_err(failed)?;
-        said(format!("replay {id} is queued; live events go first"))
-    }
-
-    async fn models(&self, request: AdminRequest, path: &[&str]) -> Answer {
-        if request.method == Method::PUT {
-            self.parts.hooks.check_unsigned()?;
-        }
-        match (&request.method, path) {
-            (&Method::GET, []) => {
-                let models = store::models(&self.engine)?;
-                let model = |(name, bytes)| json!({"name": name, "bytes": bytes});
-                show(&models.into_iter().map(model).collect::<Vec<_>>())
-            }
-            (&Method::PUT, [name]) => match request.query("kind") {
-                Some("onnx") => {
-                    let (model, bytes) = ((*name).to_owned(), request.body);
-                    let put = move |engine: &Rc<Engine>| pollster::block_on(store::put_model(engine, &model, bytes));
-                    self.errand(put).await??;
-                    said(format!("model {name} is kept"))
-                }
-                Some("labels") => {
-                    store::put_labels(&self.engine, name, request.body).await?;
-                    said(format!("labels of {name} are kept"))
-                }
-                _ => Err(bad("kind is onnx or labels")),
-            },
-            (&Method::DELETE, [name]) => {
-                store::remove_model(&self.engine, name).await?;
-                said(format!("model {name} is removed"))
-            }
-            _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on models".to_owned())),
-        }
-    }
-
-    fn outbox_json(&self) -> Result<serde_json::Value, Refusal> {
+    pub(super) fn outbox_json(&self) -> Result<serde_json::Value, Refusal> {
         let metrics = self.parts.outbox.metrics().map_err(failed)?;
         let stored = metrics.stored;
         Ok(json!({
@@ -371,54 +234,4 @@ impl AdminApi {
             "connected": metrics.publisher.as_ref().map(|publisher| publisher.connected),
         }))
     }
-
-    fn outbox(&self, request: &AdminRequest, path: &[&str]) -> Answer {
-        match (&request.method, path) {
-            (&Method::GET, []) => show(&self.outbox_json()?),
-            (&Method::GET, ["dead"]) => {
-                let rows = self.parts.outbox.dead(limits::LIST_KEYS_MAX).map_err(failed)?;
-                let row = |row: crate::meta::StoredInvocation| {
-                    json!({"id": row.id, "event_id": row.event_id, "hook": row.hook, "bucket": row.change.bucket_name,
-                           "key": row.change.key, "attempts": row.attempts, "error": row.last_error})
-                };
-                show(&rows.into_iter().map(row).collect::<Vec<_>>())
-            }
-            (&Method::POST, ["revive"]) => {
-                let rows = self.parts.outbox.dead(limits::LIST_KEYS_MAX).map_err(failed)?;
-                let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-                let count = ids.len();
-                self.parts.outbox.revive(ids).map_err(failed)?;
-                said(format!("{count} invocations are attempted anew"))
-            }
-            (&Method::POST, ["forget"]) => {
-                let rows = self.parts.outbox.dead(limits::LIST_KEYS_MAX).map_err(failed)?;
-                let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-                let count = ids.len();
-                self.parts.outbox.forget(ids).map_err(failed)?;
-                said(format!("{count} invocations are forgotten"))
-            }
-            _ => Err(Refusal(StatusCode::NOT_FOUND, "no such call on the outbox".to_owned())),
-        }
-    }
-}
-
-fn grants_of(request: &AdminRequest) -> Result<Grants, Refusal> {
-    let number = |name: &str| match request.query(name) {
-        None => Ok(None),
-        Some(text) => text.parse::<u64>().map(Some).map_err(|_| bad(format!("{name}={text} is no number"))),
-    };
-    Ok(Grants {
-        memory_bytes: number("memory-mib")?.map(|mib| mib.saturating_mul(1 << 20)),
-        deadline_ms: number("deadline-ms")?,
-        output_bytes: number("output-bytes")?,
-        rate_per_s: number("rate-per-s")?.map(|rate| u32::try_from(rate).unwrap_or(u32::MAX)),
-        tags: request.query("allow-tags").is_some(),
-        derive: request.query("allow-derive").map(str::to_owned),
-    })
-}
-
-fn parse_time(text: &str) -> Result<i64, Refusal> {
-    let parsed = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339);
-    let time = parsed.map_err(|_| bad(format!("{text}: write the time as 2026-01-31T00:00:00Z")))?;
-    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).map_err(|_| bad(format!("{text} is out of range")))
 }

@@ -9,6 +9,7 @@ mod buckets;
 mod core;
 pub mod credentials;
 mod errands;
+mod hooks;
 mod keys;
 mod metrics;
 mod place;
@@ -237,7 +238,7 @@ fn start_broker(
     }
     let broker = match Broker::start(&settings.broker, world) {
         // The usual port is taken, by another appliance for instance; nobody asked for this very one.
-        Err(MqttError::Listen { address, reason }) if settings.broker == BrokerSettings::default() => {
+        Err(MqttError::Listen { address, reason, .. }) if settings.broker == BrokerSettings::default() => {
             tracing::warn!(address, reason, "the built-in broker takes another port");
             let mut elsewhere = settings.broker.clone();
             elsewhere.address.set_port(0);
@@ -261,7 +262,7 @@ fn wire_settings(parts: &Parts, engines: &EngineFactory) -> Result<wire::Setting
     let world = engine.world().clone();
     let clock = world.clock.clone();
     let (hooks, engine) = (parts.hooks.clone(), std::sync::Mutex::new(engine));
-    let exists = move |name: &str| hooks.exists(&engine.lock().expect("no holder of this lock panics"), name);
+    let exists = move |name: &str| hooks.takes_events(&engine.lock().expect("no holder of this lock panics"), name);
     let clients = &parts.settings.server.clients;
     Ok(wire::Settings {
         region: parts.settings.server.region.clone(),

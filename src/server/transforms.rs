@@ -89,9 +89,12 @@ fn fault_of(fault: HookFault) -> TransformFault {
     match fault {
         HookFault::NotInstalled(_) | HookFault::Module(_) => TransformFault::NoTransform(text),
         // A transform is the same function of the same object: its limits would be hit again.
-        HookFault::Memory { .. } | HookFault::Output { .. } | HookFault::Stack { .. } | HookFault::Trap(_) => {
-            TransformFault::Refused(text)
-        }
+        HookFault::Memory { .. }
+        | HookFault::Output { .. }
+        | HookFault::Messages { .. }
+        | HookFault::Call { .. }
+        | HookFault::Stack { .. }
+        | HookFault::Trap(_) => TransformFault::Refused(text),
         HookFault::Rejected { retry: false, .. } => TransformFault::Refused(text),
         HookFault::Rejected { .. } | HookFault::Deadline { .. } | HookFault::Object(_) => TransformFault::Failed(text),
     }

@@ -71,7 +71,8 @@ fn a_hook_is_run_replayed_followed_and_counted_and_a_transform_answers_a_get() {
     aerie.run(&["hook", "add", "speaking", &speaking]);
     let followed = Followed::start(&aerie, "speaking");
     // One object, though others begin with its key.
-    aerie.run(&["hook", "run", "speaking", "frames/a"]);
+    let ended = aerie.run(&["hook", "run", "speaking", "frames/a"]);
+    assert!(ended.starts_with("speaking looked at frames/a in ") && ended.contains("0 messages"), "{ended}");
     eventually("the line is followed", || followed.lines() == 1);
     assert_eq!(invocations(&aerie, "speaking"), 1);
     assert!(aerie.refused(&["hook", "run", "speaking", "frames/absent"]).contains("frames/absent"));
@@ -128,6 +129,13 @@ fn a_signed_bundle_is_made_added_and_a_tampered_one_is_refused() {
     // Filters beyond the key: of two objects the larger one starts it.
     aerie.run(&["bucket", "create", "frames"]);
     assert!(aerie.refused(&["notify", "frames", "--hook", "look", "--content-type", "image"]).contains("TYPE/*"));
+    aerie.run(&["notify", "frames", "--hook", "look", "--suffix", ".none"]);
+    let rules = aerie.run(&["notify", "frames"]);
+    assert!(rules.contains("arn:aerie:hook:::look s3:ObjectCreated:* suffix=.none"), "{rules}");
+    let id = rules.split(' ').next().expect("a split has one part at least");
+    aerie.run(&["notify", "frames", "--remove", id]);
+    assert!(aerie.refused(&["notify", "frames", "--remove", id]).contains("has no rule"));
+    assert_eq!(aerie.run(&["notify", "frames"]), "");
     aerie.run(&["notify", "frames", "--hook", "look", "--size-min", "10", "--size-max", "20"]);
     let messages = aerie.subscribe("aerie/hooks/#");
     for (key, length) in [("small", 9), ("large", 21), ("right", 15)] {
@@ -136,7 +144,49 @@ fn a_signed_bundle_is_made_added_and_a_tampered_one_is_refused() {
     let line = messages.find(|line| line.starts_with("aerie/hooks/look/frames/"));
     assert_eq!(line, "aerie/hooks/look/frames/right key");
     assert_eq!(invocations(&aerie, "look"), 1);
+    let removed = aerie.run(&["hook", "remove", "look"]);
+    assert!(removed.contains("frames has a rule for it still"), "{removed}");
     let status = aerie.run(&["outbox"]).replace(' ', "");
     assert!(status.contains("\"held\":0") && status.contains("\"expired\":0"), "{status}");
     aerie.stop();
+}
+
+#[test]
+fn what_an_author_does_wrong_is_answered_with_what_helps() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let tree = |path: &str| format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    let new = folder.path().join("new").to_str().expect("a plain path").to_owned();
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(crate::harness::AERIE).args(arguments).output().expect("it was built");
+        let both = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&both).into_owned())
+    };
+    let (faces, picture) = (tree("wasm-hooks/built/faces.wasm"), tree("tests/pictures/astronaut.jpg"));
+    let (source, model) = (tree("wasm-hooks/templates/c/hook.c"), tree("wasm-hooks/models/blazeface.onnx"));
+    let named = format!("faces={model}");
+    let cases: [(&[&str], bool, &str); 11] = [
+        (&["hook", "new", &new], false, "--lang rust, python, js or c"),
+        (&["hook", "new", "--lang", "c", &new], true, "aerie hook add sizes hook.wasm"),
+        (&["hook", "new", "--lang", "c", &new], false, "name a new folder"),
+        (&["hook", "test", &faces], false, "--object picture.jpg"),
+        (&["hook", "test", &source, "--object", &picture], false, "build the hook"),
+        (&["hook", "test", &faces, "--object", &picture], false, "--model NAME=FILE.onnx"),
+        (&["hook", "test", &faces, "--object", &picture, "--model", &named], true, "of 2000 ms"),
+        (&["hook", "test", &faces, "--object", &picture, "--model", &named], true, "add it with --allow-tags"),
+        (
+            &["hook", "test", &faces, "--object", &picture, "--model", &named, "--key", "a/b.jpg", "--name", "see"],
+            true,
+            "aerie/hooks/see/local/a/b.jpg {",
+        ),
+        (
+            &["hook", "test", &faces, "--object", &picture, "--model", &named, "--memory-mib", "1"],
+            false,
+            "more than its 1048576 bytes of memory",
+        ),
+        (&["hook", "add", &faces], false, "aerie hook add NAME"),
+    ];
+    for (arguments, good, expected) in cases {
+        let (ended_well, said) = run(arguments);
+        assert!(ended_well == good && said.contains(expected), "{arguments:?}: {said}");
+    }
 }

@@ -100,7 +100,8 @@ fn tend(store: &Store, clock: &Arc<SimClock>) {
     clock.advance_ms(15_000);
     let settings = UpkeepSettings { bytes_per_second: 0, scrub_interval_s: 0 };
     let upkeep = Upkeep::start(store.meta.clone(), store.pool.clone(), settings, store.world.clone()).unwrap();
-    for _ in 0..1_000 {
+    // Its thread has the lowest priority: on a busy machine it may wait for seconds.
+    for _ in 0..12_000 {
         let status = upkeep.status();
         if status.state == HealState::Whole && status.walk.is_none() {
             return;

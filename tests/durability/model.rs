@@ -133,7 +133,8 @@ fn look(store: &Store, waiting: &mut VecDeque<Option<Bytes>>, count: usize, at: 
 
 /// After a restart everything is mended before the next drives may fail: more than m at a time is not promised.
 fn wait_whole(upkeep: &Upkeep, clock: &sim::SimClock) {
-    for _ in 0..1_000 {
+    // Its thread has the lowest priority: on a busy machine it may wait for seconds.
+    for _ in 0..6_000 {
         let status = upkeep.status();
         if status.rebuilding.is_empty() && status.queued == 0 && status.census.is_some() {
             return;

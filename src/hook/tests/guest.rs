@@ -124,7 +124,8 @@ fn module(world: &str, pages: u32, functions: &str, export: &str) -> Vec<u8> {
     wasm
 }
 
-fn embed(wasm: &mut Vec<u8>, world: &str) {
+/// Makes a core module a guest of a world of the contract.
+pub fn embed(wasm: &mut Vec<u8>, world: &str) {
     let mut resolve = Resolve::default();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wasm-hooks/wit");
     let (package, _) = resolve.push_dir(&folder).expect("the contract parses");

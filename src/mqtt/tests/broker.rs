@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use super::equipment::{MemoryQueue, Subscriber, broker, message, publisher, until};
 use crate::mqtt::{
-    Broker, BrokerAccess, BrokerPermission, BrokerSettings, BrokerUser, MqttError, Password, PublisherSettings,
+    Broker, BrokerAccess, BrokerPermission, BrokerSettings, BrokerUser, Message, MqttError, Password, PublisherSettings,
 };
 use crate::seam::real::world;
 
@@ -64,6 +64,38 @@ fn a_taken_port_is_named_in_the_error() {
     let address = taken.local_addr().unwrap();
     let error = Broker::start(&BrokerSettings { address, ..BrokerSettings::default() }, &world()).unwrap_err();
     assert!(matches!(&error, MqttError::Listen { address: named, .. } if *named == address.to_string()), "{error}");
+}
+
+#[test]
+fn user_properties_are_handed_on_once_live_retained_and_to_a_session_that_was_away() {
+    let folder = tempfile::tempdir().unwrap();
+    for folder in [None, Some(folder.path().to_owned())] {
+        let broker = broker(BrokerSettings { folder, ..BrokerSettings::default() });
+        let live = Subscriber::connect(broker.address(), "t/#");
+        let properties =
+            vec![("aerie-hook".to_owned(), "look".to_owned()), ("aerie-model".to_owned(), "m=1".to_owned())];
+        let queue = MemoryQueue::default();
+        for qos in [0, 1, 2] {
+            let id = i64::from(qos) + 1;
+            queue.push(Message {
+                properties: properties.clone(),
+                retain: true,
+                ..message(id, &format!("t/{qos}"), qos)
+            });
+        }
+        let mut towards = PublisherSettings { status: false, ..PublisherSettings::default() };
+        broker.lead(&mut towards);
+        let publisher = publisher(&queue, towards);
+        let mut received = live.take(3);
+        until("the broker has all", || queue.len() == 0);
+        received.extend(Subscriber::connect(broker.address(), "t/#").take(3));
+        for message in received {
+            let ours: Vec<_> =
+                message.properties.iter().filter(|(name, _)| name.starts_with("aerie-")).cloned().collect();
+            assert_eq!(ours, properties, "{message:?}");
+        }
+        publisher.stop();
+    }
 }
 
 /// A client by hand, of MQTT 3.1.1, that is let in.

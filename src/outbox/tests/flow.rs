@@ -208,8 +208,8 @@ fn what_fails_for_good_is_kept_and_can_be_revived_or_forgotten() {
     for (number, key) in ["hopeless", "slow", "panics"].into_iter().enumerate() {
         appliance.put(key, number as u64);
     }
-    until("three are dead", || outbox.dead(10).unwrap().len() == 3);
-    let mut dead = outbox.dead(10).unwrap();
+    until("three are dead", || outbox.dead(0, 10).unwrap().len() == 3);
+    let mut dead = outbox.dead(0, 10).unwrap();
     dead.sort_by_key(|row| row.id);
     let seen: Vec<_> = dead.iter().map(|row| (row.change.key.as_str(), row.attempts)).collect();
     assert_eq!(seen, [("hopeless", 1), ("slow", 3), ("panics", 3)]);
@@ -219,7 +219,7 @@ fn what_fails_for_good_is_kept_and_can_be_revived_or_forgotten() {
     outbox.forget(vec![dead[0].id]).unwrap();
     outbox.revive(vec![dead[1].id, dead[2].id]).unwrap();
     until("all is done", || appliance.is_idle());
-    assert_eq!(outbox.dead(10).unwrap(), []);
+    assert_eq!(outbox.dead(0, 10).unwrap(), []);
     let count = |key: &str| runner.numbers(key).len();
     assert_eq!((count("hopeless"), count("slow"), count("panics")), (1, 4, 4));
     outbox.stop();

@@ -174,7 +174,7 @@ fn dead_invocations_hold_no_more_than_their_bound() {
     let stats = || appliance.meta.reader().unwrap().outbox_stats().unwrap();
     until("all are dead and within the bound", || stats().dead == 10 && stats().held_bytes <= 25);
     assert_eq!((stats().held, stats().held_bytes), (2, 20), "the newest are left");
-    let all = outbox.dead(10).unwrap().iter().map(|row| row.id).collect();
+    let all = outbox.dead(0, 10).unwrap().iter().map(|row| row.id).collect();
     outbox.forget(all).unwrap();
     assert_eq!((stats().held, stats().dead), (0, 0));
     outbox.stop();

@@ -6,6 +6,7 @@ use super::appliance::{Appliance, Runner, answer};
 use crate::hook::Outcome;
 use crate::meta::{NewPublication, OutboxUpdate};
 use crate::mqtt::tests::until;
+use crate::notification::Target;
 use crate::outbox::overflow::relieve;
 use crate::outbox::{OutboxError, OutboxSettings, Route, RouteChange};
 
@@ -74,6 +75,43 @@ fn uploads_go_on_while_results_overflow() {
     // The newest are there.
     let rows = appliance.meta.reader().unwrap().publications(0, 100).unwrap();
     assert_eq!(rows.last().unwrap().id, 100);
+    outbox.stop();
+}
+
+#[test]
+fn of_a_full_outbox_a_rules_priority_says_what_stays_and_its_time_to_live_until_when() {
+    let appliance = Appliance::new();
+    let look = |id, prefix| (id, Target::Hook("look".to_owned()), prefix);
+    appliance.set_rules(&[look("alarm", "alarm/"), look("brief", "brief/"), look("rest", "rest/")]);
+    let runner = Runner::new(|invocation| Ok(answer(&format!("{:0>4000}", invocation.change.etag))));
+    let settings = OutboxSettings {
+        publication_bytes_max: 64 << 10,
+        rules: BTreeMap::from([
+            ("alarm".to_owned(), RouteChange { priority: Some(2), ..RouteChange::default() }),
+            ("brief".to_owned(), RouteChange { priority: Some(1), ttl_s: Some(3600), ..RouteChange::default() }),
+        ]),
+        ..OutboxSettings::default()
+    };
+    let outbox = appliance.outbox(&runner, settings, None);
+    for number in 0..4 {
+        appliance.put(&format!("alarm/{number}"), number);
+        appliance.put(&format!("brief/{number}"), number);
+    }
+    for number in 0..60 {
+        appliance.put(&format!("rest/{number}"), number);
+    }
+    until("all have run", || runner.count() == 68);
+    until("it is within its bound", || {
+        let stats = outbox.metrics().unwrap().stored;
+        stats.pending == 0 && stats.publication_bytes <= 64 << 10
+    });
+    let stats = outbox.metrics().unwrap().stored;
+    assert!(stats.dropped > 0 && stats.publications + stats.dropped == 68, "{stats:?}");
+    let rows = appliance.meta.reader().unwrap().publications(0, 100).unwrap();
+    let of = |name: &str| rows.iter().filter(|row| row.publication.topic.contains(name)).collect::<Vec<_>>();
+    assert_eq!((of("/alarm/").len(), of("/brief/").len()), (4, 4));
+    assert!(of("/brief/").iter().all(|row| row.publication.expires_ms.is_some()));
+    assert!(of("/alarm/").iter().all(|row| row.publication.expires_ms.is_none()));
     outbox.stop();
 }
 

@@ -70,7 +70,7 @@ pub async fn put_notification(call: &mut Call) -> Result<Response, S3Error> {
     let skip = call.header("x-amz-skip-destination-validation").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
     if let Some(hook) = configuration.hooks().find(|hook| !skip && !call.settings.hook_exists.ask(hook)) {
         let message = format!(
-            "Unable to validate the following destination configurations: no hook named `{hook}` is installed; run `aerie hook add {hook} FILE.wasm`"
+            "Unable to validate the following destination configurations: no hook named `{hook}` that takes events is installed (a transform is for GETs); run `aerie hook add {hook} FILE.wasm`"
         );
         return Err(S3Error::argument("CloudFunction", hook, message));
     }

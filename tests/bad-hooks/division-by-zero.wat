@@ -1,0 +1,11 @@
+;; Divides by zero.
+;; ends: trap
+(module
+  (memory (export "memory") 1)
+  (global $heap (mut i32) (i32.const 1024))
+  (func (export "cabi_realloc") (param i32 i32 i32) (param $length i32) (result i32) (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
+    (global.set $heap (i32.add (local.get $at) (local.get $length)))
+    (local.get $at))
+  (func (export "on-event") (param i32) (result i32)
+    (i32.div_u (i32.const 1) (i32.const 0))))
