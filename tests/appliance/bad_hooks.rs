@@ -3,15 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::bad_guests::{BadHook, Ends, bad_hooks};
+use crate::guest;
 use crate::harness::{Appliance, Site, eventually};
-
-#[path = "../../src/hook/tests/bad_hooks.rs"]
-mod bad_hooks;
-#[path = "../../src/hook/tests/guest.rs"]
-#[expect(dead_code, reason = "the sandbox's tests use the rest")]
-mod guest;
-
-use bad_hooks::{BadHook, Ends};
 
 /// Deadline and results as tests/bad-hooks/README.md has them; few attempts, so that the dead letters come soon.
 const CONFIG: &str = "[broker]\naddress = \"127.0.0.1:0\"\n[hooks]\ndeadline_ms = 200\noutput_bytes = 262144\n\
@@ -46,7 +40,7 @@ fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
 /// Adds the hooks, each with a bucket of its name and a rule; gives those that are installed, with their faults.
 fn install(aerie: &Appliance, folder: &std::path::Path) -> Vec<(String, String)> {
     let mut installed = Vec::new();
-    for BadHook { name, wasm, ends } in bad_hooks::bad_hooks() {
+    for BadHook { name, wasm, ends } in bad_hooks() {
         let file = folder.join(&name);
         std::fs::write(&file, wasm).expect("the folder is writable");
         let add = ["hook", "add", &name, file.to_str().expect("a plain path")];

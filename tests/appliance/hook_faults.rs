@@ -4,11 +4,8 @@
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
+use crate::guest;
 use crate::harness::{Appliance, Site, eventually};
-
-#[path = "../../src/hook/tests/guest.rs"]
-#[expect(dead_code, reason = "the sandbox's tests use the rest")]
-mod guest;
 
 /// A hook that stores `d/KEY` for each object, with bytes of its own: a custom section of one letter.
 fn deriving(site: &Site, letter: u8) -> String {

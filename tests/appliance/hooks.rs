@@ -6,11 +6,8 @@ use std::io::Read;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
+use crate::guest;
 use crate::harness::{Appliance, Site, eventually};
-
-#[path = "../../src/hook/tests/guest.rs"]
-#[expect(dead_code, reason = "the sandbox's tests use the rest")]
-mod guest;
 
 /// What `aerie hook logs -f` has written so far; ends with the value.
 struct Followed {
