@@ -181,8 +181,9 @@ impl Service {
         audited.take_down(&self.engine, outcome).await;
         // A client that still sends would not see the answer. One that waits to be told to send must not be told.
         // boto3 takes the status of an answer that comes in the place of `100 Continue` for that of the connection's next
-        // answer as well, and hyper does not say it to a request whose body is empty.
-        if contradicts || never_told {
+        // answer as well, and hyper does not say it to a request whose body is empty. A body that was refused unread may be
+        // taken to begin with the next request.
+        if contradicts || never_told || (failed && waits_for_continue) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if failed && raw.may_discard(waits_for_continue) {

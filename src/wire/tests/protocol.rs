@@ -117,7 +117,9 @@ fn continue_is_said_only_when_the_body_is_wanted() {
     Reply::parse(&read_all(&mut stream)).ok(200);
     assert_eq!(server.get("/expect/k").ok(200).body, b"abc");
     let (head, _) = server.head("PUT", "/missing/k", &expect, "UNSIGNED-PAYLOAD");
-    Reply::parse(&server.raw(&head)).refused(S3Code::NoSuchBucket);
+    let refused = Reply::parse(&server.raw(&head));
+    assert_eq!(refused.header("connection"), "close", "the next request would be read as this one's body");
+    refused.refused(S3Code::NoSuchBucket);
 }
 
 /// boto3 keeps the status of an answer that came where it expected `100 Continue` for the connection's next request: an
