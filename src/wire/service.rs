@@ -151,11 +151,11 @@ impl Service {
         let request_id = self.request_id();
         let (head, incoming) = request.into_parts();
         let contradicts = exchange.head_contradicts();
-        let never_told = head.headers.contains_key(header::EXPECT) && incoming.is_end_stream();
+        let waits_for_continue = head.headers.contains_key(header::EXPECT);
+        let never_told = waits_for_continue && incoming.is_end_stream();
         let raw = RawBody::incoming(incoming, exchange);
         let resource = head.uri.path().to_owned();
         let shared = head.headers.contains_key(header::ORIGIN).then(|| (head.method.clone(), head.headers.clone()));
-        let waits_for_continue = head.headers.contains_key(header::EXPECT);
         let audited = Audited::of(&head, &self.settings);
         let parts = Parts { head, peer, secure: tls_version.is_some(), tls_version, request_id };
         let request_id = parts.request_id.clone();
