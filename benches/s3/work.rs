@@ -32,6 +32,8 @@ pub struct Workload {
     pub connections: usize,
     /// Objects that must be there before the first round.
     objects: usize,
+    /// Requests that are sent before this has passed are not counted.
+    warm_up: Duration,
 }
 
 /// What one round gave.
@@ -44,6 +46,18 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// The requests of all rounds together; none when there was no round.
+    pub fn together(samples: Vec<Sample>) -> Sample {
+        let mut all = Sample { operations: 0, seconds: 0.0, latencies_us: Vec::new(), server_cpu_us: None };
+        for sample in samples {
+            all.operations += sample.operations;
+            all.seconds += sample.seconds;
+            all.latencies_us.extend(sample.latencies_us);
+        }
+        all.latencies_us.sort_unstable();
+        all
+    }
+
     pub fn per_second(&self) -> f64 {
         self.operations as f64 / self.seconds
     }
@@ -57,7 +71,7 @@ impl Sample {
 
 fn row(name: &str, operation: Operation, bytes: usize, connections: usize, objects: usize) -> Workload {
     let bucket = if name.ends_with("-sealed") { SEALED_BUCKET } else { BUCKET };
-    Workload { name: name.to_owned(), bucket, operation, bytes, connections, objects }
+    Workload { name: name.to_owned(), bucket, operation, bytes, connections, objects, warm_up: Duration::ZERO }
 }
 
 /// With `sealed`, some rows once more on objects that the server seals, beside those that they are compared with. With
@@ -88,7 +102,11 @@ pub fn workloads(list_keys: usize, sealed: bool, tls: bool) -> Vec<Workload> {
 /// What stands for clients that want to be served while other things go on: 4 KiB GETs and PUTs.
 pub fn foreground() -> [Workload; 2] {
     [row("get-4k-c8", Operation::Get, 4 << 10, 8, 2000), row("put-4k-c8", Operation::Put, 4 << 10, 8, 0)]
+        .map(|row| Workload { warm_up: FOREGROUND_WARM_UP, ..row })
 }
+
+/// Of a server that was stopped until now: by then its caches are its own again.
+const FOREGROUND_WARM_UP: Duration = Duration::from_millis(100);
 
 /// Creates the bucket.
 pub fn prepare(target: &Target, bucket: &str) -> Result<(), String> {
@@ -172,7 +190,7 @@ impl Workload {
             let mut connection = Connection::open(target).await?;
             let mut signer = Signer::new(target);
             let mut latencies = Vec::new();
-            while started.elapsed() < duration && !stop.load(Ordering::Relaxed) {
+            while started.elapsed() < self.warm_up + duration && !stop.load(Ordering::Relaxed) {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= limit {
                     break;
@@ -194,7 +212,9 @@ impl Workload {
                 }
                 let answer =
                     connection.exchange(request, &body).await.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
-                latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
+                if sent - started >= self.warm_up {
+                    latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
+                }
                 if answer.status >= 300 {
                     stop.store(true, Ordering::Relaxed);
                     return Err(format!("{} gave {}: {}", self.name, answer.status, text(&answer.body)));
@@ -206,7 +226,7 @@ impl Workload {
             Ok(latencies)
         };
         let mut latencies_us = on_connections(self.connections, duration + GRACE, &connection)?.concat();
-        let seconds = started.elapsed().as_secs_f64();
+        let seconds = (started.elapsed() - self.warm_up).as_secs_f64();
         let operations = latencies_us.len() as u64;
         latencies_us.sort_unstable();
         let cpu = cpu_before.zip(cpu_us(target)).map(|(before, after)| (after - before) / operations.max(1) as f64);
