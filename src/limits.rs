@@ -191,6 +191,10 @@ pub const PRESIGN_EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Mutations in one group commit. Beyond this the latency of the first one grows with no gain in throughput.
 pub const GROUP_COMMIT_MAX: usize = 512;
+/// A copy of the metadata that comes back when none was left waits this long for those who still read.
+pub const META_REVIVE_WAIT: Duration = Duration::from_secs(5);
+/// Chunks (1 MiB) of the metadata that a copy which is caught up is given between two looks at the drives.
+pub const META_JOIN_CHUNKS: usize = 64;
 /// Mutations that may wait for the metadata writer; more than this answers SlowDown.
 pub const META_QUEUE_MAX: usize = 8192;
 /// Buckets, and documents of buckets, that a reader keeps in memory: more than an edge box has.

@@ -17,7 +17,7 @@ pub(super) const LOG_NEW_FILE: &str = "meta/log.new";
 const JOURNAL_FILE: &str = "meta/aerie.db-journal";
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Bytes compared, or copied, at a time.
-const CHUNK_BYTES: usize = 1 << 20;
+pub(super) const CHUNK_BYTES: usize = 1 << 20;
 
 /// What a copy's files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,8 +105,7 @@ pub(super) fn read_file(storage: &dyn Storage, path: &str, length: u64) -> io::R
 
 /// Writes a copy anew from one whose log is empty.
 pub(super) fn replace_copy(source: &dyn Storage, target: &dyn Storage) -> io::Result<()> {
-    put_marker(target, REPLACING_FILE)?;
-    clear(target)?;
+    begin_replacing(target)?;
     let from = source.open(DATABASE_FILE, OpenMode::Read)?;
     let to = target.open(DATABASE_FILE, OpenMode::CreateNew)?;
     let mut chunk = vec![0; CHUNK_BYTES];
@@ -120,6 +119,21 @@ pub(super) fn replace_copy(source: &dyn Storage, target: &dyn Storage) -> io::Re
         offset += read as u64;
     }
     to.sync_data()?;
+    end_replacing(target)
+}
+
+/// From here on the copy's files are not to be trusted; they are gone.
+pub(super) fn begin_replacing(target: &dyn Storage) -> io::Result<()> {
+    if !target.exists(FOLDER)? {
+        target.create_dir(FOLDER)?;
+        target.sync_dir("")?;
+    }
+    put_marker(target, REPLACING_FILE)?;
+    clear(target)
+}
+
+/// They are whole, and synced.
+pub(super) fn end_replacing(target: &dyn Storage) -> io::Result<()> {
     if target.exists(CREATING_FILE)? {
         remove_marker(target, CREATING_FILE)?;
     }

@@ -247,7 +247,7 @@ impl Opening {
     }
 
     fn check(&self, site: &Site) -> Result<(), MetaError> {
-        let database = Database::over(vec![site.place()], Vec::new(), Arc::new(|_| ()), self.world.clone())?;
+        let database = Database::over(vec![site.place()], Vec::new(), Arc::new(|_| true), self.world.clone())?;
         let connection = connect(&database)?;
         empty_log(&connection)?;
         let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;

@@ -46,6 +46,7 @@ use admin::AdminApi;
 use core::Connections;
 use credentials::RootKeys;
 use errands::Errands;
+use place::Place;
 
 /// A running appliance.
 pub struct Server {
@@ -81,6 +82,7 @@ struct Parts {
     transfers: Arc<wire::Transfers>,
     traffic: Arc<wire::Traffic>,
     plan: Arc<Plan>,
+    places: Arc<Vec<Place>>,
 }
 
 /// Starts everything; when this returns, requests are answered.
@@ -92,7 +94,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         settings.mqtt.check().map_err(|error| error.to_string())?;
     }
     let tls = start_tls(&settings, &world)?;
-    let pool = open_pool(&settings, places, &world)?;
+    let (pool, places) = open_pool(&settings, places, &world)?;
     let geometry = pool.geometry();
     let plan = config::plan(&settings, geometry.shards(), Some(geometry.parity)).map_err(|error| error.to_string())?;
     pool.keep_latest(plan.latest_bytes);
@@ -145,6 +147,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         outbox: Arc::new(outbox),
         upkeep: Arc::new(upkeep),
         plan: Arc::new(plan),
+        places: Arc::new(places),
     };
     let (address, cores) = start_cores(&parts, wire_settings(&parts, &engines)?, &engines)?;
     let geometry = format!("{}+{}", geometry.data, geometry.parity);
@@ -168,43 +171,26 @@ fn engine_factory(
     })
 }
 
-fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Arc<Pool>, String> {
+fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<(Arc<Pool>, Vec<Place>), String> {
     if places.is_empty() {
         return Err("no drives: name their folders, for example `aerie serve /data/d{1..6}`".to_owned());
     }
-    refuse_repeated(places)?;
+    let spots = place::look_at(places);
+    place::refuse_repeated(&spots)?;
     // At the very first start nothing is there yet. Later a folder that is not there is a drive that is missing.
-    let first = places.iter().all(|place| !Path::new(place).exists());
-    let open = |place: &String| {
-        let opened = if first { RealStorage::create(Path::new(place)) } else { RealStorage::open(Path::new(place)) };
-        match opened {
-            Ok(storage) => (place.clone(), Some(Arc::new(storage) as Arc<dyn Storage>)),
-            Err(error) => {
-                tracing::warn!(place, %error, "a drive cannot be opened");
-                (place.clone(), None)
-            }
-        }
-    };
+    let first = spots.iter().all(|spot| spot.exists == Some(false));
+    let opened = place::open_all(&spots, first);
     let options = PoolOptions {
         parity: settings.pool.parity,
         write_shards_min: settings.pool.write_shards_min,
         replace: replacements(&settings.pool.replace, places)?,
         world: world.clone(),
     };
-    Pool::open(places.iter().map(open).collect(), options).map_err(|error| error.to_string())
-}
-
-/// One folder twice would be two drives that fail together, and a pool made so stays so.
-fn refuse_repeated(places: &[String]) -> Result<(), String> {
-    let real = |place: &String| Path::new(place).canonicalize().unwrap_or_else(|_| Path::new(place).to_owned());
-    let folders: Vec<_> = places.iter().map(real).collect();
-    for (index, folder) in folders.iter().enumerate() {
-        if let Some(first) = folders[..index].iter().position(|earlier| earlier == folder) {
-            let (first, place) = (&places[first], &places[index]);
-            return Err(format!("{place} is the same folder as {first}; give each drive a folder of its own"));
-        }
-    }
-    Ok(())
+    let pool = Pool::open(opened, options).map_err(|error| error.to_string())?;
+    pool.reopen_by(Arc::new(|name: &str| {
+        RealStorage::open(Path::new(name)).map(|storage| Arc::new(storage) as Arc<dyn Storage>)
+    }));
+    Ok((pool, spots))
 }
 
 /// The places that `--replace` names, as the list of drives writes them.

@@ -211,6 +211,7 @@ fn open(root: PathBuf) -> (Arc<Pool>, Meta) {
     let pool = Pool::open(vec![place("d0"), place("d1")], options).unwrap();
     let copies = pool.copies().into_iter().map(|(slot, storage, current)| Copy { slot, storage, current });
     let meta =
-        Meta::open(copies.collect(), &pool.id(), Arc::new(|slot| panic!("copy {slot} failed")), world()).unwrap();
+        Meta::open(copies.collect(), &pool.id(), Arc::new(|slot| -> bool { panic!("copy {slot} failed") }), world())
+            .unwrap();
     (pool, meta)
 }
