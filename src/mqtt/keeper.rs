@@ -106,9 +106,16 @@ impl Keeper {
                 return;
             }
         };
+        let name = |event_id: Option<&[u8]>, topic: &str| name_of(event_id.unwrap_or_default(), topic);
         let outbound = sent.iter().filter(|message| message.direction == InflightDirection::Outbound);
-        let names = outbound.map(|one| name_of(one.correlation_data.as_deref().unwrap_or_default(), &one.topic));
-        self.ledger.observe(client, last, queued, &names.collect::<HashSet<u64>>());
+        let names = outbound.map(|one| name(one.correlation_data.as_deref(), &one.topic)).collect::<HashSet<u64>>();
+        let excess = self.ledger.observe(client, last, queued, &names);
+        if excess > 0 {
+            let gone = queue.take(excess).await;
+            queue.finish_drain();
+            let names = gone.iter().map(|one| name(one.correlation_data.as_deref(), &one.topic));
+            self.ledger.dropped(client, &names.collect::<Vec<u64>>());
+        }
         if !queued && let Some(one) = self.connected().get_mut(client) {
             one.slow = false;
         }
@@ -270,9 +277,8 @@ fn read_retained(row: &RetainedRow) -> Option<RetainedMessage> {
 fn queued(row: &KeptRow, session: &ClientSession, now_ms: i64) -> QueuedMessage {
     let message = &row.message;
     let qos = |number: u8| if number >= 2 { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
-    let matches = |filter: &str| {
-        mqtt5::topic_matches_filter(&message.topic, mqtt5::strip_shared_subscription_prefix(filter))
-    };
+    let matches =
+        |filter: &str| mqtt5::topic_matches_filter(&message.topic, mqtt5::strip_shared_subscription_prefix(filter));
     let matching = session.subscriptions.iter().filter(|(filter, _)| matches(filter)).map(|(_, one)| one);
     let best = matching.max_by_key(|one| one.qos as u8);
     let granted = best.map_or(1, |one| one.qos as u8).min(message.qos);

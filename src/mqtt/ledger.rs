@@ -5,8 +5,8 @@
 //! took it; a session's `through` is the place up to which nothing waits for it any more. Those two, the sessions and the
 //! retained messages are all that has to be found again after a crash.
 //!
-//! Invariants: a message is released only when no session waits for it; a session lets go of a message only in order,
-//! from the oldest on; whatever it lets go of unacknowledged, because its room is used up, is counted. Shared by the
+//! Invariants: a message is released only when no session waits for it; a session lets go of acknowledged messages in
+//! order, from the oldest on; whatever it lets go of unacknowledged, because its room is used up, is counted. Shared by the
 //! threads `mqtt` (takes) and `mqtt-broker` (observes); nobody waits while it is locked. Knows nothing of connections.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -104,6 +104,8 @@ struct Session {
     /// Of subscriptions above QoS 0.
     filters: Vec<String>,
     connected: bool,
+    /// What is queued for it may not be in the order of the places.
+    disordered: bool,
     waits: VecDeque<Wait>,
     bytes: u64,
     through: i64,
@@ -151,35 +153,59 @@ impl Inner {
         }
     }
 
-    /// Lets go of the oldest messages of sessions whose room, or all of whose room together, is used up.
-    fn enforce(&mut self, client: &str) {
-        while let Some(session) = self.sessions.get(client)
-            && (session.waits.len() > self.messages_max || session.bytes > self.bytes_max)
-        {
-            self.overflow(client);
-        }
+    /// Lets go of the oldest messages of all sessions while they use up their room together.
+    fn enforce(&mut self) {
         while self.kept_bytes > self.total_max
             && let Some((&oldest, _)) = self.kept.first_key_value()
         {
             let holds = |session: &Session| session.waits.front().is_some_and(|wait| wait.place == oldest);
             let holders: Vec<String> =
                 self.sessions.iter().filter(|(_, session)| holds(session)).map(|(client, _)| client.clone()).collect();
-            assert!(!holders.is_empty(), "whoever waits for the oldest of all has it as its own oldest");
-            holders.iter().for_each(|client| self.overflow(client));
+            if holders.is_empty() {
+                // Whoever waits for it has older ones that are on their way.
+                return;
+            }
+            for client in holders {
+                self.note_drop(&client);
+                self.let_go(&client);
+            }
         }
     }
 
-    fn overflow(&mut self, client: &str) {
+    fn note_drop(&mut self, client: &str) {
         self.dropped += 1;
         if let Some(session) = self.sessions.get_mut(client)
             && !std::mem::replace(&mut session.overflowed, true)
         {
             tracing::warn!(
                 client,
-                "a subscriber has not fetched its messages and its room is used up: the oldest go; see broker.queued_bytes_max"
+                "a subscriber does not fetch its messages and their room is used up: the oldest go; see broker.queued_bytes_max"
             );
         }
-        self.let_go(client);
+    }
+
+    fn is_over(&self, session: &Session) -> bool {
+        session.waits.len() > self.messages_max || session.bytes > self.bytes_max
+    }
+
+    /// How many of the messages that are queued for the session must go, so that its room is enough.
+    fn excess(&self, session: &Session, in_flight: &HashSet<u64>) -> usize {
+        if !self.is_over(session) {
+            return 0;
+        }
+        let queued: Vec<Wait> = session.waits.iter().filter(|wait| !in_flight.contains(&wait.name)).copied().collect();
+        let mut bytes: u64 = queued.iter().map(|wait| wait.bytes).sum();
+        let mut excess = 0;
+        for wait in &queued {
+            // One message always has room.
+            let left = queued.len() - excess;
+            if left <= self.messages_max && (bytes <= self.bytes_max || left == 1) {
+                break;
+            }
+            bytes -= wait.bytes;
+            excess += 1;
+        }
+        excess
     }
 
     fn forget(&mut self, client: &str) {
@@ -253,25 +279,24 @@ impl Ledger {
         }
         let mut inner = self.lock();
         let place = inner.next_place;
-        let mut takers = Vec::new();
-        let mut check = false;
-        let Inner { sessions, to_check, .. } = &mut *inner;
+        let (mut takers, mut check) = (0, false);
+        let Inner { sessions, to_check, messages_max, bytes_max, .. } = &mut *inner;
         for (client, session) in sessions.iter_mut().filter(|(_, session)| session.wants(taken.topic)) {
             session.waits.push_back(Wait { place, name: taken.name, bytes: taken.bytes });
             session.bytes += taken.bytes;
-            takers.push(client.clone());
-            // It may have acknowledged it before we came here.
-            if session.connected {
+            takers += 1;
+            // It may have acknowledged it before we came here, or have no room for it.
+            if session.connected || session.waits.len() > *messages_max || session.bytes > *bytes_max {
                 check |= to_check.insert(client.clone());
             }
         }
-        if takers.is_empty() {
+        if takers == 0 {
             return None;
         }
         inner.next_place += 1;
-        inner.kept.insert(place, Kept { id: taken.id, bytes: taken.bytes, waiting: takers.len() });
+        inner.kept.insert(place, Kept { id: taken.id, bytes: taken.bytes, waiting: takers });
         inner.kept_bytes += taken.bytes;
-        takers.iter().for_each(|client| inner.enforce(client));
+        inner.enforce();
         self.tell(&inner);
         if check {
             self.checks.notify_one();
@@ -318,6 +343,12 @@ impl Ledger {
             *at = ticket.max(*at);
             later
         });
+    }
+
+    /// Messages that the broker has taken unknown to us will be sent to it again: what is queued for sessions is not in the
+    /// order of our places, until the queues have been empty.
+    pub fn disorder(&self) {
+        self.lock().sessions.values_mut().for_each(|session| session.disordered = true);
     }
 
     pub fn stats(&self) -> LedgerStats {
@@ -443,8 +474,9 @@ impl Ledger {
     /// acknowledgements are to come.
     pub fn look(&self, client: &str, busy: bool) -> Option<i64> {
         let mut inner = self.lock();
+        let over = inner.sessions.get(client).is_some_and(|session| inner.is_over(session));
         let session = inner.sessions.get_mut(client)?;
-        if busy && session.acknowledged < limits::BROKER_ACKNOWLEDGED_BATCH {
+        if busy && !over && session.acknowledged < limits::BROKER_ACKNOWLEDGED_BATCH {
             return None;
         }
         session.acknowledged = 0;
@@ -452,24 +484,49 @@ impl Ledger {
     }
 
     /// What the look has found: whether messages are queued for the session, and the names of those that it was sent but
-    /// has not acknowledged. They are sent in order, so that whatever is older than those has been acknowledged.
-    pub fn observe(&self, client: &str, last: i64, queued: bool, in_flight: &HashSet<u64>) {
+    /// has not acknowledged. They are sent in order, so that whatever is older than those has been acknowledged. Gives how
+    /// many of the oldest queued ones must go for want of room.
+    pub fn observe(&self, client: &str, last: i64, queued: bool, in_flight: &HashSet<u64>) -> usize {
         let mut inner = self.lock();
-        let Some(session) = inner.sessions.get_mut(client) else { return };
+        let Some(session) = inner.sessions.get(client) else { return 0 };
         let mut seen = session.waits.iter().take_while(|wait| wait.place <= last);
         let oldest = seen.clone().position(|wait| in_flight.contains(&wait.name));
         let gone = match oldest {
+            Some(_) | None if queued && session.disordered => 0,
             Some(position) => position,
-            None if queued => return,
+            None if queued => 0,
             None => seen.by_ref().count(),
         };
         for _ in 0..gone {
             inner.let_go(client);
         }
-        if let Some(session) = inner.sessions.get_mut(client)
-            && session.waits.is_empty()
-        {
+        let Some(session) = inner.sessions.get_mut(client) else { return 0 };
+        session.disordered &= queued;
+        if session.waits.is_empty() {
             session.overflowed = false;
+        }
+        self.tell(&inner);
+        let session = inner.sessions.get(client);
+        session.map_or(0, |session| inner.excess(session, in_flight))
+    }
+
+    /// These went unsent from the session's queue, for want of room.
+    pub fn dropped(&self, client: &str, names: &[u64]) {
+        let mut inner = self.lock();
+        for name in names {
+            let Some(session) = inner.sessions.get_mut(client) else { return };
+            match session.waits.iter().position(|wait| wait.name == *name) {
+                // Another client's message.
+                None => continue,
+                Some(0) => inner.let_go(client),
+                Some(position) => {
+                    // Older ones are on their way.
+                    let wait = session.waits.remove(position).expect("found at that position");
+                    session.bytes -= wait.bytes;
+                    inner.release(wait.place);
+                }
+            }
+            inner.note_drop(client);
         }
         self.tell(&inner);
     }
@@ -503,6 +560,9 @@ impl Ledger {
         if takers.is_empty() {
             inner.release(*place);
         }
+        // Their room may be smaller than it was.
+        inner.to_check.extend(takers.iter().cloned());
+        self.checks.notify_one();
         self.tell(&inner);
         takers
     }
