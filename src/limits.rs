@@ -277,7 +277,8 @@ pub const BROKER_STOP_GRACE: Duration = Duration::from_secs(3);
 pub const BROKER_ACCEPT_RETRY: Duration = Duration::from_millis(200);
 /// Sessions of subscribers that the built-in broker finds again after a crash: far more than it takes connections.
 pub const BROKER_SESSIONS_MAX: usize = 4096;
-/// Bytes of all messages together that the built-in broker keeps for subscribers: a small part of the smallest drive.
+/// Bytes of messages that the built-in broker keeps for all subscribers together, each with its own copy in memory: a
+/// sixteenth of a small board's. Beyond, each subscriber gets its share.
 pub const BROKER_KEPT_BYTES_MAX: u64 = 256 << 20;
 /// Bytes that a kept message is counted with beside its own: what the broker needs in memory for it.
 pub const BROKER_KEPT_OVERHEAD_BYTES: usize = 640;

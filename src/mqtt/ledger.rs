@@ -72,14 +72,14 @@ struct Inner {
     sessions: HashMap<String, Session>,
     kept: BTreeMap<i64, Kept>,
     kept_bytes: u64,
+    /// Of all sessions: a message counts in each that waits for it, as it does in the broker's memory.
+    waiting_bytes: u64,
     next_place: i64,
     dropped: u64,
     retained: HashMap<String, u64>,
     retained_bytes: u64,
     messages_max: usize,
     bytes_max: u64,
-    /// Bytes of all that is kept.
-    total_max: u64,
     released: Vec<i64>,
     dirty: BTreeSet<String>,
     advanced: BTreeSet<String>,
@@ -137,6 +137,7 @@ impl Inner {
         let Some(session) = self.sessions.get_mut(client) else { return };
         let Some(wait) = session.waits.pop_front() else { return };
         session.bytes -= wait.bytes;
+        self.waiting_bytes -= wait.bytes;
         session.through = wait.place;
         session.unsaved += 1;
         self.advanced.insert(client.to_owned());
@@ -153,23 +154,13 @@ impl Inner {
         }
     }
 
-    /// Lets go of the oldest messages of all sessions while they use up their room together.
-    fn enforce(&mut self) {
-        while self.kept_bytes > self.total_max
-            && let Some((&oldest, _)) = self.kept.first_key_value()
-        {
-            let holds = |session: &Session| session.waits.front().is_some_and(|wait| wait.place == oldest);
-            let holders: Vec<String> =
-                self.sessions.iter().filter(|(_, session)| holds(session)).map(|(client, _)| client.clone()).collect();
-            if holders.is_empty() {
-                // Whoever waits for it has older ones that are on their way.
-                return;
-            }
-            for client in holders {
-                self.note_drop(&client);
-                self.let_go(&client);
-            }
+    /// Bytes that each session may take: when all together take too much, its share.
+    fn bytes_each(&self) -> u64 {
+        if self.waiting_bytes <= limits::BROKER_KEPT_BYTES_MAX {
+            return self.bytes_max;
         }
+        let waiting = self.sessions.values().filter(|session| !session.waits.is_empty()).count() as u64;
+        self.bytes_max.min(limits::BROKER_KEPT_BYTES_MAX / waiting.max(1))
     }
 
     fn note_drop(&mut self, client: &str) {
@@ -185,7 +176,7 @@ impl Inner {
     }
 
     fn is_over(&self, session: &Session) -> bool {
-        session.waits.len() > self.messages_max || session.bytes > self.bytes_max
+        session.waits.len() > self.messages_max || session.bytes > self.bytes_each()
     }
 
     /// How many of the messages that are queued for the session must go, so that its room is enough.
@@ -195,11 +186,12 @@ impl Inner {
         }
         let queued: Vec<Wait> = session.waits.iter().filter(|wait| !in_flight.contains(&wait.name)).copied().collect();
         let mut bytes: u64 = queued.iter().map(|wait| wait.bytes).sum();
+        let bytes_max = self.bytes_each();
         let mut excess = 0;
         for wait in &queued {
             // One message always has room.
             let left = queued.len() - excess;
-            if left <= self.messages_max && (bytes <= self.bytes_max || left == 1) {
+            if left <= self.messages_max && (bytes <= bytes_max || left == 1) {
                 break;
             }
             bytes -= wait.bytes;
@@ -226,13 +218,13 @@ impl Ledger {
             sessions: HashMap::new(),
             kept: BTreeMap::new(),
             kept_bytes: 0,
+            waiting_bytes: 0,
             next_place: 1,
             dropped: 0,
             retained: HashMap::new(),
             retained_bytes: 0,
             messages_max: settings.queued_messages_max,
             bytes_max: settings.queued_bytes_max as u64,
-            total_max: limits::BROKER_KEPT_BYTES_MAX.max(settings.queued_bytes_max as u64),
             released: Vec::new(),
             dirty: BTreeSet::new(),
             advanced: BTreeSet::new(),
@@ -279,24 +271,26 @@ impl Ledger {
         }
         let mut inner = self.lock();
         let place = inner.next_place;
-        let (mut takers, mut check) = (0, false);
-        let Inner { sessions, to_check, messages_max, bytes_max, .. } = &mut *inner;
-        for (client, session) in sessions.iter_mut().filter(|(_, session)| session.wants(taken.topic)) {
+        let mut takers = Vec::new();
+        for (client, session) in inner.sessions.iter_mut().filter(|(_, session)| session.wants(taken.topic)) {
             session.waits.push_back(Wait { place, name: taken.name, bytes: taken.bytes });
             session.bytes += taken.bytes;
-            takers += 1;
-            // It may have acknowledged it before we came here, or have no room for it.
-            if session.connected || session.waits.len() > *messages_max || session.bytes > *bytes_max {
-                check |= to_check.insert(client.clone());
-            }
+            takers.push(client.clone());
         }
-        if takers == 0 {
+        if takers.is_empty() {
             return None;
         }
         inner.next_place += 1;
-        inner.kept.insert(place, Kept { id: taken.id, bytes: taken.bytes, waiting: takers });
+        inner.kept.insert(place, Kept { id: taken.id, bytes: taken.bytes, waiting: takers.len() });
         inner.kept_bytes += taken.bytes;
-        inner.enforce();
+        inner.waiting_bytes += taken.bytes * takers.len() as u64;
+        // A subscriber that is there may have acknowledged it before we came here; others may have no room for it.
+        let look = |client: &String| {
+            inner.sessions.get(client).is_some_and(|session| session.connected || inner.is_over(session))
+        };
+        takers.retain(look);
+        let check = !takers.is_empty();
+        inner.to_check.extend(takers);
         self.tell(&inner);
         if check {
             self.checks.notify_one();
@@ -523,6 +517,7 @@ impl Ledger {
                     // Older ones are on their way.
                     let wait = session.waits.remove(position).expect("found at that position");
                     session.bytes -= wait.bytes;
+                    inner.waiting_bytes -= wait.bytes;
                     inner.release(wait.place);
                 }
             }
@@ -557,6 +552,7 @@ impl Ledger {
         }
         inner.kept.insert(*place, Kept { id: message.id, bytes, waiting: takers.len() });
         inner.kept_bytes += bytes;
+        inner.waiting_bytes += bytes * takers.len() as u64;
         if takers.is_empty() {
             inner.release(*place);
         }

@@ -116,17 +116,24 @@ fn a_session_that_uses_up_its_room_loses_its_oldest_and_that_is_counted() {
 }
 
 #[test]
-fn all_sessions_together_have_a_bound_too() {
-    let ledger = ledger(1000, 200 << 20);
+fn when_all_sessions_together_take_too_much_each_has_its_share() {
+    let ledger = ledger(1000, limits::BROKER_KEPT_BYTES_MAX as usize);
     for client in ["a", "b"] {
         ledger.put(client, "document".to_owned(), vec![format!("{client}/#")]).unwrap();
     }
     let bytes = limits::BROKER_KEPT_BYTES_MAX / 4;
-    for (id, topic) in [(1, "a/x"), (2, "b/x"), (3, "a/x"), (4, "b/x"), (5, "a/x")] {
-        ledger.take(Taken { id, topic, name: id as u64, bytes });
+    let take = |id: i64, topic| ledger.take(Taken { id, topic, name: id as u64, bytes });
+    for (id, topic) in [(1, "a/x"), (2, "b/x"), (3, "a/x"), (4, "a/x")] {
+        take(id, topic);
     }
-    assert_eq!(ledger.news().released, [1]);
-    assert_eq!((ledger.stats().kept, ledger.stats().dropped), (4, 1));
+    assert_eq!(ledger.look("a", true), None, "there is room for all");
+    take(5, "a/x");
+    let last = ledger.look("a", true).expect("it has more than its half");
+    assert_eq!(ledger.observe("a", last, true, &HashSet::new()), 2);
+    ledger.dropped("a", &[1, 3]);
+    assert_eq!(ledger.look("b", true), None);
+    assert_eq!(ledger.news().released, [1, 3]);
+    assert_eq!((ledger.stats().kept, ledger.stats().dropped), (3, 2));
 }
 
 #[test]
