@@ -115,7 +115,10 @@ impl Reader {
             "SELECT topic, head, payload FROM broker_retained WHERE topic > ?1 ORDER BY topic LIMIT ?2",
             params![after, limit as i64],
             |row| {
-                let payload = row.get_ref(2)?.as_bytes_or_null()?.unwrap_or_default().to_vec();
+                let payload = match row.get_ref(2)? {
+                    ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
+                    _ => Vec::new(),
+                };
                 Ok(StoredRetained { topic: lossy(row, 0)?, head: lossy(row, 1)?, payload })
             },
         )
