@@ -17,6 +17,7 @@ use super::front::{Front, RealAddresses};
 use super::gate::{Gate, PUBLISHER_USER};
 use super::keeper::Keeper;
 use super::ledger::Ledger;
+use super::restore::restore;
 use super::{BrokerSettings, BrokerStore, MqttError, Password, PublisherSettings};
 use crate::limits;
 use crate::seam::World;
@@ -180,7 +181,7 @@ async fn bind(
         None => None,
     };
     let (store, ledger) = kept.unzip();
-    let keeper = ledger.map(|ledger| Arc::new(Keeper::new(ledger, settings.queued_messages_max)));
+    let keeper = ledger.clone().map(|ledger| Arc::new(Keeper::new(ledger, settings.queued_messages_max)));
     let gate = Gate::new(settings, publisher, addresses, keeper.clone()).await?;
     let listen = |error: mqtt5::MqttError| MqttError::Listen {
         address: settings.address.to_string(),
@@ -188,9 +189,9 @@ async fn bind(
         reason: listen_reason(&error.to_string()),
     };
     let broker = MqttBroker::with_config(config(settings, keeper.clone())).await.map_err(listen)?;
-    if let (Some(keeper), Some(mut store), Some(storage)) = (&keeper, store, broker.storage()) {
+    if let (Some(keeper), Some(ledger), Some(mut store), Some(storage)) = (&keeper, ledger, store, broker.storage()) {
+        restore(&ledger, &mut *store, &storage, world.clock.unix_ms()).await;
         keeper.attach(storage, &broker.router());
-        keeper.restore(&mut *store, world.clock.unix_ms()).await?;
     }
     Ok(Bound { broker: broker.with_auth_provider(Arc::new(gate)), front, keeper })
 }

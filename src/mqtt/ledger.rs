@@ -9,14 +9,14 @@
 //! order, from the oldest on; whatever it lets go of unacknowledged, because its room is used up, is counted. Shared by the
 //! threads `mqtt` (takes) and `mqtt-broker` (observes); nobody waits while it is locked. Knows nothing of connections.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use mqtt5::{strip_shared_subscription_prefix, topic_matches_filter};
 use tokio::sync::{Notify, watch};
 
+use super::waits::{Kept, Session, Wait, Waits};
 use super::{BrokerSettings, KeptRow, LedgerStats, Message, RetainedRow, SessionRow};
 use crate::limits;
 
@@ -59,7 +59,7 @@ pub struct News {
 
 #[derive(Debug)]
 pub struct Ledger {
-    inner: Mutex<Inner>,
+    waits: Mutex<Waits>,
     /// No session waits for anything, as on most boards: nothing to look up.
     idle: AtomicBool,
     news: Notify,
@@ -67,173 +67,11 @@ pub struct Ledger {
     durable: watch::Sender<u64>,
 }
 
-#[derive(Debug)]
-struct Inner {
-    sessions: HashMap<String, Session>,
-    kept: BTreeMap<i64, Kept>,
-    kept_bytes: u64,
-    /// Of all sessions: a message counts in each that waits for it, as it does in the broker's memory.
-    waiting_bytes: u64,
-    next_place: i64,
-    dropped: u64,
-    retained: HashMap<String, u64>,
-    retained_bytes: u64,
-    messages_max: usize,
-    bytes_max: u64,
-    released: Vec<i64>,
-    dirty: BTreeSet<String>,
-    advanced: BTreeSet<String>,
-    fresh_retained: Vec<(String, Option<RetainedRow>)>,
-    ticket: u64,
-    to_check: BTreeSet<String>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    id: i64,
-    bytes: u64,
-    /// Sessions that wait for it.
-    waiting: usize,
-}
-
-/// A session that outlives its connection.
-#[derive(Debug, Default)]
-struct Session {
-    /// As it is stored.
-    document: String,
-    /// Of subscriptions above QoS 0.
-    filters: Vec<String>,
-    connected: bool,
-    /// What is queued for it may not be in the order of the places.
-    disordered: bool,
-    waits: VecDeque<Wait>,
-    bytes: u64,
-    through: i64,
-    /// Acknowledgements since it was last looked at.
-    acknowledged: usize,
-    /// Let go of since its `through` was last made durable.
-    unsaved: usize,
-    /// It was said that its room is used up.
-    overflowed: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Wait {
-    place: i64,
-    name: u64,
-    bytes: u64,
-}
-
-impl Session {
-    fn wants(&self, topic: &str) -> bool {
-        let matches = |filter: &String| topic_matches_filter(topic, strip_shared_subscription_prefix(filter));
-        self.filters.iter().any(matches)
-    }
-}
-
-impl Inner {
-    /// Lets the session go of its oldest message.
-    fn let_go(&mut self, client: &str) {
-        let Some(session) = self.sessions.get_mut(client) else { return };
-        let Some(wait) = session.waits.pop_front() else { return };
-        session.bytes -= wait.bytes;
-        self.waiting_bytes -= wait.bytes;
-        session.through = wait.place;
-        session.unsaved += 1;
-        self.advanced.insert(client.to_owned());
-        self.release(wait.place);
-    }
-
-    fn release(&mut self, place: i64) {
-        let Some(kept) = self.kept.get_mut(&place) else { return };
-        kept.waiting = kept.waiting.saturating_sub(1);
-        if kept.waiting == 0 {
-            self.kept_bytes -= kept.bytes;
-            self.released.push(kept.id);
-            self.kept.remove(&place);
-        }
-    }
-
-    /// Bytes that each session may take: when all together take too much, its share.
-    fn bytes_each(&self) -> u64 {
-        if self.waiting_bytes <= limits::BROKER_KEPT_BYTES_MAX {
-            return self.bytes_max;
-        }
-        let waiting = self.sessions.values().filter(|session| !session.waits.is_empty()).count() as u64;
-        self.bytes_max.min(limits::BROKER_KEPT_BYTES_MAX / waiting.max(1))
-    }
-
-    fn note_drop(&mut self, client: &str) {
-        self.dropped += 1;
-        if let Some(session) = self.sessions.get_mut(client)
-            && !std::mem::replace(&mut session.overflowed, true)
-        {
-            tracing::warn!(
-                client,
-                "a subscriber does not fetch its messages and their room is used up: the oldest go; see broker.queued_bytes_max"
-            );
-        }
-    }
-
-    fn is_over(&self, session: &Session) -> bool {
-        session.waits.len() > self.messages_max || session.bytes > self.bytes_each()
-    }
-
-    /// How many of the messages that are queued for the session must go, so that its room is enough.
-    fn excess(&self, session: &Session, in_flight: &HashSet<u64>) -> usize {
-        if !self.is_over(session) {
-            return 0;
-        }
-        let queued: Vec<Wait> = session.waits.iter().filter(|wait| !in_flight.contains(&wait.name)).copied().collect();
-        let mut bytes: u64 = queued.iter().map(|wait| wait.bytes).sum();
-        let bytes_max = self.bytes_each();
-        let mut excess = 0;
-        for wait in &queued {
-            // One message always has room.
-            let left = queued.len() - excess;
-            if left <= self.messages_max && (bytes <= bytes_max || left == 1) {
-                break;
-            }
-            bytes -= wait.bytes;
-            excess += 1;
-        }
-        excess
-    }
-
-    fn forget(&mut self, client: &str) {
-        while self.sessions.get(client).is_some_and(|session| !session.waits.is_empty()) {
-            self.let_go(client);
-        }
-        self.advanced.remove(client);
-        let through = self.next_place - 1;
-        if let Some(session) = self.sessions.get_mut(client) {
-            session.through = through;
-        }
-    }
-}
-
 impl Ledger {
     pub fn new(settings: &BrokerSettings) -> Ledger {
-        let inner = Inner {
-            sessions: HashMap::new(),
-            kept: BTreeMap::new(),
-            kept_bytes: 0,
-            waiting_bytes: 0,
-            next_place: 1,
-            dropped: 0,
-            retained: HashMap::new(),
-            retained_bytes: 0,
-            messages_max: settings.queued_messages_max,
-            bytes_max: settings.queued_bytes_max as u64,
-            released: Vec::new(),
-            dirty: BTreeSet::new(),
-            advanced: BTreeSet::new(),
-            fresh_retained: Vec::new(),
-            ticket: 0,
-            to_check: BTreeSet::new(),
-        };
+        let waits = Waits::new(settings.queued_messages_max, settings.queued_bytes_max as u64);
         Ledger {
-            inner: Mutex::new(inner),
+            waits: Mutex::new(waits),
             idle: AtomicBool::new(true),
             news: Notify::new(),
             checks: Notify::new(),
@@ -241,22 +79,22 @@ impl Ledger {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waits> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells whoever makes news durable, where there are any that matter.
-    fn tell(&self, inner: &Inner) {
+    fn tell(&self, waits: &Waits) {
         let unsaved = |client: &String| {
-            let session = inner.sessions.get(client);
+            let session = waits.sessions.get(client);
             session.is_some_and(|session| {
                 session.waits.is_empty() || session.unsaved >= limits::BROKER_ADVANCED_UNSAVED_MAX
             })
         };
-        let worth = !inner.released.is_empty()
-            || !inner.dirty.is_empty()
-            || !inner.fresh_retained.is_empty()
-            || inner.advanced.iter().any(unsaved);
+        let worth = !waits.released.is_empty()
+            || !waits.dirty.is_empty()
+            || !waits.fresh_retained.is_empty()
+            || waits.advanced.iter().any(unsaved);
         if worth {
             self.news.notify_one();
         }
@@ -269,10 +107,10 @@ impl Ledger {
         if self.idle.load(Ordering::Acquire) {
             return None;
         }
-        let mut inner = self.lock();
-        let place = inner.next_place;
+        let mut waits = self.lock();
+        let place = waits.next_place;
         let mut takers = Vec::new();
-        for (client, session) in inner.sessions.iter_mut().filter(|(_, session)| session.wants(taken.topic)) {
+        for (client, session) in waits.sessions.iter_mut().filter(|(_, session)| session.wants(taken.topic)) {
             session.waits.push_back(Wait { place, name: taken.name, bytes: taken.bytes });
             session.bytes += taken.bytes;
             takers.push(client.clone());
@@ -280,18 +118,18 @@ impl Ledger {
         if takers.is_empty() {
             return None;
         }
-        inner.next_place += 1;
-        inner.kept.insert(place, Kept { id: taken.id, bytes: taken.bytes, waiting: takers.len() });
-        inner.kept_bytes += taken.bytes;
-        inner.waiting_bytes += taken.bytes * takers.len() as u64;
+        waits.next_place += 1;
+        waits.kept.insert(place, Kept { id: taken.id, bytes: taken.bytes, waiting: takers.len() });
+        waits.kept_bytes += taken.bytes;
+        waits.waiting_bytes += taken.bytes * takers.len() as u64;
         // A subscriber that is there may have acknowledged it before we came here; others may have no room for it.
         let look = |client: &String| {
-            inner.sessions.get(client).is_some_and(|session| session.connected || inner.is_over(session))
+            waits.sessions.get(client).is_some_and(|session| session.connected || waits.is_over(session))
         };
         takers.retain(look);
         let check = !takers.is_empty();
-        inner.to_check.extend(takers);
-        self.tell(&inner);
+        waits.to_check.extend(takers);
+        self.tell(&waits);
         if check {
             self.checks.notify_one();
         }
@@ -300,22 +138,22 @@ impl Ledger {
 
     /// All that is to become durable, once.
     pub fn news(&self) -> News {
-        let mut inner = self.lock();
+        let mut waits = self.lock();
         let mut news = News {
-            released: std::mem::take(&mut inner.released),
-            retained: std::mem::take(&mut inner.fresh_retained),
-            ticket: inner.ticket,
+            released: std::mem::take(&mut waits.released),
+            retained: std::mem::take(&mut waits.fresh_retained),
+            ticket: waits.ticket,
             ..News::default()
         };
-        let (dirty, advanced) = (std::mem::take(&mut inner.dirty), std::mem::take(&mut inner.advanced));
+        let (dirty, advanced) = (std::mem::take(&mut waits.dirty), std::mem::take(&mut waits.advanced));
         for client in advanced {
-            if let Some(session) = inner.sessions.get_mut(&client) {
+            if let Some(session) = waits.sessions.get_mut(&client) {
                 session.unsaved = 0;
                 news.advanced.push((client, session.through));
             }
         }
         for client in dirty {
-            let row = inner.sessions.get(&client).map(|session| SessionRow {
+            let row = waits.sessions.get(&client).map(|session| SessionRow {
                 client: client.clone(),
                 through: session.through,
                 session: session.document.clone(),
@@ -346,12 +184,12 @@ impl Ledger {
     }
 
     pub fn stats(&self) -> LedgerStats {
-        let inner = self.lock();
+        let waits = self.lock();
         LedgerStats {
-            sessions: inner.sessions.len() as u64,
-            kept: inner.kept.len() as u64,
-            kept_bytes: inner.kept_bytes,
-            dropped: inner.dropped,
+            sessions: waits.sessions.len() as u64,
+            kept: waits.kept.len() as u64,
+            kept_bytes: waits.kept_bytes,
+            dropped: waits.dropped,
         }
     }
 
@@ -360,48 +198,48 @@ impl Ledger {
     /// A session is as the document says. Gives the ticket of the change, or `None` where nothing has changed or there
     /// are too many sessions.
     pub fn put(&self, client: &str, document: String, filters: Vec<String>) -> Option<u64> {
-        let mut inner = self.lock();
-        let through = inner.next_place - 1;
-        if !inner.sessions.contains_key(client) {
-            if inner.sessions.len() >= limits::BROKER_SESSIONS_MAX {
+        let mut waits = self.lock();
+        let through = waits.next_place - 1;
+        if !waits.sessions.contains_key(client) {
+            if waits.sessions.len() >= limits::BROKER_SESSIONS_MAX {
                 tracing::warn!(client, "too many sessions are kept: this one ends with the process");
                 return None;
             }
-            inner.sessions.insert(client.to_owned(), Session { through, ..Session::default() });
+            waits.sessions.insert(client.to_owned(), Session { through, ..Session::default() });
         }
         self.idle.store(false, Ordering::Release);
-        let session = inner.sessions.get_mut(client).expect("inserted above where it was not there");
+        let session = waits.sessions.get_mut(client).expect("inserted above where it was not there");
         if session.document == document {
             return None;
         }
         (session.document, session.filters) = (document, filters);
-        Some(self.note(&mut inner, client))
+        Some(self.note(&mut waits, client))
     }
 
     /// A session has ended, and with it all that waits.
     pub fn end(&self, client: &str) {
-        let mut inner = self.lock();
-        inner.forget(client);
-        if inner.sessions.remove(client).is_some() {
-            self.note(&mut inner, client);
-            self.idle.store(inner.sessions.is_empty(), Ordering::Release);
+        let mut waits = self.lock();
+        waits.forget(client);
+        if waits.sessions.remove(client).is_some() {
+            self.note(&mut waits, client);
+            self.idle.store(waits.sessions.is_empty(), Ordering::Release);
         }
     }
 
     /// A session has begun anew: nothing waits for it.
     pub fn clear(&self, client: &str) {
-        let mut inner = self.lock();
-        inner.forget(client);
-        if inner.sessions.contains_key(client) {
-            self.note(&mut inner, client);
+        let mut waits = self.lock();
+        waits.forget(client);
+        if waits.sessions.contains_key(client) {
+            self.note(&mut waits, client);
         }
     }
 
-    fn note(&self, inner: &mut Inner, client: &str) -> u64 {
-        inner.dirty.insert(client.to_owned());
-        inner.ticket += 1;
-        self.tell(inner);
-        inner.ticket
+    fn note(&self, waits: &mut Waits, client: &str) -> u64 {
+        waits.dirty.insert(client.to_owned());
+        waits.ticket += 1;
+        self.tell(waits);
+        waits.ticket
     }
 
     /// Whether the session is kept.
@@ -418,42 +256,42 @@ impl Ledger {
 
     /// A retained message was set, or cleared.
     pub fn retain(&self, topic: &str, row: Option<RetainedRow>) {
-        let mut inner = self.lock();
+        let mut waits = self.lock();
         let bytes = row.as_ref().map(|row| (row.topic.len() + row.head.len() + row.payload.len()) as u64);
-        let before = inner.retained.get(topic).copied();
-        let others = inner.retained_bytes - before.unwrap_or(0);
+        let before = waits.retained.get(topic).copied();
+        let others = waits.retained_bytes - before.unwrap_or(0);
         let fits = bytes.is_none_or(|bytes| others + bytes <= limits::BROKER_RETAINED_BYTES_MAX);
         if fits && let Some(bytes) = bytes {
-            inner.retained.insert(topic.to_owned(), bytes);
-            inner.retained_bytes = others + bytes;
-            inner.fresh_retained.push((topic.to_owned(), row));
+            waits.retained.insert(topic.to_owned(), bytes);
+            waits.retained_bytes = others + bytes;
+            waits.fresh_retained.push((topic.to_owned(), row));
         } else if before.is_some() {
-            inner.retained.remove(topic);
-            inner.retained_bytes = others;
-            inner.fresh_retained.push((topic.to_owned(), None));
+            waits.retained.remove(topic);
+            waits.retained_bytes = others;
+            waits.fresh_retained.push((topic.to_owned(), None));
         }
         if !fits {
             tracing::warn!(topic, "retained messages use up their room: this one is not found again after a restart");
         }
-        self.tell(&inner);
+        self.tell(&waits);
     }
 
     pub fn set_connected(&self, client: &str, connected: bool) {
-        let mut inner = self.lock();
-        if let Some(session) = inner.sessions.get_mut(client) {
+        let mut waits = self.lock();
+        if let Some(session) = waits.sessions.get_mut(client) {
             session.connected = connected;
         }
-        if inner.to_check.insert(client.to_owned()) {
+        if waits.to_check.insert(client.to_owned()) {
             self.checks.notify_one();
         }
     }
 
     /// The subscriber has acknowledged something.
     pub fn acknowledged(&self, client: &str) {
-        let mut inner = self.lock();
-        let Some(session) = inner.sessions.get_mut(client) else { return };
+        let mut waits = self.lock();
+        let Some(session) = waits.sessions.get_mut(client) else { return };
         session.acknowledged += 1;
-        if inner.to_check.insert(client.to_owned()) {
+        if waits.to_check.insert(client.to_owned()) {
             self.checks.notify_one();
         }
     }
@@ -467,9 +305,9 @@ impl Ledger {
     /// Before a session is looked at: the last place that it waits for, or `None` where a look is of no use. `busy`: more
     /// acknowledgements are to come.
     pub fn look(&self, client: &str, busy: bool) -> Option<i64> {
-        let mut inner = self.lock();
-        let over = inner.sessions.get(client).is_some_and(|session| inner.is_over(session));
-        let session = inner.sessions.get_mut(client)?;
+        let mut waits = self.lock();
+        let over = waits.sessions.get(client).is_some_and(|session| waits.is_over(session));
+        let session = waits.sessions.get_mut(client)?;
         if busy && !over && session.acknowledged < limits::BROKER_ACKNOWLEDGED_BATCH {
             return None;
         }
@@ -481,8 +319,8 @@ impl Ledger {
     /// has not acknowledged. They are sent in order, so that whatever is older than those has been acknowledged. Gives how
     /// many of the oldest queued ones must go for want of room.
     pub fn observe(&self, client: &str, last: i64, queued: bool, in_flight: &HashSet<u64>) -> usize {
-        let mut inner = self.lock();
-        let Some(session) = inner.sessions.get(client) else { return 0 };
+        let mut waits = self.lock();
+        let Some(session) = waits.sessions.get(client) else { return 0 };
         let mut seen = session.waits.iter().take_while(|wait| wait.place <= last);
         let oldest = seen.clone().position(|wait| in_flight.contains(&wait.name));
         let gone = match oldest {
@@ -492,48 +330,48 @@ impl Ledger {
             None => seen.by_ref().count(),
         };
         for _ in 0..gone {
-            inner.let_go(client);
+            waits.let_go(client);
         }
-        let Some(session) = inner.sessions.get_mut(client) else { return 0 };
+        let Some(session) = waits.sessions.get_mut(client) else { return 0 };
         session.disordered &= queued;
         if session.waits.is_empty() {
             session.overflowed = false;
         }
-        self.tell(&inner);
-        let session = inner.sessions.get(client);
-        session.map_or(0, |session| inner.excess(session, in_flight))
+        self.tell(&waits);
+        let session = waits.sessions.get(client);
+        session.map_or(0, |session| waits.excess(session, in_flight))
     }
 
     /// These went unsent from the session's queue, for want of room.
     pub fn dropped(&self, client: &str, names: &[u64]) {
-        let mut inner = self.lock();
+        let mut waits = self.lock();
         for name in names {
-            let Some(session) = inner.sessions.get_mut(client) else { return };
+            let Some(session) = waits.sessions.get_mut(client) else { return };
             match session.waits.iter().position(|wait| wait.name == *name) {
                 // Another client's message.
                 None => continue,
-                Some(0) => inner.let_go(client),
+                Some(0) => waits.let_go(client),
                 Some(position) => {
                     // Older ones are on their way.
                     let wait = session.waits.remove(position).expect("found at that position");
                     session.bytes -= wait.bytes;
-                    inner.waiting_bytes -= wait.bytes;
-                    inner.release(wait.place);
+                    waits.waiting_bytes -= wait.bytes;
+                    waits.release(wait.place);
                 }
             }
-            inner.note_drop(client);
+            waits.note_drop(client);
         }
-        self.tell(&inner);
+        self.tell(&waits);
     }
 
     // After a start.
 
     /// A stored session, with no ticket.
     pub fn restore_session(&self, row: SessionRow, filters: Vec<String>) {
-        let mut inner = self.lock();
-        inner.next_place = inner.next_place.max(row.through + 1);
+        let mut waits = self.lock();
+        waits.next_place = waits.next_place.max(row.through + 1);
         let SessionRow { client, through, session } = row;
-        inner.sessions.insert(client, Session { document: session, filters, through, ..Session::default() });
+        waits.sessions.insert(client, Session { document: session, filters, through, ..Session::default() });
         self.idle.store(false, Ordering::Release);
     }
 
@@ -541,33 +379,33 @@ impl Ledger {
     pub fn restore_kept(&self, row: &KeptRow, expired: bool) -> Vec<String> {
         let KeptRow { place, message } = row;
         let (name, bytes) = (name_of(message.event_id.as_bytes(), &message.topic), bytes_of(message));
-        let mut inner = self.lock();
-        inner.next_place = inner.next_place.max(place + 1);
+        let mut waits = self.lock();
+        waits.next_place = waits.next_place.max(place + 1);
         let mut takers = Vec::new();
         let wants = |session: &Session| !expired && session.through < *place && session.wants(&message.topic);
-        for (client, session) in inner.sessions.iter_mut().filter(|(_, session)| wants(session)) {
+        for (client, session) in waits.sessions.iter_mut().filter(|(_, session)| wants(session)) {
             session.waits.push_back(Wait { place: *place, name, bytes });
             session.bytes += bytes;
             takers.push(client.clone());
         }
-        inner.kept.insert(*place, Kept { id: message.id, bytes, waiting: takers.len() });
-        inner.kept_bytes += bytes;
-        inner.waiting_bytes += bytes * takers.len() as u64;
+        waits.kept.insert(*place, Kept { id: message.id, bytes, waiting: takers.len() });
+        waits.kept_bytes += bytes;
+        waits.waiting_bytes += bytes * takers.len() as u64;
         if takers.is_empty() {
-            inner.release(*place);
+            waits.release(*place);
         }
         // Their room may be smaller than it was.
-        inner.to_check.extend(takers.iter().cloned());
+        waits.to_check.extend(takers.iter().cloned());
         self.checks.notify_one();
-        self.tell(&inner);
+        self.tell(&waits);
         takers
     }
 
     /// A retained message that is stored.
     pub fn restore_retained(&self, row: &RetainedRow) {
-        let mut inner = self.lock();
+        let mut waits = self.lock();
         let bytes = (row.topic.len() + row.head.len() + row.payload.len()) as u64;
-        inner.retained.insert(row.topic.clone(), bytes);
-        inner.retained_bytes += bytes;
+        waits.retained.insert(row.topic.clone(), bytes);
+        waits.retained_bytes += bytes;
     }
 }

@@ -16,10 +16,12 @@ mod latency;
 mod ledger;
 mod link;
 mod publisher;
+mod restore;
 mod session;
 mod settings;
 mod topic;
 mod trust;
+mod waits;
 
 #[cfg(test)]
 pub(crate) mod tests;
