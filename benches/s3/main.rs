@@ -1,8 +1,8 @@
 //! Load on S3 endpoints over real sockets: throughput, latency and server CPU per operation, side by side.
 //!
 //! ```text
-//! cargo bench --bench s3 -- --serve target/release/aerie [--peer garage=PATH] [--peer NAME=http://IP:PORT,ACCESS,SECRET,PID]
-//!     [--target NAME=http://IP:PORT,ACCESS,SECRET,PID] [--seconds 2] [--rounds 3] [--list-keys 10000]
+//! cargo bench --bench s3 -- --serve target/release/aerie [--peer garage=PATH] [--peer rustfs=PATH]
+//!     [--peer NAME=http://IP:PORT,ACCESS,SECRET,PID] [--target NAME=http://IP:PORT,ACCESS,SECRET,PID] [--seconds 2] [--rounds 3] [--list-keys 10000]
 //!     [--only put-4k,get-4k] [--json FILE] [--sealed] [--tls] [--under-load | --hooks]
 //! ```
 //!
