@@ -17,6 +17,7 @@ mod model;
 mod object;
 mod picture;
 mod rate;
+mod reader;
 mod runtime;
 pub mod store;
 #[cfg(test)]

@@ -143,7 +143,7 @@ impl Trial {
             tags: object.tags,
         };
         let parts = HostParts {
-            object: Box::new(LocalObject { bytes: object.bytes, info, changes: changes.clone() }),
+            object: Box::new(LocalObject { bytes: object.bytes.into(), info, changes: changes.clone() }),
             models: Box::new(self.models.clone()),
             state: Box::new(self.state.clone()),
             inference: self.inference.clone(),

@@ -6,6 +6,7 @@ mod inference;
 mod log;
 mod object;
 mod picture;
+mod reader;
 mod results;
 mod state;
 
@@ -24,6 +25,7 @@ use super::journal::LogLine;
 use super::manifest::{Bounds, Grants};
 use super::model::HookResult;
 use super::object::ObjectSource;
+use super::reader::PartReader;
 use crate::inference::{Inference, ModelSource};
 use crate::limits;
 use crate::seam::World;
@@ -66,6 +68,8 @@ pub(super) struct Host {
     parts: HostParts,
     table: ResourceTable,
     models_open: usize,
+    /// Open readers, by the number that the guest's handle stands for.
+    readers: BTreeMap<u32, PartReader>,
     /// Models that were loaded, with the digests of their files.
     pub models_used: BTreeMap<String, String>,
     pub memory: MemoryLimit,
@@ -94,6 +98,7 @@ impl Host {
             parts,
             table: ResourceTable::new(),
             models_open: 0,
+            readers: BTreeMap::new(),
             models_used: BTreeMap::new(),
             output_hit: false,
             messages_hit: false,

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use wasmtime::component::Resource;
+
 use super::{Answer, Host};
 use crate::hook::contract::{object, types};
 use crate::hook::object::ObjectFault;
+use crate::hook::reader::PartReader;
 use crate::limits;
 
 /// Of a derived object or a transform's answer. Real ones have some 70.
@@ -24,6 +27,15 @@ fn pairs(map: BTreeMap<String, String>) -> Vec<(String, String)> {
     map.into_iter().collect()
 }
 
+/// Refuses to give more in one call than the contract says.
+pub(super) fn check_length(length: u32) -> Result<(), types::Error> {
+    let most = limits::HOOK_READ_BYTES_MAX;
+    if length > most {
+        return Err(types::Error::Limit(format!("one read gives at most {most} bytes, {length} were asked for")));
+    }
+    Ok(())
+}
+
 impl object::Host for Host {
     fn describe(&mut self) -> Answer<object::Info> {
         let info = match self.parts.object.describe() {
@@ -40,13 +52,14 @@ impl object::Host for Host {
     }
 
     fn read(&mut self, offset: u64, length: u32) -> Answer<Vec<u8>> {
-        if length > limits::HOOK_READ_BYTES_MAX {
-            let most = limits::HOOK_READ_BYTES_MAX;
-            return Ok(Err(types::Error::Limit(format!(
-                "one read gives at most {most} bytes, {length} were asked for"
-            ))));
+        if let Err(error) = check_length(length) {
+            return Ok(Err(error));
         }
         Ok(self.parts.object.read(offset, u64::from(length)).map_err(Into::into))
+    }
+
+    fn open(&mut self, offset: u64, length: Option<u64>) -> Answer<Resource<PartReader>> {
+        self.open_reader(offset, length)
     }
 
     fn set_tags(&mut self, tags: Vec<(String, String)>) -> Answer<()> {
