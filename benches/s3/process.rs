@@ -143,6 +143,20 @@ impl Aerie {
         }
     }
 
+    /// Ends the server as a power cut would, as far as a process can tell (`kill -9`).
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// What the server holds of the memory.
+    pub fn resident_mib(&self) -> Result<f64, String> {
+        let file = format!("/proc/{}/status", self.target.pid.unwrap_or_default());
+        let status = fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        let kib: Option<f64> = resident.split_whitespace().next().and_then(|kib| kib.parse().ok());
+        kib.map(|kib| kib / 1024.0).ok_or_else(|| format!("{file} has no VmRSS"))
+    }
+
     /// Stops the server in its tracks; it notices nothing but the time.
     pub fn pause(&self) -> Result<(), String> {
         self.signal("-STOP")

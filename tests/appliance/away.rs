@@ -93,7 +93,11 @@ impl Version {
 }
 
 /// Uploads until so many are acknowledged, then kills the board in the midst of the others. Gives what was acknowledged.
-fn upload_and_kill(aerie: Appliance, acknowledged: &mut BTreeMap<String, u64>, after: usize) -> BTreeSet<(String, u64)> {
+fn upload_and_kill(
+    aerie: Appliance,
+    acknowledged: &mut BTreeMap<String, u64>,
+    after: usize,
+) -> BTreeSet<(String, u64)> {
     let stored = Mutex::new(BTreeSet::new());
     std::thread::scope(|scope| {
         for lane in 0..KEYS {
