@@ -16,6 +16,7 @@ mod harness;
 mod hook_faults;
 mod hooks;
 mod identity;
+mod lambda;
 mod sealed;
 mod service;
 mod tls;
