@@ -26,6 +26,7 @@ const STEPS: &[&str] = &[
     "CREATE TABLE audit(number INTEGER PRIMARY KEY, line TEXT NOT NULL);",
     // Of a sealed part.
     "ALTER TABLE part ADD COLUMN salt TEXT;",
+    super::broker::TABLES,
 ];
 
 /// Layout that this program writes. A database with a later one is refused.
