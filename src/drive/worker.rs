@@ -19,6 +19,8 @@ use super::ticket::Ticket;
 use crate::limits;
 use crate::seam::{Storage, is_aligned};
 
+pub(super) type Work = Box<dyn FnOnce(&dyn Storage) + Send>;
+
 pub(super) enum Request {
     /// With `sync`, the ticket is settled once this and everything before it is on stable storage.
     Write {
@@ -48,7 +50,7 @@ pub(super) enum Request {
     },
     /// Something short, in its turn.
     Do {
-        work: Box<dyn FnOnce(&dyn Storage) + Send>,
+        work: Work,
     },
     /// The drive was away and is there again.
     TakeBack {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::log::LogState;
 use super::open::{DATABASE_FILE, FOLDER, LOG_FILE};
 use crate::hash;
+use crate::seam::thread::Progress;
 use crate::seam::{OpenMode, Storage, StorageFile};
 
 const LOCK_FILE: &str = "meta/lock";
@@ -104,7 +105,7 @@ pub(super) fn read_file(storage: &dyn Storage, path: &str, length: u64) -> io::R
 }
 
 /// Writes a copy anew from one whose log is empty.
-pub(super) fn replace_copy(source: &dyn Storage, target: &dyn Storage) -> io::Result<()> {
+pub(super) fn replace_copy(source: &dyn Storage, target: &dyn Storage, progress: &Progress) -> io::Result<()> {
     begin_replacing(target)?;
     let from = source.open(DATABASE_FILE, OpenMode::Read)?;
     let to = target.open(DATABASE_FILE, OpenMode::CreateNew)?;
@@ -117,6 +118,7 @@ pub(super) fn replace_copy(source: &dyn Storage, target: &dyn Storage) -> io::Re
         }
         to.write_at(&chunk[..read], offset)?;
         offset += read as u64;
+        progress.step();
     }
     to.sync_data()?;
     end_replacing(target)
@@ -141,7 +143,7 @@ pub(super) fn end_replacing(target: &dyn Storage) -> io::Result<()> {
 }
 
 /// A checksum of each chunk of a file.
-pub(super) fn checksums(storage: &dyn Storage, path: &str) -> io::Result<Vec<[u8; 16]>> {
+pub(super) fn checksums(storage: &dyn Storage, path: &str, progress: &Progress) -> io::Result<Vec<[u8; 16]>> {
     let file = storage.open(path, OpenMode::Read)?;
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut sums = Vec::new();
@@ -151,5 +153,6 @@ pub(super) fn checksums(storage: &dyn Storage, path: &str) -> io::Result<Vec<[u8
             return Ok(sums);
         }
         sums.push(hash::block_checksum(0, &[], &chunk[..read]));
+        progress.step();
     }
 }

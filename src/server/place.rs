@@ -1,6 +1,5 @@
 //! Drives as the command line names them: brace ranges and lists expanded, as a shell would, for units and containers
 //! that have no shell. And a first look at them: one that hangs delays the start by `DRIVE_STALL_TIMEOUT`, no more.
-#![expect(clippy::disallowed_methods, reason = "folders are looked at before there is a storage in them")]
 
 use std::io;
 use std::path::{Path, PathBuf};
