@@ -5,6 +5,7 @@
 //! Absent here: HTTP, hashes of bodies, the bytes of extents, and any decision about what an event leads to.
 
 mod audit;
+mod broker;
 mod bucket;
 mod change;
 mod checkpoint;
@@ -34,6 +35,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use broker::{BrokerUpdate, StoredRetained, StoredSession};
 pub use change::EarlierRules;
 pub use feed::{ChangeTap, Wants};
 pub use model::*;

@@ -232,6 +232,12 @@ impl AdminApi {
             "oldest_ms": metrics.oldest_ms,
             "published": metrics.publisher.as_ref().map(|publisher| publisher.published),
             "connected": metrics.publisher.as_ref().map(|publisher| publisher.connected),
+            "subscribers": metrics.publisher.as_ref().map(|publisher| json!({
+                "sessions": publisher.ledger.sessions,
+                "kept": publisher.ledger.kept,
+                "kept_bytes": publisher.ledger.kept_bytes,
+                "dropped": publisher.ledger.dropped,
+            })),
         }))
     }
 }

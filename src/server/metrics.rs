@@ -207,6 +207,15 @@ impl Page {
                 "Messages that the broker acknowledged.",
                 publisher.published as f64,
             );
+            let kept = publisher.ledger;
+            self.gauge("aerie_broker_sessions", "Sessions that the built-in broker keeps.", kept.sessions as f64);
+            self.gauge("aerie_broker_kept_messages", "Messages that wait there for a subscriber.", kept.kept as f64);
+            self.gauge("aerie_broker_kept_bytes", "Bytes of those messages.", kept.kept_bytes as f64);
+            self.counter(
+                "aerie_broker_dropped_total",
+                "Messages that a subscriber was away too long for.",
+                kept.dropped as f64,
+            );
         }
         if let Some(latency) = &outbox.publication_latency {
             self.histogram("aerie_publication_latency_seconds", "From the outbox to the acknowledgement.", latency);

@@ -32,9 +32,9 @@ use crate::config::{self, Plan, Settings};
 use crate::crypt::{EncryptionRule, KeyRing};
 use crate::engine::{Engine, open_meta};
 use crate::hook;
-use crate::meta::Meta;
-use crate::mqtt::{Broker, BrokerSettings, MqttError, PublisherSettings};
-use crate::outbox::{Budget, BudgetSettings, Outbox, OutboxParts};
+use crate::meta::{Meta, MetaError};
+use crate::mqtt::{Broker, BrokerSettings, BrokerStore, MqttError, PublisherSettings};
+use crate::outbox::{Budget, BudgetSettings, KeptPublications, Outbox, OutboxParts};
 use crate::pool::{Pool, PoolOptions};
 use crate::seam::files::RealStorage;
 use crate::seam::real::ThermalZones;
@@ -106,7 +106,8 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let access = Arc::new(access.map_err(|error| error.to_string())?);
 
     let engines = engine_factory(&meta, &pool, &world, &ring, keys::store_rule(&settings.encryption));
-    let (broker, publisher) = start_broker(&settings, &pool.id(), &world)?;
+    let store = || Ok(Box::new(KeptPublications { reader: meta.reader()? }) as Box<dyn BrokerStore>);
+    let (broker, publisher) = start_broker(&settings, &pool.id(), &store, &world)?;
     let mqtt = publisher.as_ref().map(|publisher| publisher.url.clone());
     let hooks = hook::Hooks::new(settings.hooks.clone(), settings.inference.clone());
     let hooks = Arc::new(hooks.map_err(|error| error.to_string())?);
@@ -122,6 +123,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         budget: BudgetSettings { cpu_share: settings.hooks.cpu_share, temperature_max: settings.hooks.temperature_max },
         thermometer: thermometer.clone(),
         publisher,
+        ledger: broker.as_ref().and_then(Broker::ledger),
     });
     let outbox = outbox.map_err(|error| error.to_string())?;
     let start_upkeep = || {
@@ -222,6 +224,7 @@ fn replacements(named: &[String], places: &[String]) -> Result<Vec<String>, Stri
 fn start_broker(
     settings: &Settings,
     pool_id: &str,
+    store: &dyn Fn() -> Result<Box<dyn BrokerStore>, MetaError>,
     world: &World,
 ) -> Result<(Option<Broker>, Option<PublisherSettings>), String> {
     let mut publisher = settings.mqtt.clone();
@@ -236,13 +239,20 @@ fn start_broker(
         tracing::warn!("no broker: results wait in the outbox until mqtt.url names one or broker.enabled is true");
         return Ok((None, None));
     }
-    let broker = match Broker::start(&settings.broker, world) {
+    if settings.broker.folder.is_some() {
+        tracing::warn!("broker.folder is not used any more: sessions and what waits for them are in the metadata");
+    }
+    let start = |settings: &BrokerSettings| {
+        let store = store().map_err(|error| MqttError::Thread(error.to_string()))?;
+        Broker::start_durable(settings, store, world)
+    };
+    let broker = match start(&settings.broker) {
         // The usual port is taken, by another appliance for instance; nobody asked for this very one.
         Err(MqttError::Listen { address, reason, .. }) if settings.broker == BrokerSettings::default() => {
             tracing::warn!(address, reason, "the built-in broker takes another port");
             let mut elsewhere = settings.broker.clone();
             elsewhere.address.set_port(0);
-            Broker::start(&elsewhere, world)
+            start(&elsewhere)
         }
         started => started,
     };
@@ -419,11 +429,12 @@ mod tests {
     #[test]
     fn one_setting_turns_the_broker_off_and_an_external_one_takes_its_place() {
         let mut settings = Settings::default();
+        let store = || panic!("no broker of our own is started");
         settings.broker.enabled = false;
-        assert!(matches!(start_broker(&settings, "pool", &real::world()), Ok((None, None))));
+        assert!(matches!(start_broker(&settings, "pool", &store, &real::world()), Ok((None, None))));
         settings.broker.enabled = true;
         settings.mqtt.url = "mqtt://broker.example".to_owned();
-        let (broker, publisher) = start_broker(&settings, "pool", &real::world()).unwrap();
+        let (broker, publisher) = start_broker(&settings, "pool", &store, &real::world()).unwrap();
         assert!(broker.is_none());
         assert_eq!(publisher.unwrap().url, "mqtt://broker.example");
     }

@@ -1,5 +1,6 @@
 //! Tests of the metadata on real folders.
 
+mod broker;
 mod copies;
 mod feed;
 mod governance;

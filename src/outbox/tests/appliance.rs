@@ -149,6 +149,7 @@ impl Appliance {
         let (meta, pool) = (self.meta.clone(), Arc::clone(&self.pool));
         Outbox::start(OutboxParts {
             background: false,
+            ledger: None,
             meta: self.meta.clone(),
             engines: Arc::new(move || Engine::new(meta.clone(), Arc::clone(&pool), world())),
             runner,
