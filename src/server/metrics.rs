@@ -254,11 +254,12 @@ impl Page {
             self.sample("aerie_hook_run_seconds_total", &format!("hook=\"{hook}\""), seconds);
         }
         let backlogs = parts.outbox.backlogs().unwrap_or_default();
-        let count: [(&str, &str, fn(&Backlog) -> u64); 2] = [
+        type Count = fn(&Backlog) -> u64;
+        let counts: [(&str, &str, Count); 2] = [
             ("aerie_hook_invocations_pending", "Invocations of each hook that wait.", |backlog| backlog.pending),
             ("aerie_hook_invocations_dead", "Invocations of each hook that were given up.", |backlog| backlog.dead),
         ];
-        for (name, help, count) in count {
+        for (name, help, count) in counts {
             self.head(name, "gauge", help);
             for (hook, backlog) in &backlogs {
                 self.sample(name, &format!("hook=\"{hook}\""), count(backlog) as f64);
