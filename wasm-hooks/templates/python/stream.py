@@ -1,6 +1,6 @@
 """The event's object as a file, however large it is: only one piece lies in the hook's memory.
 
-`Stream()` is what `zipfile`, `tarfile`, `wave` and `hashlib.file_digest` take; `io.BufferedReader(Stream())` gives lines.
+`Stream()` is what `zipfile`, `gzip`, `wave` and `hashlib.file_digest` take; `io.BufferedReader(Stream())` gives lines.
 """
 
 import io
