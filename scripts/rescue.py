@@ -237,7 +237,7 @@ def open_metadata(pool, folder):
             database = sqlite3.connect(os.path.join(target, "aerie.db"))
             version = database.execute("PRAGMA user_version").fetchone()[0]
             owner = database.execute("SELECT value FROM state WHERE name = 'pool'").fetchone()[0]
-            if 1 <= version <= 6 and owner == pool.id and database.execute("PRAGMA quick_check").fetchone()[0] == "ok":
+            if 1 <= version <= 8 and owner == pool.id and database.execute("PRAGMA quick_check").fetchone()[0] == "ok":
                 return database
             print(f"slot {slot}: layout {version} of pool {owner}, or damaged", file=sys.stderr)
         except (sqlite3.Error, TypeError) as error:

@@ -191,6 +191,10 @@ pub const PRESIGN_EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Mutations in one group commit. Beyond this the latency of the first one grows with no gain in throughput.
 pub const GROUP_COMMIT_MAX: usize = 512;
+/// A copy of the metadata that comes back when none was left waits this long for those who still read.
+pub const META_REVIVE_WAIT: Duration = Duration::from_secs(5);
+/// Chunks (1 MiB) of the metadata that a copy which is caught up is given between two looks at the drives.
+pub const META_JOIN_CHUNKS: usize = 64;
 /// Mutations that may wait for the metadata writer; more than this answers SlowDown.
 pub const META_QUEUE_MAX: usize = 8192;
 /// Buckets, and documents of buckets, that a reader keeps in memory: more than an edge box has.
@@ -275,6 +279,29 @@ pub const PUBLISH_STOP_GRACE: Duration = Duration::from_secs(2);
 pub const BROKER_STOP_GRACE: Duration = Duration::from_secs(3);
 /// After a failed accept the built-in broker's TLS listener tries again after this time: too many files are open.
 pub const BROKER_ACCEPT_RETRY: Duration = Duration::from_millis(200);
+/// Sessions of subscribers that the built-in broker finds again after a crash: far more than it takes connections.
+pub const BROKER_SESSIONS_MAX: usize = 4096;
+/// Bytes of messages that the built-in broker keeps for all subscribers together, each with its own copy in memory: a
+/// sixteenth of a small board's. Beyond, each subscriber gets its share.
+pub const BROKER_KEPT_BYTES_MAX: u64 = 256 << 20;
+/// Bytes that a kept message is counted with beside its own: what the broker needs in memory for it.
+pub const BROKER_KEPT_OVERHEAD_BYTES: usize = 640;
+/// The same for each of its user properties.
+pub const BROKER_KEPT_PROPERTY_BYTES: usize = 48;
+/// Bytes of the retained messages that are found again after a crash; they are in memory as well.
+pub const BROKER_RETAINED_BYTES_MAX: u64 = 64 << 20;
+/// Longest that a SUBSCRIBE waits until it is durable: beyond any commit that works, below any client's patience.
+pub const BROKER_SUBSCRIBE_WAIT: Duration = Duration::from_secs(5);
+/// Messages queued for a subscriber that is there, above which the publisher waits for it.
+pub const BROKER_QUEUE_FULL: usize = 1000;
+/// Longest that the publisher waits for one slow subscriber, once: well below the time in which it wants its acknowledgement.
+pub const BROKER_ROOM_WAIT: Duration = Duration::from_secs(2);
+/// Acknowledgements of a busy subscriber that are looked at together: half the messages that it may have unacknowledged.
+pub const BROKER_ACKNOWLEDGED_BATCH: usize = 32;
+/// Acknowledged messages that a busy subscriber may get once more after a crash.
+pub const BROKER_ADVANCED_UNSAVED_MAX: usize = 256;
+/// Rows that are read at once when the broker starts: payloads may be large.
+pub const BROKER_RESTORE_PAGE: usize = 16;
 
 /// Changes, finished invocations and commands that go into one transaction of the outbox.
 pub const OUTBOX_BATCH_MAX: usize = 256;
@@ -365,8 +392,14 @@ pub const HOOK_BUDGET_BURST: Duration = Duration::from_secs(1);
 pub const TEMPERATURE_LOOK: Duration = Duration::from_secs(1);
 /// Bytes that a guest may hand over in one host call: the tensors of a run, or a derived object, and their names.
 pub const HOOK_CALL_BYTES_MAX: usize = (16 << 20) + (64 << 10);
-/// Bytes that one `object.read` gives.
+/// Bytes that one `object.read` or `reader.read` gives (the contract's).
 pub const HOOK_READ_BYTES_MAX: u32 = 16 << 20;
+/// Readers that one invocation may hold open (the contract's).
+pub const HOOK_READERS_OPEN_MAX: usize = 4;
+/// The host's memory in bytes for an open reader: the stripe at hand and the one that is read ahead.
+pub const HOOK_READER_BYTES: u64 = 2 * STRIPE_BYTES as u64;
+/// Bytes beyond those at hand over which a reader skips by reading: the stripe that was read ahead is there already.
+pub const HOOK_SKIP_READ_BYTES: u64 = STRIPE_BYTES as u64;
 /// Bytes of derived objects of an invocation.
 pub const HOOK_DERIVED_BYTES_MAX: u64 = 16 << 20;
 /// Derived objects of an invocation.

@@ -201,15 +201,80 @@ fn an_object_of_the_wrong_kind_fails_for_good_and_says_why() {
     }
 }
 
-#[test]
-fn the_smallest_hook_does_the_same_in_every_language() {
-    for language in ["rust", "c", "js", "python"] {
-        let hook = format!(".cache/hooks/{language}/hook.wasm");
-        if fetched(&[&hook]) {
-            let message = message(&hook, "tests/pictures/coffee.jpg", "image/jpeg", None);
-            assert_eq!(message, json!({ "key": "coffee.jpg", "size": 58_744 }), "{language}");
+/// The component of a template, where `scripts/build-hooks --all` has built it from the template as it is now.
+fn built(template: &str) -> Option<Vec<u8>> {
+    let folder = format!(".cache/hooks/{template}");
+    if !fetched(&[&format!("{folder}/hook.wasm")]) {
+        return None;
+    }
+    let mut sources = vec![(tree("wasm-hooks/wit/hook.wit"), format!("{folder}/wit/hook.wit"))];
+    for below in [".", "src"] {
+        let from = tree(&format!("wasm-hooks/templates/{template}/{below}"));
+        for entry in std::fs::read_dir(&from).into_iter().flatten() {
+            let path = entry.expect("the folder can be read").path();
+            let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
+            sources.extend(path.is_file().then(|| (path, format!("{folder}/{below}/{name}"))));
         }
     }
+    let same = |(from, to): &(PathBuf, String)| std::fs::read(from).ok() == std::fs::read(tree(to)).ok();
+    let is_new = sources.iter().all(same);
+    let required = std::env::var("AERIE_TEST_FETCHED").is_ok_and(|value| value == "required");
+    assert!(is_new || !required, "{template} was built from another source: run scripts/build-hooks --all");
+    is_new.then(|| read(&format!("{folder}/hook.wasm")))
+}
+
+const LANGUAGES: [&str; 4] = ["rust", "c", "js", "python"];
+
+#[test]
+fn the_smallest_hook_does_the_same_in_every_language() {
+    let picture = read("tests/pictures/coffee.jpg");
+    // Longer than the pieces that it is read in.
+    let log = "a line of a log\n".repeat(100_000);
+    for language in LANGUAGES {
+        let Some(hook) = built(language) else { continue };
+        for (key, bytes, lines) in [
+            ("coffee.jpg", picture.clone(), picture.iter().filter(|byte| **byte == b'\n').count()),
+            ("\"quoted\".log", log.clone().into_bytes(), 100_000),
+            ("empty", Vec::new(), 0),
+        ] {
+            let size = bytes.len();
+            let report = run(&hook, bytes, key, "text/plain", BTreeMap::new());
+            assert_eq!((&report.fault, report.results.len()), (&None, 1), "{language} on {key}: {report:?}");
+            let message: Value = serde_json::from_slice(&report.results[0].payload).expect("the message is JSON");
+            assert_eq!(message, json!({ "key": key, "size": size, "lines": lines }), "{language}");
+        }
+    }
+}
+
+#[test]
+fn the_smallest_transform_does_the_same_in_every_language() {
+    let picture = read("tests/pictures/coffee.jpg");
+    for language in LANGUAGES {
+        if let Some(transform) = built(&format!("{language}-transform")) {
+            let report = run(&transform, picture.clone(), "coffee.jpg", "image/jpeg", BTreeMap::new());
+            let made = report.transformed.unwrap_or_else(|| panic!("{language}: {:?}", report.fault));
+            assert_eq!(made.content_type.as_deref(), Some("image/jpeg"), "{language}");
+            assert!(made.bytes == picture[..1024], "{language}: {} bytes", made.bytes.len());
+        }
+    }
+}
+
+/// A component of the first contract, as it was released, beside the same hook of this one: ranges against a stream.
+#[test]
+fn a_hook_of_contract_1_0_0_runs_and_finds_what_one_of_this_contract_finds() {
+    let bytes: Vec<u8> = (0..20_000_003u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let crc = |hook: &str| {
+        let grants = Grants { memory_bytes: Some(4 << 20), deadline_ms: Some(60_000), ..Grants::default() };
+        let trial = Trial::new(&read(hook), grants, BTreeMap::new(), &real::world()).expect("the hook compiles");
+        let report = trial.run(TrialObject { key: "large".to_owned(), bytes: bytes.clone(), ..TrialObject::default() });
+        assert_eq!(report.fault, None, "{hook}: the object is five times as large as the memory");
+        let message: Value = serde_json::from_slice(&report.results[0].payload).expect("the message is JSON");
+        assert_eq!(message["size"], json!(bytes.len()), "{hook}");
+        message["crc32"].clone()
+    };
+    let old = crc("tests/golden/hook/digest-1.0.0.wasm");
+    assert_eq!(crc("wasm-hooks/built/digest.wasm"), old);
+    assert_ne!(old, json!("00000000"));
 }
 
 #[test]
@@ -232,4 +297,28 @@ fn a_trial_keeps_the_servers_limits_and_tells_what_would_be_written() {
     let quiet = trial(Grants { output_bytes: Some(100), ..Grants::default() }).expect("it compiles");
     assert_eq!(quiet.run(picture()).fault, Some(HookFault::Output { limit_bytes: 100 }));
     assert!(trial(Grants { memory_bytes: Some(1 << 40), ..Grants::default() }).is_err());
+}
+
+#[test]
+fn a_thumbnail_is_a_small_png_of_the_same_shape() {
+    let thumbnail = read("wasm-hooks/built/thumbnail.wasm");
+    for (picture, size) in [("astronaut", (256, 256)), ("coffee", (256, 170)), ("chelsea", (256, 170))] {
+        let bytes = read(&format!("tests/pictures/{picture}.jpg"));
+        let original = image::load_from_memory(&bytes).expect("a picture").to_rgb8();
+        let report = run(&thumbnail, bytes, "a.jpg", "image/jpeg", BTreeMap::new());
+        let made = report.transformed.unwrap_or_else(|| panic!("{picture}: {:?}", report.fault));
+        assert_eq!(made.content_type.as_deref(), Some("image/png"));
+        let small = image::load_from_memory_with_format(&made.bytes, image::ImageFormat::Png).expect("a PNG").to_rgb8();
+        assert_eq!(small.dimensions(), size, "{picture} of {:?}", original.dimensions());
+        // It is the same picture: the mean of each channel stays.
+        for channel in 0..3 {
+            let mean = |picture: &image::RgbImage| {
+                let pixels = picture.pixels().map(|pixel| f64::from(pixel.0[channel]));
+                pixels.sum::<f64>() / f64::from(picture.width() * picture.height())
+            };
+            assert!((mean(&small) - mean(&original)).abs() < 2.0, "{picture}: channel {channel}");
+        }
+    }
+    let report = run(&thumbnail, b"no picture".to_vec(), "a.txt", "text/plain", BTreeMap::new());
+    assert!(report.fault.is_some_and(|fault| !fault.retry()));
 }

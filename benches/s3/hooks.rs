@@ -82,11 +82,7 @@ fn idle(aerie: &Aerie) -> Result<String, String> {
     std::thread::sleep(SETTLE);
     let watch = Watch::start(&[aerie]);
     std::thread::sleep(IDLE);
-    let pid = aerie.target.pid.unwrap_or_default();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(|error| error.to_string())?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).map(str::trim).unwrap_or_default();
-    let kib: f64 = resident.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(f64::NAN);
-    Ok(format!("{:.0} MiB resident, {:.2} % of a processor", kib / 1024.0, watch.own() * 100.0))
+    Ok(format!("{:.0} MiB resident, {:.2} % of a processor", aerie.resident_mib()?, watch.own() * 100.0))
 }
 
 /// Objects one after the other; the next goes when the message of the last has come.

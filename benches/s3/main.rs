@@ -1,14 +1,15 @@
 //! Load on S3 endpoints over real sockets: throughput, latency and server CPU per operation, side by side.
 //!
 //! ```text
-//! cargo bench --bench s3 -- --serve target/release/aerie [--peer garage=PATH] [--peer NAME=http://IP:PORT,ACCESS,SECRET,PID]
-//!     [--target NAME=http://IP:PORT,ACCESS,SECRET,PID] [--seconds 2] [--rounds 3] [--list-keys 10000]
-//!     [--only put-4k,get-4k] [--json FILE] [--sealed] [--tls] [--under-load | --hooks]
+//! cargo bench --bench s3 -- --serve target/release/aerie [--peer garage=PATH] [--peer rustfs=PATH]
+//!     [--peer NAME=http://IP:PORT,ACCESS,SECRET,PID] [--target NAME=http://IP:PORT,ACCESS,SECRET,PID]
+//!     [--seconds 2] [--rounds 3] [--list-keys 10000] [--only put-4k,get-4k] [--json FILE] [--sealed] [--tls]
+//!     [--under-load | --hooks | --curve 10000,100000,1000000]
 //! ```
 //!
 //! Targets are measured in turns, round by round, because machines are noisy; each figure is the median round. Ratios
 //! are those of the first target. `--serve` starts Aerie; `--under-load` measures its 4 KiB GETs and PUTs beside scrub,
-//! rebuild and inference instead, `--hooks` what hooks themselves do. `--tls` measures Aerie below TLS as well, as further
+//! rebuild and inference instead, `--hooks` what hooks themselves do, `--curve` what it is at so many objects. `--tls` measures Aerie below TLS as well, as further
 //! targets: the same process, whose address takes both. Objects that GET and DELETE name are signed for
 //! before the clock runs; the client runs on one thread for each processor. The machine's own limits are measured in
 //! the same run; for large GETs, what the server's HTTP stack gives out of memory (`memory`). `scripts/bench` builds and calls this.
@@ -18,6 +19,7 @@
 mod bad_guests;
 mod bad_hooks;
 mod client;
+mod curve;
 #[path = "../../src/hook/tests/guest.rs"]
 #[expect(dead_code, reason = "the sandbox's tests use the rest")]
 mod guest;
@@ -57,6 +59,8 @@ struct Plan {
     tls: bool,
     under_load: bool,
     hooks: bool,
+    /// Measure one server with more and more objects.
+    curve: Option<Vec<usize>>,
 }
 
 fn main() -> ExitCode {
@@ -97,8 +101,12 @@ fn run(plan: &Plan) -> Result<(), String> {
             measured.disturbed = under_load::measure(binary, work.path(), plan.rounds, plan.seconds, plan.only.as_deref())?;
         }
         Some(binary) if plan.hooks => measured.hooks = hooks::measure(binary, work.path())?,
-        None if plan.under_load || plan.hooks => {
-            return Err("--under-load and --hooks need --serve: they start and stop the server".to_owned());
+        Some(binary) if plan.curve.is_some() => {
+            let counts = plan.curve.as_deref().unwrap_or_default();
+            measured.curve = curve::measure(binary, work.path(), counts, plan.rounds, plan.seconds)?;
+        }
+        None if plan.under_load || plan.hooks || plan.curve.is_some() => {
+            return Err("--under-load, --hooks and --curve need --serve: they start and stop the server".to_owned());
         }
         serve => {
             let folder = work.path().join("aerie");
@@ -185,6 +193,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
         tls: false,
         under_load: false,
         hooks: false,
+        curve: None,
     };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -201,6 +210,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--tls" => plan.tls = true,
             "--under-load" => plan.under_load = true,
             "--hooks" => plan.hooks = true,
+            "--curve" => plan.curve = Some(value()?.split(',').map(number).collect::<Result<_, _>>()?),
             // Cargo itself passes this one.
             "--bench" => {}
             other => return Err(format!("unknown argument {other}")),

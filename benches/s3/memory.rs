@@ -29,6 +29,8 @@ use crate::work::noise;
 pub const ARGUMENT: &str = "--serve-memory";
 /// The largest answer.
 const BYTES_MAX: usize = 64 << 20;
+/// As much as the store reads for the largest objects: answers out of less memory would come from the processor's cache.
+const MEMORY_BYTES: usize = 4 * BYTES_MAX;
 
 /// Starts the server; it ends with the process.
 pub fn start(folder: &Path) -> Result<(Process, Target), String> {
@@ -54,7 +56,7 @@ pub fn serve() -> Result<(), String> {
     }
     println!("{address}");
     std::io::stdout().flush().map_err(text)?;
-    let bytes = Bytes::from(noise(BYTES_MAX));
+    let bytes = Bytes::from(noise(MEMORY_BYTES));
     std::thread::scope(|scope| {
         let serve = |listener| {
             let bytes = bytes.clone();
@@ -95,7 +97,7 @@ async fn converse(stream: TcpStream, bytes: Bytes) {
         let length = bytes_of(path).unwrap_or(0usize).min(BYTES_MAX);
         // Each object is another part of the memory, as far as it reaches: one alone would stay in the processor's cache.
         let number: usize = path.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(0);
-        let start = number % (BYTES_MAX / length.max(1)).max(1) * length;
+        let start = number % (MEMORY_BYTES / length.max(1)) * length;
         let body = bytes.slice(start..start + length);
         // In the pieces in which the store reads.
         let pieces = (0..length)

@@ -143,6 +143,20 @@ impl Aerie {
         }
     }
 
+    /// Ends the server as a power cut would, as far as a process can tell (`kill -9`).
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// What the server holds of the memory.
+    pub fn resident_mib(&self) -> Result<f64, String> {
+        let file = format!("/proc/{}/status", self.target.pid.unwrap_or_default());
+        let status = fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        let kib: Option<f64> = resident.split_whitespace().next().and_then(|kib| kib.parse().ok());
+        kib.map(|kib| kib / 1024.0).ok_or_else(|| format!("{file} has no VmRSS"))
+    }
+
     /// Stops the server in its tracks; it notices nothing but the time.
     pub fn pause(&self) -> Result<(), String> {
         self.signal("-STOP")
@@ -183,7 +197,10 @@ pub fn peer(text: &str, folder: &Path) -> Result<(Option<Process>, Target), Stri
     match text.split_once('=') {
         Some((_, value)) if value.starts_with("http://") => Ok((None, Target::parse(text)?)),
         Some(("garage", binary)) => garage(Path::new(binary), folder).map(|(process, target)| (Some(process), target)),
-        _ => Err(format!("{text}: expected NAME=http://IP:PORT,ACCESS,SECRET[,PID] or garage=PATH of its binary")),
+        Some(("rustfs", binary)) => rustfs(Path::new(binary), folder).map(|(process, target)| (Some(process), target)),
+        _ => Err(format!(
+            "{text}: expected NAME=http://IP:PORT,ACCESS,SECRET[,PID], or garage=PATH or rustfs=PATH of its binary"
+        )),
     }
 }
 
@@ -231,6 +248,38 @@ fn garage(binary: &Path, folder: &Path) -> Result<(Process, Target), String> {
     };
     // The S3 side opens a moment after the rest.
     process.wait_for(&log, || std::net::TcpStream::connect(target.address).ok())?;
+    Ok((process, target))
+}
+
+/// RustFS on the same number of folders, 4+2, syncing data and metadata before it acknowledges; without its console and its
+/// scanner, which would take the processor from it.
+fn rustfs(binary: &Path, folder: &Path) -> Result<(Process, Target), String> {
+    make_folders(folder)?;
+    let (port, log) = (free_port()?, folder.join("log"));
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let mut command = Command::new(binary);
+    command.arg("server").arg(folder.join(format!("d{{1...{FOLDERS}}}"))).stdout(Stdio::null()).current_dir(folder);
+    command.env("RUSTFS_ADDRESS", address.to_string());
+    command.env("RUSTFS_ACCESS_KEY", ACCESS_KEY).env("RUSTFS_SECRET_KEY", SECRET_KEY);
+    command.env("RUSTFS_DURABILITY_MODE", "strict").env("RUSTFS_NEW_BUCKET_DURABILITY_MODE", "strict");
+    command.env("RUSTFS_STORAGE_CLASS_STANDARD", "EC:2");
+    // The folders may lie on one disk.
+    command.env("RUSTFS_UNSAFE_BYPASS_DISK_CHECK", "true");
+    for off in ["RUSTFS_CONSOLE_ENABLE", "RUSTFS_SCANNER_ENABLED", "RUSTFS_CHECK_UPDATE"] {
+        command.env(off, "false");
+    }
+    command.env("RUSTFS_OBS_LOGGER_LEVEL", "error").env("RUSTFS_OBS_LOG_DIRECTORY", folder.join("logs"));
+    let mut process = Process::start(&mut command, &log)?;
+    let target = Target {
+        name: "rustfs".to_owned(),
+        address,
+        access_key: ACCESS_KEY.to_owned(),
+        secret_key: SECRET_KEY.to_owned(),
+        pid: Some(process.id()),
+        security: Security::Plain,
+    };
+    // It listens before it has its store: a bucket that can be made tells that it has.
+    process.wait_for(&log, || crate::work::prepare(&target, "aerie-ready").ok())?;
     Ok((process, target))
 }
 

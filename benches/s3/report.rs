@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::Target;
+use crate::curve::{self, Grown};
 use crate::hooks::Figure;
 use crate::limits::Machine;
 use crate::under_load::{Disturbed, HEAD};
@@ -79,9 +80,10 @@ pub struct Measured {
     pub rows: Vec<Row>,
     pub disturbed: Vec<Disturbed>,
     pub hooks: Vec<Figure>,
+    pub curve: Vec<Grown>,
 }
 
-pub fn print(machine: &Machine, Measured { rows, disturbed, hooks }: &Measured) {
+pub fn print(machine: &Machine, Measured { rows, disturbed, hooks, curve }: &Measured) {
     if let Some(first) = rows.first() {
         println!();
         println!(
@@ -105,6 +107,11 @@ pub fn print(machine: &Machine, Measured { rows, disturbed, hooks }: &Measured) 
         println!("|---|---|");
         hooks.iter().for_each(|figure| println!("{}", figure.line()));
     }
+    if !curve.is_empty() {
+        println!();
+        println!("{}", curve::HEAD);
+        curve.iter().for_each(|grown| println!("{}", grown.line()));
+    }
     println!();
     println!(
         "machine: {} cores; memcpy {:.1} GB/s, MD5 (one stream) {:.2} GB/s, loopback TCP {:.1} GB/s, 4 KiB append + fdatasync {:.0} µs",
@@ -112,7 +119,7 @@ pub fn print(machine: &Machine, Measured { rows, disturbed, hooks }: &Measured) 
     );
 }
 
-pub fn json(machine: &Machine, Measured { rows, disturbed, hooks }: &Measured) -> String {
+pub fn json(machine: &Machine, Measured { rows, disturbed, hooks, curve }: &Measured) -> String {
     let document = json!({
         "machine": {
             "cores": machine.cores, "memcpy_gb_s": machine.memcpy_gb_s, "md5_gb_s": machine.md5_gb_s,
@@ -121,6 +128,7 @@ pub fn json(machine: &Machine, Measured { rows, disturbed, hooks }: &Measured) -
         "rows": rows.iter().map(|row| row.json(rows)).collect::<Vec<_>>(),
         "under_load": disturbed.iter().map(Disturbed::json).collect::<Vec<_>>(),
         "hooks": hooks.iter().map(Figure::json).collect::<Vec<_>>(),
+        "curve": curve.iter().map(Grown::json).collect::<Vec<_>>(),
     });
     format!("{document:#}\n")
 }

@@ -32,6 +32,10 @@ pub struct Workload {
     pub connections: usize,
     /// Objects that must be there before the first round.
     objects: usize,
+    /// Of the keys.
+    prefix: String,
+    /// What the next object that is read has its number raised by.
+    stride: u64,
     /// Requests that are sent before this has passed are not counted.
     warm_up: Duration,
 }
@@ -71,7 +75,13 @@ impl Sample {
 
 fn row(name: &str, operation: Operation, bytes: usize, connections: usize, objects: usize) -> Workload {
     let bucket = if name.ends_with("-sealed") { SEALED_BUCKET } else { BUCKET };
-    Workload { name: name.to_owned(), bucket, operation, bytes, connections, objects, warm_up: Duration::ZERO }
+    let prefix = match operation {
+        Operation::Put => format!("put-{bytes}-{connections}"),
+        Operation::Get | Operation::Connect => format!("get-{bytes}"),
+        Operation::List => "list".to_owned(),
+        Operation::Delete => "delete".to_owned(),
+    };
+    Workload { name: name.to_owned(), bucket, operation, bytes, connections, objects, prefix, stride: 1, warm_up: Duration::ZERO }
 }
 
 /// With `sealed`, some rows once more on objects that the server seals, beside those that they are compared with. With
@@ -132,7 +142,7 @@ fn put(target: &Target, bucket: &str, query: &str, body: &str) -> Result<(), Str
 impl Workload {
     /// Puts the objects that the rounds read.
     pub fn fill(&self, target: &Target) -> Result<(), String> {
-        put_numbered(target, self.bucket, &self.prefix(), self.objects, self.bytes.max(1), Duration::MAX)?;
+        put_numbered(target, self.bucket, &self.prefix, self.objects, self.bytes.max(1), Duration::MAX)?;
         if self.operation == Operation::List {
             self.check_list(target)?;
         }
@@ -163,14 +173,14 @@ impl Workload {
         };
         let ready: Vec<Request> = match self.operation {
             Operation::Get | Operation::Connect => {
-                (0..self.objects).map(|n| sign(object(self.bucket, &self.prefix(), n as u64))).collect()
+                (0..self.objects).map(|n| sign(object(self.bucket, &self.prefix, n as u64 * self.stride))).collect()
             }
             Operation::Delete => (0..limit).map(|n| sign(object(self.bucket, &deleted, n))).collect(),
             Operation::Put | Operation::List => Vec::new(),
         };
         let request = |signer: &mut Signer<'_>, number: u64| match self.operation {
             Operation::Put => {
-                signer.sign("PUT", &object(self.bucket, &format!("{}-{round}", self.prefix()), number), "", &body)
+                signer.sign("PUT", &object(self.bucket, &format!("{}-{round}", self.prefix), number), "", &body)
             }
             _ => {
                 let last = (self.objects as u64).saturating_sub(1000).max(1);
@@ -240,21 +250,11 @@ impl Workload {
 
     /// Where its objects are; workloads that read the same ones share it.
     pub fn folder(&self) -> String {
-        format!("{}/{}", self.bucket, self.prefix())
-    }
-
-    /// Of the keys.
-    fn prefix(&self) -> String {
-        match self.operation {
-            Operation::Put => format!("put-{}-{}", self.bytes, self.connections),
-            Operation::Get | Operation::Connect => format!("get-{}", self.bytes),
-            Operation::List => "list".to_owned(),
-            Operation::Delete => "delete".to_owned(),
-        }
+        format!("{}/{}", self.bucket, self.prefix)
     }
 
     fn list_query(&self, after: u64) -> String {
-        let prefix = self.prefix();
+        let prefix = &self.prefix;
         format!("list-type=2&max-keys=1000&prefix={prefix}%2F&start-after={prefix}%2F{after:08}")
     }
 }
@@ -279,30 +279,57 @@ pub fn put_numbered(
     bytes: usize,
     time: Duration,
 ) -> Result<u64, String> {
-    put_bodies(target, bucket, prefix, count, &noise(bytes), time)
+    put_bodies(target, bucket, prefix, 0..count as u64, &noise(bytes), time)
+}
+
+/// The row that lists `keys` objects, 1,000 at a time.
+pub fn listing(keys: usize) -> Workload {
+    row("list-1000", Operation::List, 4 << 10, 4, keys)
+}
+
+/// GETs all over the listing's objects, and PUTs and DELETEs beside them.
+pub fn beside(listing: &Workload) -> [Workload; 3] {
+    let read = listing.objects.min(READ_MAX);
+    let get = row("get-4k", Operation::Get, listing.bytes, 32, read);
+    let stride = (listing.objects / read.max(1)) as u64;
+    [
+        Workload { prefix: listing.prefix.clone(), stride, ..get },
+        row("put-4k", Operation::Put, 4 << 10, 32, 0),
+        row("delete", Operation::Delete, 1 << 10, 32, 0),
+    ]
+}
+
+/// As many different objects are read, at most: a signed request is kept for each.
+const READ_MAX: usize = 20_000;
+
+/// Puts the objects of a listing that are not there yet, beside the `there` first ones.
+pub fn fill_listing(target: &Target, listing: &Workload, there: usize) -> Result<(), String> {
+    let numbers = there as u64..listing.objects as u64;
+    put_bodies(target, listing.bucket, &listing.prefix, numbers, &noise(listing.bytes), Duration::MAX)?;
+    listing.check_list(target)
 }
 
 /// Puts `count` objects with the same bytes.
 pub fn put_same(target: &Target, bucket: &str, prefix: &str, count: usize, body: &[u8]) -> Result<(), String> {
-    put_bodies(target, bucket, prefix, count, body, Duration::MAX).map(|_| ())
+    put_bodies(target, bucket, prefix, 0..count as u64, body, Duration::MAX).map(|_| ())
 }
 
 fn put_bodies(
     target: &Target,
     bucket: &str,
     prefix: &str,
-    count: usize,
+    numbers: std::ops::Range<u64>,
     body: &[u8],
     time: Duration,
 ) -> Result<u64, String> {
-    let next = AtomicU64::new(0);
+    let next = AtomicU64::new(numbers.start);
     let started = Instant::now();
     let connection = async || -> Result<(), String> {
         let mut connection = Connection::open(target).await?;
         let mut signer = Signer::new(target);
         while started.elapsed() < time {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= count as u64 {
+            if number >= numbers.end {
                 break;
             }
             let request = signer.sign("PUT", &object(bucket, prefix, number), "", body);
@@ -313,8 +340,8 @@ fn put_bodies(
         }
         Ok(())
     };
-    on_connections(32.min(count), FILL_MAX, &connection)?;
-    Ok(next.into_inner().min(count as u64))
+    on_connections(32.min(numbers.end.saturating_sub(numbers.start) as usize), FILL_MAX, &connection)?;
+    Ok(next.into_inner().min(numbers.end))
 }
 
 /// Filling a million keys takes two minutes.

@@ -122,7 +122,10 @@ struct Replay {
     bucket: String,
     #[argh(option, description = "only keys that begin with this", default = "String::new()")]
     prefix: String,
-    #[argh(option, description = "only objects written since (2026-01-31T00:00:00Z)")]
+    #[argh(
+        option,
+        description = "only objects written since: 2026-01-31T00:00:00Z, 2026-01-31, or so long ago: 30m, 24h, 7d"
+    )]
     since: Option<String>,
     #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
     endpoint: Option<String>,

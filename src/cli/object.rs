@@ -257,15 +257,42 @@ fn object_path(object: &str) -> Result<String, String> {
     }
 }
 
+/// Content types by the endings of files; the first ending of a type is the one that its files get.
+const CONTENT_TYPES: [(&str, &str); 22] = [
+    ("jpg", "image/jpeg"),
+    ("jpeg", "image/jpeg"),
+    ("png", "image/png"),
+    ("gif", "image/gif"),
+    ("webp", "image/webp"),
+    ("tif", "image/tiff"),
+    ("tiff", "image/tiff"),
+    ("wav", "audio/wav"),
+    ("mp3", "audio/mpeg"),
+    ("flac", "audio/flac"),
+    ("ogg", "audio/ogg"),
+    ("mp4", "video/mp4"),
+    ("json", "application/json"),
+    ("pdf", "application/pdf"),
+    ("zip", "application/zip"),
+    ("gz", "application/gzip"),
+    ("tar", "application/x-tar"),
+    ("xml", "application/xml"),
+    ("txt", "text/plain"),
+    ("log", "text/plain"),
+    ("csv", "text/csv"),
+    ("html", "text/html"),
+];
+
 pub(super) fn content_type_of(file: &std::path::Path) -> &'static str {
-    match file.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase().as_str() {
-        "jpg" | "jpeg" => "image/jpeg",
-        "png" => "image/png",
-        "wav" => "audio/wav",
-        "json" => "application/json",
-        "txt" => "text/plain",
-        _ => "application/octet-stream",
-    }
+    let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let found = CONTENT_TYPES.iter().find(|(known, _)| *known == ending);
+    found.map_or("application/octet-stream", |(_, kind)| kind)
+}
+
+/// The ending that a file of a content type has, parameters left out.
+pub(super) fn ending_of(content_type: &str) -> Option<&'static str> {
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    CONTENT_TYPES.iter().find(|(_, known)| *known == kind).map(|(ending, _)| *ending)
 }
 
 impl Put {

@@ -3,7 +3,7 @@
 use argh::FromArgs;
 use http::Method;
 
-use super::client::Client;
+use super::client::{Client, encode};
 
 /// Show drives, pool, outbox and upkeep as JSON.
 #[derive(FromArgs, Debug)]
@@ -19,6 +19,11 @@ pub(super) struct Status {
 pub(super) struct Heal {
     #[argh(positional, description = "status only shows", default = "String::from(\"start\")")]
     action: String,
+    #[argh(
+        option,
+        description = "empty folder that replaces a drive that was mounted, though nothing is mounted on it"
+    )]
+    replace: Vec<String>,
     #[argh(option, description = "server, http://127.0.0.1:9000 unless AERIE_ENDPOINT says otherwise")]
     endpoint: Option<String>,
 }
@@ -71,7 +76,9 @@ impl Heal {
             "status" => Method::GET,
             other => return Err(format!("{other}: say `aerie heal` or `aerie heal status`")),
         };
-        println!("{}", Client::find(self.endpoint)?.ask(method, "/_aerie/v1/heal", "", Vec::new())?);
+        let named: Vec<String> = self.replace.iter().map(|place| format!("replace={}", encode(place))).collect();
+        let answer = Client::find(self.endpoint)?.ask(method, "/_aerie/v1/heal", &named.join("&"), Vec::new())?;
+        println!("{answer}");
         Ok(())
     }
 }

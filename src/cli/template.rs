@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-/// Start a hook from a template: `aerie hook new --lang rust FOLDER`.
+/// Start a hook from a template: `aerie hook new --lang rust FOLDER`, or a transform with --transform.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "new")]
 pub(super) struct New {
     #[argh(option, description = "rust, python, js or c", default = "String::new()")]
     lang: String,
+    #[argh(switch, description = "a transform, which changes what a GET gives, in the place of a hook")]
+    transform: bool,
     #[argh(positional, description = "folder to make")]
     folder: PathBuf,
 }
@@ -25,17 +27,46 @@ macro_rules! file {
 /// Lies in every new folder.
 const CONTRACT: (&str, &str) = ("wit/hook.wit", include_str!("../../wasm-hooks/wit/hook.wit"));
 
-/// Files of each language's template.
-const TEMPLATES: [(&str, &[(&str, &str)]); 4] = [
-    ("rust", &[file!("rust", "Cargo.toml"), file!("rust", "src/lib.rs"), file!("rust", "README.md"), CONTRACT]),
-    ("python", &[file!("python", "hook.py"), file!("python", "README.md"), CONTRACT]),
+/// A template: the files of a language.
+type Template = (&'static str, &'static [(&'static str, &'static str)]);
+
+/// Hooks.
+const HOOKS: [Template; 4] = [
+    (
+        "rust",
+        &[
+            file!("rust", "Cargo.toml"),
+            file!("rust", "src/lib.rs"),
+            file!("rust", "src/stream.rs"),
+            file!("rust", "README.md"),
+            CONTRACT,
+        ],
+    ),
+    ("python", &[file!("python", "hook.py"), file!("python", "stream.py"), file!("python", "README.md"), CONTRACT]),
     ("js", &[file!("js", "hook.js"), file!("js", "README.md"), CONTRACT]),
     ("c", &[file!("c", "hook.c"), file!("c", "README.md"), CONTRACT]),
 ];
 
+/// Transforms.
+const TRANSFORMS: [Template; 4] = [
+    (
+        "rust",
+        &[
+            file!("rust-transform", "Cargo.toml"),
+            file!("rust-transform", "src/lib.rs"),
+            file!("rust-transform", "README.md"),
+            CONTRACT,
+        ],
+    ),
+    ("python", &[file!("python-transform", "hook.py"), file!("python-transform", "README.md"), CONTRACT]),
+    ("js", &[file!("js-transform", "hook.js"), file!("js-transform", "README.md"), CONTRACT]),
+    ("c", &[file!("c-transform", "hook.c"), file!("c-transform", "README.md"), CONTRACT]),
+];
+
 impl New {
     pub fn run(self) -> Result<(), String> {
-        let Some((_, files)) = TEMPLATES.iter().find(|(lang, _)| *lang == self.lang) else {
+        let templates = if self.transform { TRANSFORMS } else { HOOKS };
+        let Some((_, files)) = templates.iter().find(|(lang, _)| *lang == self.lang) else {
             return Err(match self.lang.as_str() {
                 "" => "which language? say --lang rust, python, js or c".to_owned(),
                 other => format!("{other}: no template for this language; say rust, python, js or c"),
@@ -94,30 +125,31 @@ mod tests {
         let languages = std::fs::read_dir(hooks.join("templates")).unwrap();
         let mut count = 0;
         for language in languages {
-            let lang = language.unwrap().file_name().into_string().unwrap();
-            let made = folder.path().join(&lang);
-            New { lang: lang.clone(), folder: made.clone() }.run().unwrap();
+            let name = language.unwrap().file_name().into_string().unwrap();
+            let (made, lang) = (folder.path().join(&name), name.trim_end_matches("-transform").to_owned());
+            New { lang: lang.clone(), transform: lang != name, folder: made.clone() }.run().unwrap();
             let (mut expected, mut found) = (BTreeMap::new(), BTreeMap::new());
-            texts(&hooks.join("templates").join(&lang), "", &mut expected);
+            texts(&hooks.join("templates").join(&name), "", &mut expected);
             let mut contract = BTreeMap::new();
             texts(&hooks.join("wit"), "", &mut contract);
             expected.extend(contract.into_iter().map(|(name, text)| (format!("wit/{name}"), text)));
             texts(&made, "", &mut found);
-            assert_eq!(found, expected, "{lang}");
-            for (name, text) in &found {
+            assert_eq!(found, expected, "{name}");
+            for (file, text) in &found {
                 assert!(
                     !text.contains("../") && !text.contains("path = \"/"),
-                    "{lang}: {name} needs what is not in it"
+                    "{name}: {file} needs what is not in it"
                 );
             }
             let next: Vec<&str> = commands(&found["README.md"]).collect();
-            assert!(next.len() >= 3 && next.iter().any(|line| line.contains("aerie hook add")), "{lang}: {next:?}");
+            assert!(next.len() >= 3 && next.iter().any(|line| line.contains("aerie hook add")), "{name}: {next:?}");
             count += 1;
         }
-        assert_eq!(count, TEMPLATES.len());
-        let again = New { lang: "c".to_owned(), folder: folder.path().join("c") }.run().unwrap_err();
+        assert_eq!(count, HOOKS.len() + TRANSFORMS.len());
+        let again = New { lang: "c".to_owned(), transform: false, folder: folder.path().join("c") }.run().unwrap_err();
         assert!(again.contains("new folder"), "{again}");
-        let unknown = New { lang: "cobol".to_owned(), folder: folder.path().join("x") }.run().unwrap_err();
+        let unknown =
+            New { lang: "cobol".to_owned(), transform: true, folder: folder.path().join("x") }.run().unwrap_err();
         assert!(unknown.contains("rust, python, js or c"), "{unknown}");
     }
 }

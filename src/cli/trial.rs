@@ -9,8 +9,8 @@ use argh::FromArgs;
 
 use super::bundle::named_model;
 use super::hook::read;
-use super::object::content_type_of;
-use crate::hook::{Bounds, Grants, HookWorld, Trial, TrialObject, TrialReport};
+use super::object::{content_type_of, ending_of};
+use crate::hook::{Bounds, Grants, HookWorld, Transformed, Trial, TrialObject, TrialReport};
 use crate::inference::ModelFile;
 use crate::limits;
 use crate::mqtt::TopicFields;
@@ -172,8 +172,8 @@ impl Test {
 
     fn save(&self, key: &str, report: &TrialReport) -> Result<(), String> {
         let Some(folder) = &self.save else { return Ok(()) };
-        let made = report.transformed.iter().map(|made| (key, made.bytes.as_slice()));
-        let derived = report.derived.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice()));
+        let made = report.transformed.iter().map(|made| (answer_name(key, made), made.bytes.as_slice()));
+        let derived = report.derived.iter().map(|(key, bytes)| (key.clone(), bytes.as_slice()));
         for (key, bytes) in made.chain(derived) {
             // A key is no path: it may have `..` in it.
             let file = folder.join(key.replace(['/', '\\'], "_"));
@@ -183,6 +183,15 @@ impl Test {
             println!("saved {}", file.display());
         }
         Ok(())
+    }
+}
+
+/// The name of a transform's answer: the key, and what kind of file it has become.
+fn answer_name(key: &str, made: &Transformed) -> String {
+    let ending = made.content_type.as_deref().and_then(ending_of);
+    match ending {
+        Some(ending) if ending_of(content_type_of(Path::new(key))) != Some(ending) => format!("{key}.{ending}"),
+        _ => key.to_owned(),
     }
 }
 
@@ -221,4 +230,25 @@ fn pairs(kind: &str, given: &[String]) -> Result<BTreeMap<String, String>, Strin
         Ok((key.to_owned(), value.to_owned()))
     };
     given.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_answer_says_what_kind_of_file_it_is() {
+        for (key, content_type, expected) in [
+            ("a.jpg", Some("image/png"), "a.jpg.png"),
+            ("a.JPEG", Some("image/jpeg"), "a.JPEG"),
+            ("a.tiff", Some("IMAGE/TIFF"), "a.tiff"),
+            ("notes", Some("text/plain; charset=utf-8"), "notes.txt"),
+            ("a.log", Some("text/plain"), "a.log"),
+            ("a.bin", Some("application/x-own"), "a.bin"),
+            ("a.jpg", None, "a.jpg"),
+        ] {
+            let made = Transformed { content_type: content_type.map(str::to_owned), bytes: Vec::new() };
+            assert_eq!(answer_name(key, &made), expected);
+        }
+    }
 }

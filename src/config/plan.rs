@@ -46,7 +46,8 @@ pub fn plan(settings: &Settings, drives: usize, parity: Option<u8>) -> Result<Pl
     let data = drives - parity;
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let cores = if settings.server.cores == 0 { processors } else { settings.server.cores };
-    let hooks = settings.outbox.hook_threads as u64 * settings.hooks.memory_bytes;
+    let guest_bytes = settings.hooks.memory_bytes + limits::HOOK_READERS_OPEN_MAX as u64 * limits::HOOK_READER_BYTES;
+    let hooks = settings.outbox.hook_threads as u64 * guest_bytes;
     let connections = cores as u64 + settings.outbox.hook_threads as u64 + 4;
     let fixed = [
         ("process", BASE_BYTES),

@@ -44,6 +44,9 @@ pub struct Check {
     pub full: bool,
     /// Bytes that segments may still take.
     pub room: u64,
+    /// There is neither a label nor a segment.
+    pub empty: bool,
+    pub space: Option<Space>,
 }
 
 /// The last look at the thread's progress.
@@ -64,6 +67,8 @@ pub struct Drive {
     queued: Receiver<Request>,
     desk: Arc<Desk>,
     watch: Mutex<Watch>,
+    /// As of the last look.
+    space: Mutex<Option<Space>>,
     health: Arc<Health>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -73,10 +78,6 @@ impl Drive {
     pub fn start(slot: usize, storage: Arc<dyn Storage>, segment_bytes: u64) -> Result<Drive, DriveFault> {
         let place = storage.describe();
         let fault = |source| DriveFault::Io { place: place.clone(), source };
-        if !storage.exists(SEGMENTS_DIR).map_err(fault)? {
-            storage.create_dir(SEGMENTS_DIR).map_err(fault)?;
-            storage.sync_dir("").map_err(fault)?;
-        }
         let (queue, requests) = crossbeam_channel::bounded(limits::DRIVE_QUEUE_MAX);
         let segments = Arc::new(Segments::new(storage.clone(), segment_bytes));
         let health = Arc::new(Health::default());
@@ -92,8 +93,45 @@ impl Drive {
         };
         let thread =
             std::thread::Builder::new().name(format!("drive-{slot}")).spawn(move || worker.run()).map_err(fault)?;
-        let thread = Mutex::new(Some(thread));
-        Ok(Drive { slot, storage, segments, queue, queued, desk, watch, health, thread })
+        let (thread, space) = (Mutex::new(Some(thread)), Mutex::default());
+        let drive = Drive { slot, storage, segments, queue, queued, desk, watch, space, health, thread };
+        drive.make_folder().map_err(fault)?;
+        Ok(drive)
+    }
+
+    /// Makes the folder of the segments where it is missing.
+    pub fn make_folder(&self) -> io::Result<()> {
+        let space = self.wait_for(|storage| {
+            if !storage.exists(SEGMENTS_DIR)? {
+                storage.create_dir(SEGMENTS_DIR)?;
+                storage.sync_dir("")?;
+            }
+            storage.space()
+        })?;
+        *self.space.lock().expect("no holder of this lock panics") = Some(space);
+        Ok(())
+    }
+
+    /// Has the drive's thread do something short; the answer comes by the channel, if ever.
+    pub fn ask<T: Send + 'static>(&self, work: impl FnOnce(&dyn Storage) -> T + Send + 'static) -> Receiver<T> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let work = Box::new(move |storage: &dyn Storage| _ = reply.send(work(storage)));
+        if !self.health.gone.load(Ordering::Acquire) {
+            // What cannot be queued is dropped, which closes the answer's channel.
+            _ = self.queue.send_timeout(Request::Do { work }, limits::DRIVE_CHECK_TIMEOUT);
+        }
+        answer
+    }
+
+    /// The same with a wait that has an end; a drive that does not answer is out.
+    fn wait_for<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Storage) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        self.ask(work).recv_timeout(limits::DRIVE_STALL_TIMEOUT).unwrap_or_else(|_| {
+            self.give_up("it does not answer".to_owned());
+            Err(io::ErrorKind::TimedOut.into())
+        })
     }
 
     pub fn slot(&self) -> usize {
@@ -110,8 +148,34 @@ impl Drive {
 
     /// Why the drive is out; `None` while it is healthy.
     pub fn fault(&self) -> Option<String> {
-        let reason = || self.health.reason.lock().expect("no holder of this lock panics").clone();
-        (!self.is_healthy()).then(|| reason().unwrap_or_default())
+        let reason = || self.health.reason.lock().expect("no holder of this lock panics").clone().unwrap_or_default();
+        let obstacle = || self.health.obstacle.lock().expect("no holder of this lock panics").clone();
+        (!self.is_healthy()).then(|| match obstacle() {
+            Some(obstacle) => format!("{}; now: {obstacle}", reason()),
+            None => reason(),
+        })
+    }
+
+    /// Says why a drive that is out is not taken back. Told once.
+    pub fn note_obstacle(&self, found: Option<String>) {
+        let mut obstacle = self.health.obstacle.lock().expect("no holder of this lock panics");
+        if *obstacle != found {
+            if let Some(found) = &found {
+                tracing::warn!(slot = self.slot, place = self.storage.describe(), reason = %found, "a drive is not taken back");
+            }
+            *obstacle = found;
+        }
+    }
+
+    /// Whether it was pulled, and its thread could take it back.
+    pub fn is_away(&self) -> bool {
+        !self.is_healthy() && self.health.away.load(Ordering::Acquire) && !self.health.gone.load(Ordering::Acquire)
+    }
+
+    /// A drive that was pulled and is there again failed at being taken back: it counts as one that failed where it stands.
+    pub fn fail_back(&self, reason: String) {
+        self.health.away.store(false, Ordering::Release);
+        self.note_obstacle(Some(reason));
     }
 
     /// Takes the drive out: its label is gone, or the operator said so.
@@ -122,8 +186,14 @@ impl Drive {
         self.health.fail(reason);
     }
 
-    pub fn space(&self) -> io::Result<Space> {
-        self.storage.space()
+    /// It is out, and was from the start.
+    pub fn fail_quietly(&self, reason: String) {
+        self.health.fail(reason);
+    }
+
+    /// As of the last look at it.
+    pub fn space(&self) -> Option<Space> {
+        *self.space.lock().expect("no holder of this lock panics")
     }
 
     /// Looks at label and space by the drive's thread; `None` when it does not answer in time.
@@ -133,7 +203,9 @@ impl Drive {
         }
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.queue.send_timeout(Request::Check { reply }, limits::DRIVE_CHECK_TIMEOUT).ok()?;
-        answer.recv_timeout(limits::DRIVE_CHECK_TIMEOUT).ok()
+        let check: Check = answer.recv_timeout(limits::DRIVE_CHECK_TIMEOUT).ok()?;
+        *self.space.lock().expect("no holder of this lock panics") = check.space;
+        Some(check)
     }
 
     /// Tells a drive that failed whether its label is there. `true` when it is there again after it was not: the drive was
@@ -163,17 +235,23 @@ impl Drive {
             return;
         }
         let stands_ns = now_ns.saturating_sub(watch.since_ns.unwrap_or(now_ns));
-        if stands_ns >= limits::DRIVE_STALL_TIMEOUT.as_nanos() as u64 && self.is_healthy() {
-            self.fail(format!("no answer for {} s", stands_ns / 1_000_000_000));
-            self.health.gone.store(true, Ordering::Release);
-            // Dropped tickets count as failed, dropped replies as missing blocks.
-            drop(std::mem::take(&mut *self.desk.papers()));
-            self.drop_queued();
+        // One that is out already may have failed while it hung, with others still waiting for it.
+        if stands_ns >= limits::DRIVE_STALL_TIMEOUT.as_nanos() as u64 && !self.health.gone.load(Ordering::Acquire) {
+            self.give_up(format!("no answer for {} s", stands_ns / 1_000_000_000));
         }
     }
 
+    /// Takes a drive out whose thread hangs, and lets go of everyone who waits for it.
+    fn give_up(&self, reason: String) {
+        self.fail(reason);
+        self.health.gone.store(true, Ordering::Release);
+        // Dropped tickets count as failed, dropped replies as missing blocks.
+        drop(std::mem::take(&mut *self.desk.papers()));
+        self.drop_queued();
+    }
+
     pub fn segment_numbers(&self) -> io::Result<Vec<u32>> {
-        segment::numbers(&*self.storage)
+        self.wait_for(segment::numbers)
     }
 
     /// Queues a request; one that comes too late is dropped, which tells whoever waits for it.

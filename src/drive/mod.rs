@@ -14,5 +14,5 @@ mod worker;
 pub use block::{BlockHeader, BlockIdentity};
 pub use io::{Block, Check, Drive, DriveFault};
 pub use label::{LABEL_FILE, Label, LabelError};
-pub use segment::SEGMENTS_DIR;
+pub use segment::{SEGMENTS_DIR, is_empty as has_no_segments};
 pub use ticket::{Outcome, Ticket, TicketWait};

@@ -106,6 +106,14 @@ pub(super) fn path(segment: u32) -> String {
     format!("{SEGMENTS_DIR}/{segment:08x}.seg")
 }
 
+/// Whether there is surely no segment on a drive, which may have no folder for them.
+pub fn is_empty(storage: &dyn Storage) -> bool {
+    match storage.list(SEGMENTS_DIR) {
+        Ok(names) => names.is_empty(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
 /// Numbers of the segments on a drive.
 pub(super) fn numbers(storage: &dyn Storage) -> io::Result<Vec<u32>> {
     let number = |name: String| u32::from_str_radix(name.strip_suffix(".seg")?, 16).ok();

@@ -19,7 +19,8 @@ use super::ticket::Ticket;
 use crate::limits;
 use crate::seam::{Storage, is_aligned};
 
-#[derive(Debug)]
+pub(super) type Work = Box<dyn FnOnce(&dyn Storage) + Send>;
+
 pub(super) enum Request {
     /// With `sync`, the ticket is settled once this and everything before it is on stable storage.
     Write {
@@ -47,11 +48,21 @@ pub(super) enum Request {
     Check {
         reply: Sender<Check>,
     },
+    /// Something short, in its turn.
+    Do {
+        work: Work,
+    },
     /// The drive was away and is there again.
     TakeBack {
         reply: Sender<()>,
     },
     Stop,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Request")
+    }
 }
 
 /// What the thread has in hand, within reach of whoever finds that it hangs in a system call.
@@ -87,6 +98,8 @@ pub(super) struct Health {
     /// Since it failed, its label could not be found: it was pulled.
     pub away: AtomicBool,
     pub reason: Mutex<Option<String>>,
+    /// What stands in the way of taking it back.
+    pub obstacle: Mutex<Option<String>>,
 }
 
 impl Health {
@@ -98,6 +111,7 @@ impl Health {
 
     pub fn take_back(&self) {
         *self.reason.lock().expect("no holder of this lock panics") = None;
+        *self.obstacle.lock().expect("no holder of this lock panics") = None;
         self.away.store(false, Ordering::Release);
         self.failed.store(false, Ordering::Release);
     }
@@ -185,6 +199,7 @@ impl Worker {
             Request::Remove { segment } => self.remove(segment),
             Request::Trim { segment } => self.trim(segment),
             Request::Check { reply } => _ = reply.send(self.check()),
+            Request::Do { work } => work(&*self.storage),
             Request::TakeBack { reply } => {
                 // What was written before and not synced may be lost, whatever the next sync says.
                 drop(std::mem::take(&mut self.desk.papers().waiting));
@@ -205,7 +220,8 @@ impl Worker {
         // A segment is made whole or not at all, and two are filled side by side.
         let kept = |space| segment::reserve(space) + 2 * self.segments.segment_bytes();
         let room = space.map_or(u64::MAX, |space| space.available.saturating_sub(kept(space)));
-        Check { label, full, room }
+        let empty = matches!(label, Ok(None)) && segment::is_empty(&*self.storage);
+        Check { label, full, room, empty, space }
     }
 
     fn write(&mut self, block: &Block) -> io::Result<()> {

@@ -13,9 +13,11 @@ pub fn open_meta(pool: &Arc<Pool>, world: World) -> Result<Meta, MetaError> {
     let copies = pool.copies().into_iter().map(copy).collect();
     let of_pool = pool.clone();
     let on_copy_failed = Arc::new(move |slot: usize| {
-        if let Err(error) = of_pool.drop_copy(slot) {
+        let told = of_pool.drop_copy(slot);
+        let told = told.inspect_err(|error| {
             tracing::error!(slot, %error, "the labels could not be told that a copy of the metadata failed");
-        }
+        });
+        told.is_ok()
     });
     let meta = Meta::open(copies, &pool.id(), on_copy_failed, world)?;
     pool.set_copies(meta.current_copies()).map_err(|error| MetaError::Unavailable(error.to_string()))?;

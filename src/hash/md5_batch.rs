@@ -1,8 +1,8 @@
 //! MD5 of an upload, hashed together with the uploads that run at the same time.
 //!
 //! Small uploads are hashed by their core: each lets the other tasks that are ready put their bytes in the queue, too;
-//! whoever is polled next hashes for all. Large ones collect their bytes and hand them to the thread of `md5_lanes`, portion
-//! by portion, while they receive.
+//! whoever is polled next hashes for all. Large ones collect their bytes and post them to the thread of `md5_lanes` while
+//! they receive.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -10,18 +10,16 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use futures_channel::oneshot;
 
 use super::Md5;
 use super::md5_kernel::STREAMS_MAX;
-use super::md5_lanes::{self, Portion, Upload};
+use super::md5_lanes::Upload;
+use super::md5_pass::{Portion, hash_all};
 
-/// Bytes that are collected before they are handed over.
-const PORTION_BYTES: usize = 256 << 10;
-/// Pieces that make a portion however small they are: each keeps memory of its own.
-const PORTION_PIECES: usize = 256;
-/// Portions that an upload collects while one of it is hashed; beyond, it waits.
-const COLLECTED_PORTIONS_MAX: usize = 2;
+/// Bytes that are collected before they are posted.
+const POSTED_BYTES: usize = 128 << 10;
+/// As many pieces are posted however small they are: each keeps memory of its own.
+const POSTED_PIECES: usize = 256;
 /// An upload of fewer bytes than this is hashed by its core: the way to the other thread would cost more.
 const LARGE_BYTES_MIN: usize = 64 << 10;
 /// One of fewer bytes than this is hashed at once: the wait for others would cost more than it gives.
@@ -40,12 +38,9 @@ struct Job {
 /// MD5 of one upload. Not `Send`: it belongs to its thread's queue.
 #[derive(Debug)]
 pub struct BatchedMd5 {
-    state: Md5,
     collected: Vec<Bytes>,
     collected_bytes: usize,
-    /// The portion that is hashed; its answer is the next state.
-    under_way: Option<oneshot::Receiver<Md5>>,
-    /// Begun with the first portion.
+    /// Begun when there is something to post.
     upload: Option<Upload>,
     _on_this_thread: std::marker::PhantomData<Rc<()>>,
 }
@@ -55,34 +50,19 @@ impl BatchedMd5 {
     pub fn new() -> BatchedMd5 {
         STREAMS.set(STREAMS.get() + 1);
         BatchedMd5 {
-            state: Md5::new(),
             collected: Vec::new(),
             collected_bytes: 0,
-            under_way: None,
             upload: None,
             _on_this_thread: std::marker::PhantomData,
         }
     }
 
-    /// Adds bytes, which are kept until they are hashed; waits while there are `COLLECTED_PORTIONS_MAX` portions of them.
+    /// Adds bytes, which are kept until they are hashed; waits while there are many of them.
     pub async fn update(&mut self, bytes: &Bytes) {
         self.collected.push(bytes.clone());
         self.collected_bytes += bytes.len();
-        let full = self.collected_portions();
-        if full == 0 {
-            return;
-        }
-        if let Some(answer) = &mut self.under_way
-            && let Ok(Some(state)) = answer.try_recv()
-        {
-            self.state = state;
-            self.under_way = None;
-        }
-        if self.under_way.is_none() {
-            self.hand_over();
-        } else if full >= COLLECTED_PORTIONS_MAX {
-            self.settle().await;
-            self.hand_over();
+        if self.collected_bytes >= POSTED_BYTES || self.collected.len() >= POSTED_PIECES {
+            self.post().await;
         }
     }
 
@@ -101,42 +81,25 @@ impl BatchedMd5 {
     }
 
     pub async fn finish(mut self) -> [u8; 16] {
-        self.settle().await;
         if self.upload.is_some() || self.collected_bytes >= LARGE_BYTES_MIN {
-            self.hand_over();
-            self.settle().await;
-        } else {
-            self.hash_with_neighbours().await;
+            self.post().await;
         }
-        self.state.finish()
+        match self.upload.take() {
+            Some(upload) => upload.finish().await.finish(),
+            None => self.hash_with_neighbours().await.finish(),
+        }
     }
 
-    fn collected_portions(&self) -> usize {
-        (self.collected_bytes / PORTION_BYTES).max(self.collected.len() / PORTION_PIECES)
-    }
-
-    fn hand_over(&mut self) {
-        self.upload.get_or_insert_with(Upload::begin);
-        self.under_way = Some(self.take_portion().hand_over());
-    }
-
-    fn take_portion(&mut self) -> Portion {
+    async fn post(&mut self) {
+        self.upload.get_or_insert_with(Upload::begin).post(&mut self.collected).await;
         self.collected_bytes = 0;
-        Portion::new(self.state, std::mem::take(&mut self.collected))
-    }
-
-    /// Waits for the portion under way.
-    async fn settle(&mut self) {
-        if let Some(answer) = self.under_way.take() {
-            self.state = answer.await.expect("the thread answers each portion");
-        }
     }
 
     /// Hashes what was collected. Yields once to the thread's other tasks when there are other streams.
-    async fn hash_with_neighbours(&mut self) {
+    async fn hash_with_neighbours(&mut self) -> Md5 {
         let alone = STREAMS.get() < 2 || self.collected_bytes < BATCHED_BYTES_MIN;
         let done = Rc::new(Cell::new(None));
-        let portion = self.take_portion();
+        let portion = Portion::new(Md5::new(), std::mem::take(&mut self.collected));
         let waiting = QUEUE.with_borrow_mut(|queue| {
             queue.push(Job { portion, done: done.clone() });
             queue.len()
@@ -147,7 +110,7 @@ impl BatchedMd5 {
         if done.get().is_none() {
             hash_queue();
         }
-        self.state = done.get().expect("the queue that held the job was hashed");
+        done.get().expect("the queue that held the job was hashed")
     }
 }
 
@@ -174,7 +137,7 @@ async fn yield_once() {
 fn hash_queue() {
     let (mut portions, done): (Vec<Portion>, Vec<_>) =
         QUEUE.take().into_iter().map(|job| (job.portion, job.done)).unzip();
-    md5_lanes::hash_all(&mut portions);
+    hash_all(&mut portions);
     for (portion, done) in portions.into_iter().zip(done) {
         done.set(Some(portion.state));
     }

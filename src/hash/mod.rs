@@ -9,6 +9,7 @@ mod md5;
 mod md5_batch;
 mod md5_kernel;
 mod md5_lanes;
+mod md5_pass;
 mod text;
 
 pub use block::block_checksum;

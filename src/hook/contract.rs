@@ -1,6 +1,8 @@
 //! The contract with guests, generated from `wasm-hooks/wit/hook.wit`. Only what that file lists is ever linked.
 //!
-//! Both worlds share one set of host interfaces, so that each is implemented once.
+//! Both worlds share one set of host interfaces, so that each is implemented once. That set has the newest minor version, which
+//! only adds to those before it: a component that imports `aerie:hook/object@1.0.0` is linked to `object@1.1.0`, by the linker's
+//! rule for compatible versions. `tests/golden/hook` holds each released contract, and the tests run components of it.
 
 /// World `hook`: called for each change.
 pub(super) mod event {
@@ -8,7 +10,10 @@ pub(super) mod event {
         path: "wasm-hooks/wit",
         world: "hook",
         imports: { default: trappable },
-        with: { "aerie:hook/inference.model": crate::hook::host::LoadedModel },
+        with: {
+            "aerie:hook/inference.model": crate::hook::host::LoadedModel,
+            "aerie:hook/object.reader": crate::hook::reader::PartReader,
+        },
     });
 }
 

@@ -114,18 +114,19 @@ impl Grants {
     /// Refuses what no hook may have.
     pub fn check(&self) -> Result<(), String> {
         let deadline = limits::HOOK_DEADLINE_MAX.as_millis() as u64;
+        // As the author writes them; a bundle has its memory in bytes.
         let bounds = [
-            ("memory_bytes", self.memory_bytes, limits::HOOK_MEMORY_BYTES_MAX),
-            ("deadline_ms", self.deadline_ms, deadline),
-            ("output_bytes", self.output_bytes, limits::HOOK_OUTPUT_BYTES_MAX),
+            ("--memory-mib", self.memory_bytes, limits::HOOK_MEMORY_BYTES_MAX, 1 << 20),
+            ("--deadline-ms", self.deadline_ms, deadline, 1),
+            ("--output-bytes", self.output_bytes, limits::HOOK_OUTPUT_BYTES_MAX, 1),
         ];
-        for (name, value, most) in bounds {
-            if value.is_some_and(|value| value == 0 || value > most) {
-                return Err(format!("{name} is {}, it may be 1 to {most}", value.unwrap_or_default()));
+        for (option, value, most, unit) in bounds {
+            if let Some(value) = value.filter(|value| *value == 0 || *value > most) {
+                return Err(format!("{option} is {}, it may be 1 to {}", value / unit, most / unit));
             }
         }
         if self.rate_per_s == Some(0) {
-            return Err("rate_per_s is 0, it is at least 1".to_owned());
+            return Err("--rate-per-s is 0, it is at least 1".to_owned());
         }
         if self.derive.as_ref().is_some_and(|prefix| prefix.is_empty() || prefix.len() > limits::KEY_BYTES_MAX / 2) {
             return Err("the prefix of derived objects must not be empty, nor longer than 512 bytes".to_owned());

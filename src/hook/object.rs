@@ -2,14 +2,16 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
 use super::model::{BY, EVENT, HOOK_PRINCIPAL, MODEL, MODULE, Provenance};
+use super::reader::ByteStream;
 use super::store::Bytewise;
 use crate::crypt::{SealError, SealMode};
-use crate::engine::{Engine, EngineError, ExpectedDigests, ObjectVersion, PutObject};
+use crate::engine::{Engine, EngineError, ExpectedDigests, ObjectReader, ObjectVersion, PutObject};
 use crate::hash::{Md5, hex_encode};
 use crate::limits;
 use crate::meta::{Attributes, Bucket, BucketId, Change, EventName, MetaError, Requester, VersionRef, WriteCondition};
@@ -52,6 +54,10 @@ pub(super) struct ObjectInfo {
 /// The object of one invocation.
 pub(super) trait ObjectSource {
     fn describe(&self) -> Result<ObjectInfo, ObjectFault>;
+    /// Bytes.
+    fn size(&self) -> Result<u64, ObjectFault>;
+    /// The bytes of a range within the object, front to back.
+    fn open(&self, range: Range<u64>) -> Result<Box<dyn ByteStream>, ObjectFault>;
     /// Up to `length` bytes; fewer only at the end.
     fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, ObjectFault>;
     /// Sets tags beside those that are there, and one that says where they are from.
@@ -171,6 +177,13 @@ impl StoredObject {
     }
 }
 
+/// An object of the store on its way from the drives.
+impl ByteStream for ObjectReader {
+    fn next(&mut self) -> Result<Option<Bytes>, ObjectFault> {
+        Ok(pollster::block_on(ObjectReader::next(self)).transpose()?)
+    }
+}
+
 impl ObjectSource for StoredObject {
     fn describe(&self) -> Result<ObjectInfo, ObjectFault> {
         let object = self.find()?;
@@ -182,6 +195,14 @@ impl ObjectSource for StoredObject {
             metadata: version.attributes.user_metadata,
             tags: version.attributes.tags,
         })
+    }
+
+    fn size(&self) -> Result<u64, ObjectFault> {
+        Ok(self.find()?.version.size)
+    }
+
+    fn open(&self, range: Range<u64>) -> Result<Box<dyn ByteStream>, ObjectFault> {
+        Ok(Box::new(self.engine.read_object(&self.find()?, range)))
     }
 
     fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, ObjectFault> {
@@ -257,14 +278,33 @@ impl ObjectSource for StoredObject {
 /// A local file's bytes in an object's place; what the hook changes is only told.
 #[derive(Debug, Default)]
 pub(super) struct LocalObject {
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     pub info: ObjectInfo,
     pub changes: Rc<RefCell<Vec<String>>>,
+}
+
+/// The rest of a local file, which comes in pieces as large as a stripe's.
+struct LocalStream(Bytes);
+
+impl ByteStream for LocalStream {
+    fn next(&mut self) -> Result<Option<Bytes>, ObjectFault> {
+        let piece = self.0.split_to(limits::STRIPE_BYTES.min(self.0.len()));
+        Ok((!piece.is_empty()).then_some(piece))
+    }
 }
 
 impl ObjectSource for LocalObject {
     fn describe(&self) -> Result<ObjectInfo, ObjectFault> {
         Ok(self.info.clone())
+    }
+
+    fn size(&self) -> Result<u64, ObjectFault> {
+        Ok(self.bytes.len() as u64)
+    }
+
+    fn open(&self, range: Range<u64>) -> Result<Box<dyn ByteStream>, ObjectFault> {
+        let index = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(self.bytes.len());
+        Ok(Box::new(LocalStream(self.bytes.slice(index(range.start)..index(range.end)))))
     }
 
     fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, ObjectFault> {

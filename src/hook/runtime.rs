@@ -106,11 +106,23 @@ impl Runtime {
                 ": it imports {name}, and no hook has WASI; build it with `--stub-wasi` (Python, JavaScript), or without files, clock, random numbers and printf (Rust, C)"
             ),
             Some(name) => format!(": it imports {name}, which the contract does not have"),
+            None if let Some(version) = self.later_version(component) => format!(
+                ": it is built for contract {version}, this appliance has {CONTRACT}; build it with the wit/ of `aerie hook new`, or update the appliance"
+            ),
             None if !exports("on-event") && !exports("transform") => {
                 ": it exports neither `on-event` (a hook) nor `transform` (for GETs)".to_owned()
             }
             None => String::new(),
         }
+    }
+
+    /// The contract that a component imports, where it is a later one than this appliance's.
+    fn later_version(&self, component: &Component) -> Option<String> {
+        let numbers =
+            |version: &str| version.split('.').map(|part| part.parse::<u32>().ok()).collect::<Option<Vec<_>>>();
+        let kind = component.component_type();
+        let found = kind.imports(&self.engine).filter_map(|(name, _)| Some(name.rsplit_once('@')?.1.to_owned()));
+        found.filter(|version| numbers(version) > numbers(CONTRACT)).max_by_key(|version| numbers(version))
     }
 
     /// Calls a hook. The host's state is given back however the call ended.
@@ -231,6 +243,8 @@ fn module_fault(error: wasmtime::Error) -> HookFault {
     HookFault::Module(format!("{error:#}"))
 }
 
+/// Version of the contract, as wasm-hooks/wit has it.
+const CONTRACT: &str = "1.1.0";
 /// What the contract's interfaces begin with.
 const PACKAGE: &str = "aerie:hook/";
 /// First bytes of a component (against a core module).
@@ -358,6 +372,12 @@ impl Drop for Ticker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_contract_has_the_version_that_errors_speak_of() {
+        let text = include_str!("../../wasm-hooks/wit/hook.wit");
+        assert!(text.contains(&format!("package aerie:hook@{CONTRACT};")));
+    }
 
     /// A hook was ended at its deadline though it had not run: uploads had kept both processors of the board.
     #[test]

@@ -8,6 +8,7 @@ mod cache;
 mod chains;
 mod guest;
 mod rate;
+mod reader;
 mod sandbox;
 mod shelf;
 mod stored;

@@ -9,10 +9,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::host::{Host, HostParts, StateSource, Usage};
+use super::invocation::{apply, event_of};
 use super::manifest::{Bounds, Grants, HookSettings, HookWorld};
 use super::object::{LocalObject, ObjectInfo};
 use super::runtime::{Compiled, Runtime};
-use super::{HookFault, HookResult, Invocation, LogLine, Transformed, apply, event_of};
+use super::{HookFault, HookResult, Invocation, LogLine, Transformed};
 use crate::hash::{Md5, hex_encode};
 use crate::inference::{Inference, InferenceSettings, ModelFile, ModelSource};
 use crate::meta::{BucketId, Change, EventName, Requester, Sequence};
@@ -142,7 +143,7 @@ impl Trial {
             tags: object.tags,
         };
         let parts = HostParts {
-            object: Box::new(LocalObject { bytes: object.bytes, info, changes: changes.clone() }),
+            object: Box::new(LocalObject { bytes: object.bytes.into(), info, changes: changes.clone() }),
             models: Box::new(self.models.clone()),
             state: Box::new(self.state.clone()),
             inference: self.inference.clone(),

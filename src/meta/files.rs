@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::log::LogState;
 use super::open::{DATABASE_FILE, FOLDER, LOG_FILE};
 use crate::hash;
+use crate::seam::thread::Progress;
 use crate::seam::{OpenMode, Storage, StorageFile};
 
 const LOCK_FILE: &str = "meta/lock";
@@ -17,7 +18,7 @@ pub(super) const LOG_NEW_FILE: &str = "meta/log.new";
 const JOURNAL_FILE: &str = "meta/aerie.db-journal";
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Bytes compared, or copied, at a time.
-const CHUNK_BYTES: usize = 1 << 20;
+pub(super) const CHUNK_BYTES: usize = 1 << 20;
 
 /// What a copy's files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,9 +105,8 @@ pub(super) fn read_file(storage: &dyn Storage, path: &str, length: u64) -> io::R
 }
 
 /// Writes a copy anew from one whose log is empty.
-pub(super) fn replace_copy(source: &dyn Storage, target: &dyn Storage) -> io::Result<()> {
-    put_marker(target, REPLACING_FILE)?;
-    clear(target)?;
+pub(super) fn replace_copy(source: &dyn Storage, target: &dyn Storage, progress: &Progress) -> io::Result<()> {
+    begin_replacing(target)?;
     let from = source.open(DATABASE_FILE, OpenMode::Read)?;
     let to = target.open(DATABASE_FILE, OpenMode::CreateNew)?;
     let mut chunk = vec![0; CHUNK_BYTES];
@@ -118,8 +118,24 @@ pub(super) fn replace_copy(source: &dyn Storage, target: &dyn Storage) -> io::Re
         }
         to.write_at(&chunk[..read], offset)?;
         offset += read as u64;
+        progress.step();
     }
     to.sync_data()?;
+    end_replacing(target)
+}
+
+/// From here on the copy's files are not to be trusted; they are gone.
+pub(super) fn begin_replacing(target: &dyn Storage) -> io::Result<()> {
+    if !target.exists(FOLDER)? {
+        target.create_dir(FOLDER)?;
+        target.sync_dir("")?;
+    }
+    put_marker(target, REPLACING_FILE)?;
+    clear(target)
+}
+
+/// They are whole, and synced.
+pub(super) fn end_replacing(target: &dyn Storage) -> io::Result<()> {
     if target.exists(CREATING_FILE)? {
         remove_marker(target, CREATING_FILE)?;
     }
@@ -127,7 +143,7 @@ pub(super) fn replace_copy(source: &dyn Storage, target: &dyn Storage) -> io::Re
 }
 
 /// A checksum of each chunk of a file.
-pub(super) fn checksums(storage: &dyn Storage, path: &str) -> io::Result<Vec<[u8; 16]>> {
+pub(super) fn checksums(storage: &dyn Storage, path: &str, progress: &Progress) -> io::Result<Vec<[u8; 16]>> {
     let file = storage.open(path, OpenMode::Read)?;
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut sums = Vec::new();
@@ -137,5 +153,6 @@ pub(super) fn checksums(storage: &dyn Storage, path: &str) -> io::Result<Vec<[u8
             return Ok(sums);
         }
         sums.push(hash::block_checksum(0, &[], &chunk[..read]));
+        progress.step();
     }
 }

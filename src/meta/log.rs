@@ -27,6 +27,11 @@ pub(super) struct LogState {
 impl LogState {
     /// Reads a log; `None` when it holds nothing that SQLite would use.
     pub fn read(file: &dyn StorageFile) -> io::Result<Option<LogState>> {
+        LogState::read_up_to(file, u64::MAX)
+    }
+
+    /// The same, as if the log ended after so many frames.
+    pub fn read_up_to(file: &dyn StorageFile, frames: u64) -> io::Result<Option<LogState>> {
         let mut header = [0; HEADER_BYTES as usize];
         if file.read_at(&mut header, 0)? < header.len() {
             return Ok(None);
@@ -42,16 +47,16 @@ impl LogState {
         let salts = [word(&header, 16), word(&header, 20)];
         let begun = word(&header, 12);
         let mut state = LogState { begun, committed_frames: 0, page_bytes, salts, checksum: sum };
-        state.follow(file, little_endian)?;
+        state.follow(file, little_endian, frames)?;
         Ok(Some(state))
     }
 
     /// Walks the frames.
-    fn follow(&mut self, file: &dyn StorageFile, little_endian: bool) -> io::Result<()> {
+    fn follow(&mut self, file: &dyn StorageFile, little_endian: bool, frames: u64) -> io::Result<()> {
         let mut frame = vec![0; FRAME_HEADER_BYTES + self.page_bytes as usize];
         let frame_bytes = frame.len();
         let mut sum = self.checksum;
-        for number in 0.. {
+        for number in 0..frames {
             let read = file.read_at(&mut frame, HEADER_BYTES + number * frame_bytes as u64)?;
             if read < frame_bytes || [word(&frame, 8), word(&frame, 12)] != self.salts {
                 return Ok(());
@@ -68,6 +73,15 @@ impl LogState {
             }
         }
         Ok(())
+    }
+
+    pub fn salts(&self) -> [u32; 2] {
+        self.salts
+    }
+
+    /// The last committed frame is this one.
+    pub fn is_at(&self, frames: u64, checksum: [u32; 2]) -> bool {
+        self.committed_frames == frames && self.checksum == checksum
     }
 
     /// Bytes of the file up to the end of the last committed frame.

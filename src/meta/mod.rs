@@ -5,6 +5,7 @@
 //! Absent here: HTTP, hashes of bodies, the bytes of extents, and any decision about what an event leads to.
 
 mod audit;
+mod broker;
 mod bucket;
 mod change;
 mod checkpoint;
@@ -34,6 +35,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use broker::{BrokerUpdate, StoredRetained, StoredSession};
 pub use change::EarlierRules;
 pub use feed::{ChangeTap, Wants};
 pub use model::*;
@@ -118,8 +120,9 @@ pub struct Copy {
 }
 
 /// Called with the slot of a copy that failed, before any commit that it misses is acknowledged. Any thread that uses the
-/// metadata may call it; it records the failure in the labels before it returns, and does not use the metadata.
-pub type OnCopyFailed = Arc<dyn Fn(usize) + Send + Sync>;
+/// metadata may call it; it records the failure in the labels before it returns, and does not use the metadata. `false`:
+/// that could not be recorded; it is called again, and no commit is acknowledged before it was.
+pub type OnCopyFailed = Arc<dyn Fn(usize) -> bool + Send + Sync>;
 
 /// Handle to the metadata; cheap to clone, for any thread.
 #[derive(Debug, Clone)]
@@ -188,6 +191,58 @@ impl Meta {
     /// repaired; later, those that have not failed.
     pub fn current_copies(&self) -> Vec<usize> {
         self.database.current_slots()
+    }
+
+    /// The same, for `tell`, while no copy can be found to have failed: the labels are told in the order of what happened.
+    pub fn with_current_copies<T>(&self, tell: impl FnOnce(Vec<usize>) -> T) -> T {
+        self.database.copies().with_current_slots(tell)
+    }
+
+    /// Brings back copies whose drives were away or are new, some way further; `true` when the set of current copies grew,
+    /// which the labels are to be told. With `current` of a copy, the labels name it; where no copy is left, one of those
+    /// that has the last acknowledged commit becomes the source. May wait for drives; to be called now and then.
+    pub fn tend_copies(&self, copies: Vec<Copy>) -> Result<bool, MetaError> {
+        let current = self.current_copies();
+        if current.is_empty() {
+            return self.revive_one(copies);
+        }
+        let Some(copy) = copies.into_iter().find(|copy| !current.contains(&copy.slot)) else { return Ok(false) };
+        let place = vfs::CopyPlace { slot: copy.slot, storage: copy.storage };
+        match self.database.copies().join(&place) {
+            Ok(vfs::Joined::Partly) => Ok(false),
+            Ok(vfs::Joined::Whole) => {
+                tracing::info!(slot = copy.slot, "a copy of the metadata is caught up");
+                Ok(true)
+            }
+            Err(error) => {
+                Err(MetaError::Unavailable(format!("the copy of slot {} is not caught up: {error}", copy.slot)))
+            }
+        }
+    }
+
+    fn revive_one(&self, copies: Vec<Copy>) -> Result<bool, MetaError> {
+        let mut refused = Vec::new();
+        for slot in copies.iter().filter(|copy| copy.current).map(|copy| copy.slot) {
+            let database = self.database.clone();
+            match self.writer.between(move || database.copies().revive(slot))? {
+                Ok(revived) => {
+                    tracing::warn!(slot, "a copy of the metadata is back; requests are served again");
+                    return Ok(revived);
+                }
+                Err(error) => refused.push(format!("slot {slot}: {error}")),
+            }
+        }
+        match refused.is_empty() {
+            true => Ok(false),
+            false => {
+                Err(MetaError::Unavailable(format!("no copy of the metadata can be used ({})", refused.join("; "))))
+            }
+        }
+    }
+
+    /// The drive of the slot is another one now: what is open on the former one is not written to any more.
+    pub fn leave_copy(&self, slot: usize) {
+        self.database.copies().leave(slot);
     }
 
     /// `listener` is called on the writer's thread after each group commit that wrote to the outbox; it must not block.

@@ -56,6 +56,10 @@ impl Database {
         self.copies.current_slots()
     }
 
+    pub fn copies(&self) -> &Copies {
+        &self.copies
+    }
+
     /// Bytes in the log since it last began anew.
     pub fn log_bytes(&self) -> u64 {
         self.copies.log_bytes.load(Ordering::Relaxed)

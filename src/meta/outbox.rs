@@ -1,11 +1,13 @@
 //! The outbox: changes that no rule was applied to yet, invocations that are not finished, publications that are not
 //! acknowledged. What is here survives everything that the versions survive.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::row::{json, json_column, key_column, optional_json_column};
 use super::writer::Group;
-use super::{BucketId, Change, EventName, Meta, MetaError, Reader, Sequence, held};
+use super::{BrokerUpdate, BucketId, Change, EventName, Meta, MetaError, Reader, Sequence, broker, held};
 
 /// Tables beside `change`, which belongs to the versions.
 pub(super) const TABLES: &str = "
@@ -98,7 +100,7 @@ pub struct OutboxUpdate {
     /// Dead invocations to be attempted anew, at once.
     pub revived: Vec<i64>,
     pub publications: Vec<NewPublication>,
-    /// Publications that the broker acknowledged; they are removed.
+    /// Publications that the broker, and whoever it kept them for, acknowledged; they are removed.
     pub acknowledged: Vec<i64>,
     /// Publications that policy drops (expired, overflow); they are removed and counted.
     pub dropped: Vec<i64>,
@@ -106,6 +108,8 @@ pub struct OutboxUpdate {
     pub given_up: Vec<Sequence>,
     /// Properties that change with all this (a hook's state, where a replay stands); `None` removes.
     pub properties: Vec<(String, Option<String>)>,
+    /// What the built-in broker keeps.
+    pub broker: BrokerUpdate,
 }
 
 /// Sizes of the outbox.
@@ -114,6 +118,7 @@ pub struct OutboxStats {
     pub changes: u64,
     pub pending: u64,
     pub dead: u64,
+    /// Publications that no broker has taken yet.
     pub publications: u64,
     pub publication_bytes: u64,
     /// Publications dropped by policy since the pool was created.
@@ -124,6 +129,13 @@ pub struct OutboxStats {
     pub held: u64,
     /// Their bytes.
     pub held_bytes: u64,
+}
+
+/// Invocations of a hook that are not finished.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub pending: u64,
+    pub dead: u64,
 }
 
 /// What is counted as it is written, so that nobody has to scan for it.
@@ -222,6 +234,7 @@ impl Meta {
                 held::release(group, &spoken_of, now_ms)?;
                 update.given_up.iter().try_for_each(|version| held::give_up(group, *version, now_ms))?;
                 queue_publications(group, &update.publications)?;
+                broker::apply(group, &update.broker)?;
                 remove_publications(group, &update.acknowledged)?;
                 let dropped = remove_publications(group, &update.dropped)?;
                 group.count(Tally::Dropped, dropped);
@@ -345,10 +358,13 @@ fn remove_publications(group: &Group<'_>, ids: &[i64]) -> Result<i64, MetaError>
             |row: &Row<'_>| Ok(counted_bytes(row.get_ref(0)?.as_bytes()?.len(), row.get::<_, i64>(1)? as usize));
         if let Some(bytes) = delete.query_row([id], sizes).optional()? {
             removed += 1;
-            group.count(Tally::PublicationBytes, -bytes);
+            // What the broker keeps is out of the counts already.
+            if !broker::release(group, *id)? {
+                group.count(Tally::Publications, -1);
+                group.count(Tally::PublicationBytes, -bytes);
+            }
         }
     }
-    group.count(Tally::Publications, -removed);
     Ok(removed)
 }
 
@@ -404,26 +420,31 @@ impl Reader {
         )
     }
 
-    /// Publications in order, from after row `after`.
+    /// Publications that no broker has taken yet, in order, from after row `after`.
     pub fn publications(&self, after: i64, limit: usize) -> Result<Vec<StoredPublication>, MetaError> {
         self.rows(
             "SELECT id, event_id, topic, payload, qos, retain, priority, expires_ms, properties FROM publication
-             WHERE id > ?1 ORDER BY id LIMIT ?2",
+             WHERE id > ?1 AND NOT EXISTS(SELECT 1 FROM broker_kept WHERE broker_kept.publication = publication.id)
+             ORDER BY id LIMIT ?2",
             params![after, limit as i64],
-            |row| {
-                let publication = NewPublication {
-                    event_id: row.get(1)?,
-                    topic: row.get(2)?,
-                    payload: row.get(3)?,
-                    qos: row.get(4)?,
-                    retain: row.get(5)?,
-                    priority: row.get(6)?,
-                    expires_ms: row.get(7)?,
-                    properties: optional_json_column(row, 8)?.unwrap_or_default(),
-                };
-                Ok(StoredPublication { id: row.get(0)?, publication })
-            },
+            publication_of,
         )
+    }
+
+    /// What waits and what is dead of each hook that has any: a walk along one index, some 10 ms for 100,000 invocations.
+    pub fn backlogs(&self) -> Result<BTreeMap<String, Backlog>, MetaError> {
+        let counts = self.rows("SELECT hook, state, count(*) FROM invocation GROUP BY hook, state", [], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)? as u64))
+        })?;
+        let mut backlogs: BTreeMap<String, Backlog> = BTreeMap::new();
+        for (hook, state, count) in counts {
+            let backlog = backlogs.entry(hook).or_default();
+            match state {
+                PENDING => backlog.pending = count,
+                _ => backlog.dead = count,
+            }
+        }
+        Ok(backlogs)
     }
 
     pub fn outbox_stats(&self) -> Result<OutboxStats, MetaError> {
@@ -440,6 +461,21 @@ impl Reader {
             held_bytes: read(Tally::HeldBytes)?,
         })
     }
+}
+
+/// Columns in the order of the table, `properties` last.
+pub(super) fn publication_of(row: &Row<'_>) -> rusqlite::Result<StoredPublication> {
+    let publication = NewPublication {
+        event_id: row.get(1)?,
+        topic: row.get(2)?,
+        payload: row.get(3)?,
+        qos: row.get(4)?,
+        retain: row.get(5)?,
+        priority: row.get(6)?,
+        expires_ms: row.get(7)?,
+        properties: optional_json_column(row, 8)?.unwrap_or_default(),
+    };
+    Ok(StoredPublication { id: row.get(0)?, publication })
 }
 
 fn change_of(row: &Row<'_>) -> rusqlite::Result<Change> {

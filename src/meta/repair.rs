@@ -22,6 +22,8 @@ use super::log::LogState;
 use super::open::{DATABASE_FILE, Database, LOG_FILE, connect, connect_to_new};
 use super::vfs::CopyPlace;
 use super::{Copy, MetaError, OnCopyFailed, schema};
+use crate::limits;
+use crate::seam::thread::{self, Progress};
 use crate::seam::{Storage, StorageFile, World, replace_file};
 
 /// Opens the database over all copies that are, or can be made, current and equal.
@@ -55,10 +57,6 @@ struct Site {
 }
 
 impl Site {
-    fn storage(&self) -> &dyn Storage {
-        self.copy.storage.as_ref()
-    }
-
     fn place(&self) -> CopyPlace {
         CopyPlace { slot: self.copy.slot, storage: self.copy.storage.clone() }
     }
@@ -81,8 +79,10 @@ struct Opening {
 impl Opening {
     /// Locks a copy and looks at it. One whose drive fails is left out.
     fn add(&mut self, copy: Copy) -> Result<(), MetaError> {
-        let prepared =
-            files::lock(copy.storage.as_ref()).and_then(|lock| Ok((lock, files::examine(copy.storage.as_ref())?)));
+        let prepared = watched(&copy.storage, |storage, _| {
+            let lock = files::lock(storage)?;
+            Ok((lock, files::examine(storage)?))
+        });
         match prepared {
             Ok((lock, found)) => {
                 if let Found::Damaged(reason) = &found {
@@ -116,17 +116,25 @@ impl Opening {
         (0..self.sites.len()).filter(|index| self.sites[*index].log().is_some()).collect()
     }
 
-    /// Runs `work` on one copy; one whose drive fails is left out from here on. `true` when it went well.
-    fn attempt(&mut self, index: usize, work: impl FnOnce(&dyn Storage) -> io::Result<()>) -> bool {
+    /// Runs `work` on one copy; one whose drive fails, or does not answer, is left out from here on. `None` then.
+    fn attempt<T: Send + 'static>(
+        &mut self,
+        index: usize,
+        work: impl FnOnce(&dyn Storage) -> io::Result<T> + Send + 'static,
+    ) -> Option<T> {
         let site = &self.sites[index];
-        match work(site.storage()) {
-            Ok(()) => true,
+        match watched(&site.copy.storage, |storage, _| work(storage)) {
+            Ok(done) => Some(done),
             Err(error) => {
-                self.report_failed(site.copy.slot, &error);
-                self.sites[index].found = Found::Failed;
-                false
+                self.leave_out(index, &error);
+                None
             }
         }
+    }
+
+    fn leave_out(&mut self, index: usize, error: &io::Error) {
+        self.report_failed(self.sites[index].copy.slot, error);
+        self.sites[index].found = Found::Failed;
     }
 
     /// Makes the first database on all copies. A crash leaves the marker, and the next start begins again.
@@ -136,7 +144,7 @@ impl Opening {
                 files::put_marker(storage, CREATING_FILE)?;
                 files::clear(storage)
             });
-            if cleared {
+            if cleared.is_some() {
                 self.sites[index].found = Found::Sound(None);
                 self.sites[index].copy.current = true;
             }
@@ -189,16 +197,11 @@ impl Opening {
                 continue;
             }
             // A source that fails is told from a target that fails by reading it first.
-            let mut bytes = Vec::new();
-            let read = self.attempt(ahead, |storage| {
-                bytes = files::read_file(storage, LOG_FILE, log.bytes())?;
-                Ok(())
-            });
-            if !read {
-                return;
-            }
+            let read = self.attempt(ahead, move |storage| files::read_file(storage, LOG_FILE, log.bytes()));
+            let Some(bytes) = read else { return };
             tracing::info!(slot = self.sites[index].copy.slot, from = %source.describe(), "a metadata log is caught up");
-            if self.attempt(index, |storage| replace_file(storage, LOG_FILE, LOG_NEW_FILE, &bytes)) {
+            let replaced = self.attempt(index, move |storage| replace_file(storage, LOG_FILE, LOG_NEW_FILE, &bytes));
+            if replaced.is_some() {
                 self.sites[index].found = Found::Sound(Some(log));
             }
         }
@@ -221,12 +224,7 @@ impl Opening {
     }
 
     fn examine_again(&mut self, index: usize) {
-        let mut found = Found::Failed;
-        let examined = self.attempt(index, |storage| {
-            found = files::examine(storage)?;
-            Ok(())
-        });
-        if examined {
+        if let Some(found) = self.attempt(index, files::examine) {
             self.sites[index].found = found;
         }
     }
@@ -247,7 +245,7 @@ impl Opening {
     }
 
     fn check(&self, site: &Site) -> Result<(), MetaError> {
-        let database = Database::over(vec![site.place()], Vec::new(), Arc::new(|_| ()), self.world.clone())?;
+        let database = Database::over(vec![site.place()], Vec::new(), Arc::new(|_| true), self.world.clone())?;
         let connection = connect(&database)?;
         empty_log(&connection)?;
         let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
@@ -261,7 +259,11 @@ impl Opening {
         let sums: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = storages
                 .iter()
-                .map(|storage| scope.spawn(|| files::checksums(storage.as_ref(), DATABASE_FILE)))
+                .map(|storage| {
+                    let sum =
+                        |storage: &dyn Storage, progress: &Progress| files::checksums(storage, DATABASE_FILE, progress);
+                    scope.spawn(move || watched(storage, sum))
+                })
                 .collect();
             threads.into_iter().map(|thread| thread.join().expect("comparing does not panic")).collect()
         });
@@ -269,7 +271,7 @@ impl Opening {
         for (index, sums) in good.into_iter().zip(sums) {
             match sums {
                 Ok(sums) => groups.entry(sums).or_default().push(index),
-                Err(error) => _ = self.attempt(index, |_| Err(error)),
+                Err(error) => self.leave_out(index, &error),
             }
         }
         if groups.len() < 2 {
@@ -305,7 +307,11 @@ impl Opening {
                 continue;
             }
             tracing::info!(slot = site.copy.slot, from = %source.describe(), "a copy of the metadata is written anew");
-            match files::replace_copy(source.as_ref(), site.storage()) {
+            let from = source.clone();
+            let replaced = watched(&site.copy.storage, move |target, progress| {
+                files::replace_copy(from.as_ref(), target, progress)
+            });
+            match replaced {
                 Ok(()) => {
                     self.sites[index].found = Found::Sound(None);
                     self.sites[index].copy.current = true;
@@ -354,6 +360,16 @@ impl Opening {
             states.join("; ")
         ))
     }
+}
+
+/// Does something with a drive that may hang: an error, when it does not get on.
+fn watched<T: Send + 'static>(
+    storage: &Arc<dyn Storage>,
+    work: impl FnOnce(&dyn Storage, &Progress) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let of_thread = storage.clone();
+    let done = thread::watched(limits::DRIVE_STALL_TIMEOUT, move |progress| work(&*of_thread, progress));
+    done.unwrap_or_else(|| Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer")))
 }
 
 fn empty_log(connection: &rusqlite::Connection) -> Result<(), MetaError> {

@@ -26,6 +26,9 @@ const STEPS: &[&str] = &[
     "CREATE TABLE audit(number INTEGER PRIMARY KEY, line TEXT NOT NULL);",
     // Of a sealed part.
     "ALTER TABLE part ADD COLUMN salt TEXT;",
+    super::broker::TABLES,
+    // What waits and what is dead of each hook is counted in the index alone.
+    "CREATE INDEX invocation_by_hook ON invocation(hook, state);",
 ];
 
 /// Layout that this program writes. A database with a later one is refused.

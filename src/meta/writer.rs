@@ -151,6 +151,8 @@ impl<T: Send, F: FnOnce(&Group<'_>) -> Result<T, MetaError> + Send> Job for Muta
 
 enum Request {
     Run(Box<dyn Job>),
+    /// Done while no transaction is open.
+    Between(Box<dyn FnOnce() + Send>),
     Stop,
 }
 
@@ -225,6 +227,17 @@ impl WriterHandle {
         self.listeners.write().expect("no holder of this lock panics").push(listener);
     }
 
+    /// Does something on the writer's thread while no transaction is open; what it gives.
+    pub fn between<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, MetaError> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let work = Box::new(move || _ = reply.send(work()));
+        match self.queue.try_send(Request::Between(work)) {
+            Ok(()) => answer.recv().map_err(|_| stopped()),
+            Err(TrySendError::Full(_)) => Err(MetaError::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(stopped()),
+        }
+    }
+
     /// Finishes what is queued and ends the thread.
     pub fn stop(&self) {
         let thread = self.thread.lock().expect("no holder of this lock panics").take();
@@ -277,6 +290,10 @@ impl Writer {
             for request in std::iter::once(first).chain(self.requests.try_iter().take(limits::GROUP_COMMIT_MAX - 1)) {
                 match request {
                     Request::Run(job) => jobs.push(job),
+                    Request::Between(work) => {
+                        self.leave_transaction();
+                        work();
+                    }
                     Request::Stop => stopping = true,
                 }
             }
@@ -296,9 +313,7 @@ impl Writer {
             Ok(committed) => (committed, Ok(())),
             Err(error) => {
                 tracing::error!(%error, "a group of metadata changes failed");
-                if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
-                    tracing::error!("the failed group could not be rolled back");
-                }
+                self.leave_transaction();
                 (Committed::default(), Err(error))
             }
         };
@@ -307,6 +322,13 @@ impl Writer {
             self.listeners.read().expect("no holder of this lock panics").iter().for_each(|listener| listener());
         }
         self.feed.tell(told);
+    }
+
+    /// Rolls back what a failed group left open.
+    fn leave_transaction(&self) {
+        if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
+            tracing::error!("the failed group could not be rolled back");
+        }
     }
 
     /// Runs all jobs and commits.

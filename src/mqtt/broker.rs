@@ -1,8 +1,9 @@
 //! The built-in broker: MQTT 5 and 3.1.1 on loopback, so that nothing else needs to be installed.
 //!
-//! It is a convenience, not a part of the delivery guarantee: the outbox keeps a message until the broker acknowledges
-//! it; what the broker then keeps for subscribers that are away is in memory, or in `folder`. Lives on the thread
-//! `mqtt-broker`, with a current-thread runtime.
+//! The crate that does the work keeps everything in memory. Beside it stands a ledger (`ledger.rs`, kept true by
+//! `keeper.rs`), by which the outbox keeps a message until the subscribers whose sessions outlive their connections have
+//! acknowledged it, and by which sessions, subscriptions and retained messages are found again after a crash. Without a
+//! store all of it ends with the process. Lives on the thread `mqtt-broker`, with a current-thread runtime.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,11 +11,14 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
 use mqtt5::broker::config::{StorageBackend, StorageConfig};
-use mqtt5::broker::{BrokerConfig, BrokerShutdownHandle, MqttBroker};
+use mqtt5::broker::{BrokerConfig, BrokerEventHandler, BrokerShutdownHandle, MqttBroker};
 
 use super::front::{Front, RealAddresses};
 use super::gate::{Gate, PUBLISHER_USER};
-use super::{BrokerSettings, MqttError, Password, PublisherSettings};
+use super::keeper::Keeper;
+use super::ledger::Ledger;
+use super::restore::restore;
+use super::{BrokerSettings, BrokerStore, MqttError, Password, PublisherSettings};
 use crate::limits;
 use crate::seam::World;
 
@@ -23,6 +27,7 @@ pub struct Broker {
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
     publisher: Password,
+    ledger: Option<Arc<Ledger>>,
     shutdown: BrokerShutdownHandle,
     ended: Receiver<()>,
     thread: Option<JoinHandle<()>>,
@@ -42,15 +47,34 @@ struct Listening {
 }
 
 impl Broker {
-    /// Starts the thread and returns once it listens.
+    /// Starts the thread and returns once it listens. What it keeps ends with the process.
     pub fn start(settings: &BrokerSettings, world: &World) -> Result<Broker, MqttError> {
+        Broker::start_over(settings, None, world)
+    }
+
+    /// The same, with what it finds in the store; the ledger tells a publisher what to store.
+    pub fn start_durable(
+        settings: &BrokerSettings,
+        store: Box<dyn BrokerStore>,
+        world: &World,
+    ) -> Result<Broker, MqttError> {
+        Broker::start_over(settings, Some(store), world)
+    }
+
+    fn start_over(
+        settings: &BrokerSettings,
+        store: Option<Box<dyn BrokerStore>>,
+        world: &World,
+    ) -> Result<Broker, MqttError> {
         settings.check()?;
+        let ledger = store.is_some().then(|| Arc::new(Ledger::new(settings)));
+        let kept = store.zip(ledger.clone());
         let mut random = [0; 24];
         world.entropy.fill(&mut random);
         let publisher = Password(hex::encode(random));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            // File writes of a persistent broker; tokio would allow 512.
+            // Names that are looked up; tokio would allow 512.
             .max_blocking_threads(2)
             .build()
             .map_err(|error| MqttError::Thread(error.to_string()))?;
@@ -61,9 +85,9 @@ impl Broker {
             .name("mqtt-broker".to_owned())
             .spawn(move || {
                 runtime.block_on(async move {
-                    match bind(&settings, password, &world).await {
+                    match bind(&settings, password, kept, &world).await {
                         Err(error) => _ = listening.send(Err(error)),
-                        Ok((broker, front)) => serve(broker, front, &listening).await,
+                        Ok(bound) => serve(bound, &listening).await,
                     }
                 });
                 runtime.shutdown_timeout(limits::BROKER_STOP_GRACE);
@@ -77,7 +101,7 @@ impl Broker {
         if let Some(address) = tls_address {
             tracing::info!(%address, "the built-in MQTT broker listens for TLS");
         }
-        Ok(Broker { address, tls_address, publisher, shutdown, ended, thread: Some(thread) })
+        Ok(Broker { address, tls_address, publisher, ledger, shutdown, ended, thread: Some(thread) })
     }
 
     /// With the real port where 0 was asked.
@@ -94,6 +118,13 @@ impl Broker {
         settings.url = format!("mqtt://{}", within(self.address));
         settings.username = Some(PUBLISHER_USER.to_owned());
         settings.password = Some(self.publisher.clone());
+        // The keeper knows messages by a property that MQTT 3.1.1 has not.
+        settings.version = 5;
+    }
+
+    /// For the publisher; none where nothing is stored.
+    pub fn ledger(&self) -> Option<Arc<Ledger>> {
+        self.ledger.clone()
     }
 
     /// Closes all connections and ends the thread, within `BROKER_STOP_GRACE`, twice.
@@ -131,24 +162,38 @@ fn within(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// What is ready to be served.
+struct Bound {
+    broker: MqttBroker,
+    front: Option<Front>,
+    keeper: Option<Arc<Keeper>>,
+}
+
 async fn bind(
     settings: &BrokerSettings,
     publisher: Password,
+    kept: Option<(Box<dyn BrokerStore>, Arc<Ledger>)>,
     world: &World,
-) -> Result<(MqttBroker, Option<Front>), MqttError> {
+) -> Result<Bound, MqttError> {
     let addresses = RealAddresses::default();
     let front = match &settings.tls {
         Some(tls) => Some(Front::bind(tls, settings.clients_max, addresses.clone(), world).await?),
         None => None,
     };
-    let gate = Gate::new(settings, publisher, addresses).await?;
+    let (store, ledger) = kept.unzip();
+    let keeper = ledger.clone().map(|ledger| Arc::new(Keeper::new(ledger, settings.queued_messages_max)));
+    let gate = Gate::new(settings, publisher, addresses, keeper.clone()).await?;
     let listen = |error: mqtt5::MqttError| MqttError::Listen {
         address: settings.address.to_string(),
         key: "broker.address",
         reason: listen_reason(&error.to_string()),
     };
-    let broker = MqttBroker::with_config(config(settings)).await.map_err(listen)?;
-    Ok((broker.with_auth_provider(Arc::new(gate)), front))
+    let broker = MqttBroker::with_config(config(settings, keeper.clone())).await.map_err(listen)?;
+    if let (Some(keeper), Some(ledger), Some(mut store), Some(storage)) = (&keeper, ledger, store, broker.storage()) {
+        restore(&ledger, &mut *store, &storage, world.clock.unix_ms()).await;
+        keeper.attach(storage, &broker.router());
+    }
+    Ok(Bound { broker: broker.with_auth_provider(Arc::new(gate)), front, keeper })
 }
 
 /// The crate gives a paragraph with a list of addresses; one is asked for, and one reason is wanted.
@@ -157,14 +202,13 @@ fn listen_reason(paragraph: &str) -> String {
     listed.map_or(paragraph, |(_, reason)| reason).to_owned()
 }
 
-fn config(settings: &BrokerSettings) -> BrokerConfig {
-    let mut storage = StorageConfig::new()
-        .with_max_queued_messages_per_client(settings.queued_messages_max)
-        .with_max_queued_bytes_per_client(settings.queued_bytes_max);
-    storage = match &settings.folder {
-        Some(folder) => storage.with_backend(StorageBackend::File).with_base_dir(folder.clone()),
-        None => storage.with_backend(StorageBackend::Memory),
-    };
+fn config(settings: &BrokerSettings, keeper: Option<Arc<Keeper>>) -> BrokerConfig {
+    // Where there is a keeper, it drops what is too much, and counts it, before the crate would.
+    let slack = if keeper.is_some() { 2 } else { 1 };
+    let storage = StorageConfig::new()
+        .with_backend(StorageBackend::Memory)
+        .with_max_queued_messages_per_client(settings.queued_messages_max.saturating_mul(slack))
+        .with_max_queued_bytes_per_client(settings.queued_bytes_max.saturating_mul(slack));
     let mut config = BrokerConfig::new()
         .with_bind_address(settings.address)
         .with_max_clients(settings.clients_max)
@@ -174,14 +218,12 @@ fn config(settings: &BrokerSettings) -> BrokerConfig {
         .with_sys_topics_enabled(false);
     // The gate takes the place of this before the first connection is accepted; `false` would ask for a password file.
     config.auth_config.allow_anonymous = true;
+    config.event_handler = keeper.map(|keeper| keeper as Arc<dyn BrokerEventHandler>);
     config
 }
 
-async fn serve(
-    mut broker: MqttBroker,
-    front: Option<Front>,
-    listening: &std::sync::mpsc::Sender<Result<Listening, MqttError>>,
-) {
+async fn serve(bound: Bound, listening: &std::sync::mpsc::Sender<Result<Listening, MqttError>>) {
+    let Bound { mut broker, front, keeper } = bound;
     let (address, tls_address) = (broker.local_addr(), front.as_ref().and_then(Front::address));
     let shutdown = broker.shutdown_handle();
     let mut ready = broker.ready_receiver();
@@ -202,7 +244,10 @@ async fn serve(
     if listening.send(told).is_err() || failed {
         return;
     }
-    // The runtime ends with the broker, and with it what the front has under way.
+    // The runtime ends with the broker, and with it what keeper and front have under way.
+    if let Some(keeper) = keeper {
+        tokio::spawn(keeper.run());
+    }
     if let Some((front, address)) = front.zip(address) {
         tokio::spawn(front.run(within(address)));
     }

@@ -15,6 +15,7 @@ use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
 
 use super::front::RealAddresses;
+use super::keeper::Keeper;
 use super::{BrokerPermission, BrokerSettings, MqttError, Password};
 
 /// The publisher's name; not a name that a user can take.
@@ -27,6 +28,8 @@ pub struct Gate {
     /// None: whoever is let in may do all.
     access: Option<AclManager>,
     addresses: RealAddresses,
+    /// Makes subscriptions durable, where they are to be.
+    keeper: Option<Arc<Keeper>>,
 }
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -36,6 +39,7 @@ impl Gate {
         settings: &BrokerSettings,
         publisher: Password,
         addresses: RealAddresses,
+        keeper: Option<Arc<Keeper>>,
     ) -> Result<Gate, MqttError> {
         let users = PasswordAuthProvider::new();
         for user in &settings.users {
@@ -66,7 +70,7 @@ impl Gate {
             access = Some(rules);
         }
         let users = Arc::new(RateLimitedAuthProvider::with_default_limits(Arc::new(users)));
-        Ok(Gate { publisher, users, anonymous: settings.users.is_empty(), access, addresses })
+        Ok(Gate { publisher, users, anonymous: settings.users.is_empty(), access, addresses, keeper })
     }
 
     fn is_publisher(&self, connect: &ConnectPacket) -> Option<bool> {
@@ -113,12 +117,17 @@ impl AuthProvider for Gate {
         })
     }
 
-    fn authorize_subscribe<'a>(&'a self, _client: &str, user: Option<&'a str>, filter: &'a str) -> Answer<'a, bool> {
+    fn authorize_subscribe<'a>(&'a self, client: &str, user: Option<&'a str>, filter: &'a str) -> Answer<'a, bool> {
+        let client = client.to_owned();
         Box::pin(async move {
-            match &self.access {
+            let allowed = match &self.access {
                 Some(rules) if user != Some(PUBLISHER_USER) => rules.check_subscribe(user, filter).await,
                 _ => true,
+            };
+            if allowed && let Some(keeper) = &self.keeper {
+                keeper.before_subscribe(&client, filter).await;
             }
+            allowed
         })
     }
 }

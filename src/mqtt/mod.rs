@@ -11,19 +11,24 @@
 mod broker;
 mod front;
 mod gate;
+mod keeper;
 mod latency;
+mod ledger;
 mod link;
 mod publisher;
+mod restore;
 mod session;
 mod settings;
 mod topic;
 mod trust;
+mod waits;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use broker::Broker;
 pub use latency::{LATENCY_BOUNDS_MS, LatencyHistogram, LatencySnapshot};
+pub use ledger::Ledger;
 pub use publisher::{Publisher, PublisherStats};
 pub use settings::{
     BrokerAccess, BrokerPermission, BrokerSettings, BrokerTls, BrokerUser, Password, PublisherSettings,
@@ -65,10 +70,65 @@ pub struct Message {
 /// What is to leave the queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// The broker has these.
+    /// The broker has these, and nobody there waits for them any more.
     pub acknowledged: Vec<i64>,
     /// These expired, or can never be sent.
     pub dropped: Vec<i64>,
+    /// The built-in broker has these, but subscribers still wait for them: they stay, and are not sent again. Place in the
+    /// order in which the broker took them, and id.
+    pub kept: Vec<(i64, i64)>,
+    /// Sessions of its subscribers by client; `None` ends one. Here and below later entries win.
+    pub sessions: Vec<(String, Option<SessionRow>)>,
+    /// New `through` of sessions.
+    pub advanced: Vec<(String, i64)>,
+    /// Its retained messages by topic; `None` clears one.
+    pub retained: Vec<(String, Option<RetainedRow>)>,
+}
+
+/// A session of the built-in broker, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    pub client: String,
+    /// Nothing up to this place waits for it.
+    pub through: i64,
+    /// JSON of the broker's crate.
+    pub session: String,
+}
+
+/// A retained message of the built-in broker, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetainedRow {
+    pub topic: String,
+    /// JSON of the broker's crate, without the payload.
+    pub head: String,
+    pub payload: Vec<u8>,
+}
+
+/// A message that the built-in broker had taken, and that a subscriber may still wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRow {
+    pub place: i64,
+    pub message: Message,
+}
+
+/// What the built-in broker keeps for subscribers with a session that outlives their connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LedgerStats {
+    pub sessions: u64,
+    /// Messages that some session waits for.
+    pub kept: u64,
+    pub kept_bytes: u64,
+    /// Messages that a session had no room for, since the start.
+    pub dropped: u64,
+}
+
+/// Where the built-in broker finds again what `PublicationSource::settle` has stored.
+pub trait BrokerStore: Send {
+    fn sessions(&mut self) -> Result<Vec<SessionRow>, String>;
+    /// In the order of their topics, from after `after`.
+    fn retained(&mut self, after: &str, limit: usize) -> Result<Vec<RetainedRow>, String>;
+    /// In the order of their places, from after `after`.
+    fn kept(&mut self, after: i64, limit: usize) -> Result<Vec<KeptRow>, String>;
 }
 
 /// Resolves when what was settled has left the queue for good.
@@ -76,7 +136,7 @@ pub type SettleFuture = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 /// The durable queue behind the publisher. Called on the MQTT thread only.
 pub trait PublicationSource: Send {
-    /// Messages in order from after `after`: at most `limit`, and no more once `bytes` of payload are together.
+    /// Messages that are to be sent, in order from after `after`: at most `limit`, and no more once `bytes` of payload are together.
     fn next(&mut self, after: i64, limit: usize, bytes: usize) -> Result<Vec<Message>, String>;
     /// Takes settled messages off the queue. Ids that are gone already are passed over.
     fn settle(&mut self, settled: Settled) -> SettleFuture;

@@ -13,9 +13,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::ledger::{Ledger, Taken};
 use super::link::LinkFactory;
 use super::session::{self, Ended, Head};
-use super::{LatencyHistogram, Message, MqttError, PublicationSource, PublisherSettings, SettleFuture, Settled};
+use super::{
+    LatencyHistogram, LedgerStats, Message, MqttError, PublicationSource, PublisherSettings, SettleFuture, Settled,
+};
 use crate::limits;
 use crate::seam::World;
 
@@ -23,6 +26,7 @@ use crate::seam::World;
 #[derive(Debug)]
 pub struct Publisher {
     shared: Arc<Shared>,
+    ledger: Option<Arc<Ledger>>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -43,6 +47,8 @@ pub struct PublisherStats {
     pub put_off: u64,
     /// Why the last connection ended or could not be made.
     pub last_error: Option<String>,
+    /// What the built-in broker keeps for subscribers that are away.
+    pub ledger: LedgerStats,
 }
 
 #[derive(Debug, Default)]
@@ -60,11 +66,13 @@ pub(super) struct Shared {
 }
 
 impl Publisher {
-    /// Starts the thread. `device` names the appliance in the client id and in the status topic.
+    /// Starts the thread. `device` names the appliance in the client id and in the status topic; the ledger is that of the
+    /// built-in broker, where it is the one to publish to.
     pub fn start(
         settings: PublisherSettings,
         device: &str,
         source: Box<dyn PublicationSource>,
+        ledger: Option<Arc<Ledger>>,
         world: World,
     ) -> Result<Publisher, MqttError> {
         let factory = LinkFactory::new(settings, device)?;
@@ -74,17 +82,17 @@ impl Publisher {
             .map_err(|error| MqttError::Thread(error.to_string()))?;
         let shared = Arc::new(Shared::default());
         let (stop, stopped) = watch::channel(false);
-        let inside = Arc::clone(&shared);
+        let (inside, entered) = (Arc::clone(&shared), ledger.clone());
         let thread = std::thread::Builder::new()
             .name("mqtt".to_owned())
             .spawn(move || {
-                let queue = Queue::new(source);
+                let queue = Queue::new(source, entered);
                 runtime.block_on(run(factory, queue, inside, stopped, world));
                 // A name that is still being looked up must not hold the thread.
                 runtime.shutdown_background();
             })
             .map_err(|error| MqttError::Thread(error.to_string()))?;
-        Ok(Publisher { shared, stop, thread: Some(thread) })
+        Ok(Publisher { shared, ledger, stop, thread: Some(thread) })
     }
 
     /// Tells the publisher that the queue has grown. From any thread; never blocks.
@@ -103,6 +111,7 @@ impl Publisher {
             refused: shared.refused.load(Ordering::Relaxed),
             put_off: shared.put_off.load(Ordering::Relaxed),
             last_error: shared.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            ledger: self.ledger.as_ref().map(|ledger| ledger.stats()).unwrap_or_default(),
         }
     }
 
@@ -220,23 +229,54 @@ impl Backoff {
     }
 }
 
-/// The durable queue with what has been settled but not yet removed from it.
+/// The durable queue with what has been settled but not yet stored.
 pub(super) struct Queue {
     source: Box<dyn PublicationSource>,
+    ledger: Option<Arc<Ledger>>,
     /// Not handed to the source yet.
-    fresh: Settled,
-    /// Handed over; not known to be removed.
-    under_way: Option<(Settled, SettleFuture)>,
-    /// All of these, so that a new connection does not send them again.
+    fresh: Batch,
+    /// Handed over; not known to be stored.
+    under_way: Option<(Batch, SettleFuture)>,
+    /// Messages of these, so that a new connection does not send them again.
     unremoved: HashSet<i64>,
     not_before: Instant,
 }
 
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Batch {
+    settled: Settled,
+    /// Of the ledger's news in it.
+    ticket: u64,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.settled == Settled::default()
+    }
+
+    /// Adds what the ledger has to tell.
+    fn hear(&mut self, ledger: &Ledger) {
+        let news = ledger.news();
+        let released: HashSet<i64> = news.released.iter().copied().collect();
+        let settled = &mut self.settled;
+        if !released.is_empty() {
+            // Those that are not stored as kept yet need not be.
+            settled.kept.retain(|(_, id)| !released.contains(id));
+        }
+        settled.acknowledged.extend(news.released);
+        settled.sessions.extend(news.sessions);
+        settled.advanced.extend(news.advanced);
+        settled.retained.extend(news.retained);
+        self.ticket = news.ticket;
+    }
+}
+
 impl Queue {
-    fn new(source: Box<dyn PublicationSource>) -> Queue {
+    fn new(source: Box<dyn PublicationSource>, ledger: Option<Arc<Ledger>>) -> Queue {
         Queue {
             source,
-            fresh: Settled::default(),
+            ledger,
+            fresh: Batch::default(),
             under_way: None,
             unremoved: HashSet::new(),
             not_before: Instant::now(),
@@ -260,51 +300,87 @@ impl Queue {
         Ok((messages, end))
     }
 
-    pub fn acknowledge(&mut self, id: i64) {
-        self.fresh.acknowledged.push(id);
-        self.unremoved.insert(id);
+    /// The broker has it. `kept`: a session may be waiting for it there.
+    pub fn acknowledge(&mut self, taken: Taken<'_>, kept: bool) {
+        self.unremoved.insert(taken.id);
+        match self.ledger.as_ref().filter(|_| kept).and_then(|ledger| ledger.take(taken)) {
+            Some(place) => self.fresh.settled.kept.push((place, taken.id)),
+            None => self.fresh.settled.acknowledged.push(taken.id),
+        }
+    }
+
+    /// The broker may have messages that it has not acknowledged to us.
+    pub fn disorder(&self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.disorder();
+        }
     }
 
     pub fn drop_message(&mut self, id: i64) {
-        self.fresh.dropped.push(id);
+        self.fresh.settled.dropped.push(id);
         self.unremoved.insert(id);
     }
 
-    /// Resolves when one batch has been removed; never, while nothing is to be removed. May be cancelled.
+    /// Resolves when one batch has been stored; never, while nothing is to be stored. May be cancelled.
     pub async fn drive(&mut self) {
         if self.under_way.is_none() {
-            if self.fresh == Settled::default() {
-                return pending().await;
+            self.hear();
+            while self.fresh.is_empty() {
+                match &self.ledger {
+                    Some(ledger) => ledger.changed().await,
+                    None => return pending().await,
+                }
+                self.hear();
             }
             sleep_until(self.not_before).await;
             // Everything that was settled while the last batch was written goes into this one.
             let batch = std::mem::take(&mut self.fresh);
-            let future = self.source.settle(batch.clone());
+            let future = self.source.settle(batch.settled.clone());
             self.under_way = Some((batch, future));
         }
         let Some((_, future)) = &mut self.under_way else { return };
         let result = future.await;
-        let Some((batch, _)) = self.under_way.take() else { return };
+        let Some((mut batch, _)) = self.under_way.take() else { return };
         match result {
             Ok(()) => {
-                for id in batch.acknowledged.iter().chain(&batch.dropped) {
+                let Settled { acknowledged, dropped, kept, .. } = &batch.settled;
+                for id in acknowledged.iter().chain(dropped).chain(kept.iter().map(|(_, id)| id)) {
                     self.unremoved.remove(id);
+                }
+                if let Some(ledger) = &self.ledger {
+                    ledger.confirm(batch.ticket);
                 }
             }
             Err(error) => {
                 tracing::warn!(error, "acknowledged messages cannot be taken off the outbox; trying again");
-                self.fresh.acknowledged.extend(batch.acknowledged);
-                self.fresh.dropped.extend(batch.dropped);
+                let since = std::mem::take(&mut self.fresh);
+                // What is newer comes last, and wins.
+                batch.settled.acknowledged.extend(since.settled.acknowledged);
+                batch.settled.dropped.extend(since.settled.dropped);
+                batch.settled.kept.extend(since.settled.kept);
+                batch.settled.sessions.extend(since.settled.sessions);
+                batch.settled.advanced.extend(since.settled.advanced);
+                batch.settled.retained.extend(since.settled.retained);
+                batch.ticket = batch.ticket.max(since.ticket);
+                self.fresh = batch;
                 self.not_before = Instant::now() + limits::OUTBOX_COMMIT_RETRY;
             }
         }
     }
 
-    /// Removes what is settled, within the grace. What is left will be sent again after the next start.
+    fn hear(&mut self) {
+        if let Some(ledger) = &self.ledger {
+            self.fresh.hear(ledger);
+        }
+    }
+
+    /// Stores what is settled, within the grace. What is left will be sent again after the next start.
     async fn finish(&mut self) {
         let all = async {
-            while !self.unremoved.is_empty() {
+            self.hear();
+            while !self.unremoved.is_empty() || !self.fresh.is_empty() || self.under_way.is_some() {
                 self.drive().await;
+                self.hear();
             }
         };
         if tokio::time::timeout(limits::PUBLISH_STOP_GRACE, all).await.is_err() {

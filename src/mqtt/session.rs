@@ -1,9 +1,11 @@
 //! One connection to the broker, from CONNECT to its first error.
 //!
-//! Invariants: never more than the granted window is unacknowledged; packet ids are paired with messages in the order in
-//! which they were handed over; a message is settled by its own acknowledgement and by nothing else.
+//! Invariants: never more than the granted window is unacknowledged, and never is a message that many ahead of one that
+//! is: rumqttc gives out its packet ids in turn, and would give that of a QoS 2 message whose PUBCOMP is still to come a
+//! second time. Packet ids are paired with messages in the order in which they were handed over; a message is settled by
+//! its own acknowledgement and by nothing else.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use futures_util::stream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::ledger::{Taken, bytes_of, name_of};
 use super::link::{Grants, LinkEvent, LinkFactory, LinkSender, OFFLINE, ONLINE, Verdict};
 use super::publisher::{Queue, Shared};
 use super::{Message, check_topic};
@@ -60,6 +63,11 @@ struct Sending {
     /// 0 for a status message, which no queue holds.
     id: i64,
     topic: String,
+    /// Among those above QoS 0; they get their packet ids in this order.
+    turn: Option<u64>,
+    /// As the built-in broker's ledger knows it.
+    name: u64,
+    bytes: u64,
     read_ns: u64,
 }
 
@@ -79,6 +87,9 @@ struct Session<'a> {
     /// Handed over, packet id not known yet.
     handed: VecDeque<Sending>,
     in_flight: HashMap<u16, Sending>,
+    next_turn: u64,
+    /// Turns of what is unacknowledged.
+    turns: BTreeSet<u64>,
     /// Topics of refused messages: what follows them must not overtake.
     held: HashSet<String>,
     retry_at: Option<Instant>,
@@ -116,6 +127,8 @@ pub async fn run(
         more: true,
         handed: VecDeque::new(),
         in_flight: HashMap::new(),
+        next_turn: 0,
+        turns: BTreeSet::new(),
         retry_at: held.is_some().then(|| Instant::now() + limits::PUBLISH_REFUSED_RETRY),
         held: held.into_iter().collect(),
         silent_at: Instant::now() + connect,
@@ -154,11 +167,16 @@ impl Session<'_> {
     /// Hands over messages until the window is full or the queue is empty.
     fn fill(&mut self) -> Result<(), String> {
         let Some(grants) = self.grants else { return Ok(()) };
-        while self.handed.len() + self.in_flight.len() < usize::from(grants.window) && self.queue.has_room() {
+        while self.has_turn(grants.window) && self.queue.has_room() {
             let Some(message) = self.next_message()? else { return Ok(()) };
             self.offer(message, grants)?;
         }
         Ok(())
+    }
+
+    fn has_turn(&self, window: u16) -> bool {
+        let oldest = self.turns.first().copied().unwrap_or(self.next_turn);
+        self.handed.len() + self.in_flight.len() < usize::from(window) && self.next_turn - oldest < u64::from(window)
     }
 
     fn next_message(&mut self) -> Result<Option<Message>, String> {
@@ -212,7 +230,13 @@ impl Session<'_> {
         let qos = message.qos.min(grants.qos_max);
         self.sender.publish(&message, qos, message.retain && grants.retain, remaining_s)?;
         let read_ns = self.world.clock.monotonic_ns();
-        self.handed.push_back(Sending { id: message.id, topic: message.topic, read_ns });
+        let (name, bytes) = (name_of(message.event_id.as_bytes(), &message.topic), bytes_of(&message));
+        let turn = (qos > 0).then_some(self.next_turn);
+        if let Some(turn) = turn {
+            self.turns.insert(turn);
+            self.next_turn += 1;
+        }
+        self.handed.push_back(Sending { id: message.id, topic: message.topic, turn, name, bytes, read_ns });
         if self.acknowledge_at.is_none() {
             self.expect_acknowledgement();
         }
@@ -233,7 +257,8 @@ impl Session<'_> {
             LinkEvent::Sent(packet) => {
                 let sending = self.handed.pop_front().ok_or("rumqttc sent a message that was not handed over")?;
                 if packet == 0 {
-                    self.acknowledged(&sending);
+                    // At QoS 0 no session waits for it.
+                    self.acknowledged(&sending, false);
                 } else {
                     self.in_flight.insert(packet, sending);
                 }
@@ -241,6 +266,7 @@ impl Session<'_> {
             }
             LinkEvent::Acknowledged(packet, verdict) => {
                 let sending = self.in_flight.remove(&packet).ok_or("the broker acknowledged what was not sent")?;
+                sending.turn.iter().for_each(|turn| _ = self.turns.remove(turn));
                 self.settle(&sending, verdict)
             }
             LinkEvent::Refused(packet, verdict) => {
@@ -277,7 +303,7 @@ impl Session<'_> {
 
     fn settle(&mut self, sending: &Sending, verdict: Verdict) -> Result<(), String> {
         match verdict {
-            Verdict::Accepted => self.acknowledged(sending),
+            Verdict::Accepted => self.acknowledged(sending, true),
             Verdict::Never if sending.id > 0 => {
                 self.refuse(sending.id, &sending.topic, "the broker says that it is malformed");
             }
@@ -296,7 +322,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn acknowledged(&mut self, sending: &Sending) {
+    fn acknowledged(&mut self, sending: &Sending, kept: bool) {
         self.expect_acknowledgement();
         if sending.id == 0 {
             return;
@@ -305,7 +331,8 @@ impl Session<'_> {
         self.shared.published.fetch_add(1, Ordering::Relaxed);
         let ns = self.world.clock.monotonic_ns().saturating_sub(sending.read_ns);
         self.shared.latency.record_us(ns / 1000);
-        self.queue.acknowledge(sending.id);
+        let Sending { id, name, bytes, .. } = *sending;
+        self.queue.acknowledge(Taken { id, topic: &sending.topic, name, bytes }, kept);
     }
 
     /// Starts the wait for the next acknowledgement, where one is due.
@@ -353,6 +380,9 @@ impl Session<'_> {
     }
 
     fn lost(&self, reason: String) -> Ended {
+        if !self.handed.is_empty() || !self.in_flight.is_empty() {
+            self.queue.disorder();
+        }
         let head = self.in_flight.values().filter(|sending| sending.id > 0).min_by_key(|sending| sending.id);
         let head = head.map(|sending| Head { id: sending.id, topic: sending.topic.clone() });
         // Coming up and finding nothing to send is as good as it gets.

@@ -149,13 +149,14 @@ pub struct BrokerSettings {
     pub enabled: bool,
     /// Port 0 takes a free one. Beyond loopback, `users` must not be empty.
     pub address: SocketAddr,
-    /// Folder for sessions, retained and queued messages. None: in memory, lost with the process (the outbox is not).
+    /// Not used any more: sessions, retained messages and what waits for a subscriber are in the pool's metadata.
     pub folder: Option<PathBuf>,
     /// Bytes in one MQTT packet.
     pub message_bytes_max: usize,
     /// Connections at once.
     pub clients_max: usize,
-    /// Messages and bytes kept for a subscriber that is away.
+    /// Messages and bytes kept for a subscriber with a session that is away, in memory and in the pool's metadata. A
+    /// message counts with some 700 bytes beside its own; what is too much goes from the oldest on, and is counted.
     pub queued_messages_max: usize,
     pub queued_bytes_max: usize,
     /// Who may connect. Empty: anybody on this machine, without a password.
@@ -174,8 +175,8 @@ impl Default for BrokerSettings {
             folder: None,
             message_bytes_max: 1 << 20,
             clients_max: 256,
-            queued_messages_max: 10_000,
-            queued_bytes_max: 16 << 20,
+            queued_messages_max: 100_000,
+            queued_bytes_max: 64 << 20,
             users: Vec::new(),
             access: Vec::new(),
             tls: None,

@@ -25,7 +25,9 @@ mod tests;
 pub use budget::{Budget, BudgetMetrics, BudgetSettings};
 pub use replay::{Replay, ReplayRequest, replay_event_id};
 pub use settings::{OutboxSettings, Route, RouteChange};
+pub use source::KeptPublications;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -35,8 +37,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::engine::{Engine, EngineError};
 use crate::hook::HookRunner;
 use crate::limits;
-use crate::meta::{InvocationState, Meta, MetaError, OutboxStats, Sequence, StoredInvocation};
-use crate::mqtt::{LatencySnapshot, MqttError, Publisher, PublisherSettings, PublisherStats};
+use crate::meta::{Backlog, InvocationState, Meta, MetaError, OutboxStats, Sequence, StoredInvocation};
+use crate::mqtt::{LatencySnapshot, Ledger, MqttError, Publisher, PublisherSettings, PublisherStats};
 use crate::seam::{self, Thermometer, World};
 
 use dispatch::Dispatch;
@@ -77,6 +79,8 @@ pub struct OutboxParts {
     pub thermometer: Arc<dyn Thermometer>,
     /// `None`: publications wait.
     pub publisher: Option<PublisherSettings>,
+    /// Of the built-in broker, where it is the one to publish to.
+    pub ledger: Option<Arc<Ledger>>,
     /// Hooks, and the inference that they start, run behind the threads that serve requests.
     pub background: bool,
 }
@@ -116,7 +120,8 @@ pub struct Outbox {
 impl Outbox {
     /// Starts all threads; what was pending goes on at once.
     pub fn start(parts: OutboxParts) -> Result<Outbox, OutboxError> {
-        let OutboxParts { meta, engines, runner, world, settings, budget, thermometer, publisher, background } = parts;
+        let OutboxParts { meta, engines, runner, world, settings, budget, thermometer, publisher, ledger, background } =
+            parts;
         settings.check()?;
         budget.check("hooks.cpu_share")?;
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -125,7 +130,7 @@ impl Outbox {
         let publisher = match publisher {
             Some(publisher) => {
                 let source = Publications { meta: meta.clone(), reader: meta.reader()? };
-                Some(Publisher::start(publisher, &settings.device, Box::new(source), world.clone())?)
+                Some(Publisher::start(publisher, &settings.device, Box::new(source), ledger, world.clone())?)
             }
             None => None,
         };
@@ -202,6 +207,11 @@ impl Outbox {
     /// Invocations that were given up, oldest first, from after an id.
     pub fn dead(&self, after: i64, limit: usize) -> Result<Vec<StoredInvocation>, OutboxError> {
         Ok(self.meta.reader()?.invocations(InvocationState::Dead, after, limit)?)
+    }
+
+    /// What waits and what is dead of each hook that has any.
+    pub fn backlogs(&self) -> Result<BTreeMap<String, Backlog>, OutboxError> {
+        Ok(self.meta.reader()?.backlogs()?)
     }
 
     /// Attempts dead invocations anew, at once.

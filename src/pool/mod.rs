@@ -11,6 +11,7 @@ mod extent;
 mod heal;
 mod latest;
 mod open;
+mod places;
 mod presence;
 mod read;
 mod stripe;
@@ -22,12 +23,13 @@ pub use buffer::read_exactly;
 pub use extent::{Extent, Geometry, decode as decode_extents, encode as encode_extents};
 pub use heal::ExtentHealth;
 pub use open::default_parity;
+pub use places::OpenPlace;
 pub use read::StripeReader;
 pub use write::{StripeWriter, Written};
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use allocate::Allocator;
 use stripe::Shelf;
@@ -40,12 +42,12 @@ use crate::seam::{Storage, World};
 /// Why the pool could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    #[error("only {healthy} of {needed} needed drives take writes; replace or reattach drives and restart")]
+    #[error("only {healthy} of {needed} needed drives take writes; put drives back or replace them")]
     TooFewDrives { healthy: usize, needed: usize },
     #[error("the drives are full; delete objects or add space")]
     Full,
     #[error(
-        "stripe at segment {segment} offset {offset} has only {found} of {needed} readable shards; reattach the drives that are out and restart"
+        "stripe at segment {segment} offset {offset} has only {found} of {needed} readable shards; put the drives that are out back"
     )]
     Lost { segment: u32, offset: u32, found: usize, needed: usize },
     #[error("{0}")]
@@ -82,12 +84,12 @@ pub struct Pool {
     geometry: Geometry,
     write_shards_min: usize,
     codec: Codec,
-    /// By slot. `None`: missing since the start.
-    drives: Vec<Option<Drive>>,
-    /// Why a slot is empty, for the operator.
-    missing: Vec<Option<String>>,
+    /// By slot. Empty: missing since the start.
+    drives: Vec<OnceLock<Drive>>,
+    /// Places that are looked at again.
+    places: places::Places,
     /// Slots whose drive came empty: everything on it is to be rebuilt.
-    fresh: u64,
+    fresh: AtomicU64,
     /// The pool-wide part of the labels, as last written.
     label: Mutex<Label>,
     /// Segment numbers up to this one are reserved in the labels.
@@ -101,13 +103,23 @@ pub struct Pool {
     buffers: Arc<Shelf>,
     returns: presence::Returns,
     latest: latest::Latest,
+    world: World,
     pins: Mutex<HashMap<Extent, u32>>,
 }
 
 impl Pool {
     /// Opens the drives, in any order; `None` stands for a place that is not there.
     pub fn open(places: Vec<(String, Option<Arc<dyn Storage>>)>, options: PoolOptions) -> Result<Arc<Pool>, PoolError> {
-        open::open(places, options).map(Arc::new)
+        Pool::open_within(places, options, limits::DRIVE_STALL_TIMEOUT)
+    }
+
+    /// The same; a drive that does not answer within `patience` is left out.
+    pub fn open_within(
+        places: Vec<(String, Option<Arc<dyn Storage>>)>,
+        options: PoolOptions,
+        patience: std::time::Duration,
+    ) -> Result<Arc<Pool>, PoolError> {
+        open::open(places, options, patience).map(Arc::new)
     }
 
     pub fn geometry(&self) -> Geometry {
@@ -126,9 +138,9 @@ impl Pool {
 
     /// Drives by slot, healthy or not.
     pub fn status(&self) -> Vec<DriveStatus> {
-        let status = |(slot, drive): (usize, &Option<Drive>)| match drive {
+        let status = |(slot, drive): (usize, &OnceLock<Drive>)| match drive.get() {
             Some(drive) => {
-                let space = drive.space().ok();
+                let space = drive.space();
                 DriveStatus {
                     slot,
                     place: drive.storage().describe(),
@@ -140,7 +152,7 @@ impl Pool {
             None => DriveStatus {
                 slot,
                 place: "-".to_owned(),
-                fault: Some(self.missing[slot].clone().unwrap_or_else(|| "missing".to_owned())),
+                fault: Some(self.places.why_missing(slot)),
                 total_bytes: 0,
                 available_bytes: 0,
             },
@@ -148,9 +160,14 @@ impl Pool {
         self.drives.iter().enumerate().map(status).collect()
     }
 
+    /// The drives that are there, or were since the start.
+    fn there(&self) -> impl Iterator<Item = &Drive> {
+        self.drives.iter().filter_map(OnceLock::get)
+    }
+
     /// Bit per slot whose drive takes reads and writes now.
     pub fn healthy(&self) -> u64 {
-        self.drives.iter().flatten().filter(|drive| drive.is_healthy()).fold(0, |mask, drive| mask | 1 << drive.slot())
+        self.there().filter(|drive| drive.is_healthy()).fold(0, |mask, drive| mask | 1 << drive.slot())
     }
 
     /// Bit per slot of the pool.
@@ -162,9 +179,18 @@ impl Pool {
         self.healthy() == self.all_slots()
     }
 
-    /// Bit per slot whose drive came empty at this start.
+    /// Bit per slot whose drive came empty, at this start or since.
     pub fn fresh(&self) -> u64 {
-        self.fresh
+        self.fresh.load(Ordering::Acquire)
+    }
+
+    /// Grows with each drive that is put back; and bit per slot that was put back since it had the value given.
+    pub fn returns(&self) -> u64 {
+        self.returns.count()
+    }
+
+    pub fn returned_since(&self, count: u64) -> u64 {
+        self.returns.since(count)
     }
 
     /// Bit per slot that may lack blocks: it came empty or was away, and no census has proved it whole since.
@@ -182,7 +208,7 @@ impl Pool {
             return Ok(());
         }
         label.epoch += 1;
-        open::write_labels(&label, self.drives.iter().flatten()).map(|_| ())
+        open::write_labels(&label, self.there()).map(|_| ())
     }
 
     /// Whether uploads are taken now.
@@ -222,7 +248,7 @@ impl Pool {
             let lead = self.geometry.run_lead_bytes(extent.length);
             let offset = u64::from(extent.offset) * BLOCK_ALIGN_BYTES as u64;
             let length = self.geometry.run_bytes(extent.length);
-            for drive in self.drives.iter().flatten() {
+            for drive in self.there() {
                 drive.punch(extent.segment, offset.saturating_sub(lead), length);
             }
         }
@@ -248,18 +274,18 @@ impl Pool {
 
     /// Removes a retired segment of which the metadata refers to nothing any more.
     pub fn remove_segment(&self, segment: u32) {
-        self.drives.iter().flatten().for_each(|drive| drive.remove_segment(segment));
+        self.there().for_each(|drive| drive.remove_segment(segment));
     }
 
     /// Gives back what a retired segment reserved and uploads did not fill.
     pub fn trim_segment(&self, segment: u32) {
-        self.drives.iter().flatten().for_each(|drive| drive.trim_segment(segment));
+        self.there().for_each(|drive| drive.trim_segment(segment));
     }
 
     /// Numbers of the segments that any drive has a file of.
     pub fn segment_numbers(&self) -> BTreeSet<u32> {
         let numbers = |drive: &Drive| drive.segment_numbers().unwrap_or_default();
-        self.drives.iter().flatten().filter(|drive| drive.is_healthy()).flat_map(numbers).collect()
+        self.there().filter(|drive| drive.is_healthy()).flat_map(numbers).collect()
     }
 
     /// Segments up to this number were used before: told by the metadata at start, so that no address is used twice.
@@ -274,16 +300,16 @@ impl Pool {
         let count = usize::from(self.geometry.parity) + 1;
         let copy = |drive: &Drive| {
             let slot = drive.slot();
-            let current = label.copies.contains(&slot) && self.fresh & 1 << slot == 0;
+            let current = label.copies.contains(&slot);
             (slot, drive.storage().clone(), current)
         };
-        self.drives.iter().take(count).flatten().map(copy).collect()
+        self.drives.iter().take(count).filter_map(OnceLock::get).map(copy).collect()
     }
 
     /// A copy of the metadata missed a commit: the labels say so before the commit is acknowledged.
     pub fn drop_copy(&self, slot: usize) -> Result<(), PoolError> {
         // One that hangs would hold up its own label, and with it the commit.
-        if let Some(drive) = self.drives[slot].as_ref().filter(|drive| drive.is_healthy())
+        if let Some(drive) = self.drives[slot].get().filter(|drive| drive.is_healthy())
             && drive.check().is_none()
         {
             drive.fail("it does not answer".to_owned());
@@ -292,15 +318,23 @@ impl Pool {
         self.set_copies(copies.into_iter().filter(|copy| *copy != slot).collect())
     }
 
+    /// Whether enough drives are there for what is written to the labels to count.
+    fn takes_labels(&self) -> Result<(), PoolError> {
+        let (healthy, needed) = (self.healthy().count_ones() as usize, usize::from(self.geometry.data));
+        if healthy < needed { Err(PoolError::TooFewDrives { healthy, needed }) } else { Ok(()) }
+    }
+
     /// Writes to every healthy drive's label which slots hold current copies of the metadata.
     pub fn set_copies(&self, copies: Vec<usize>) -> Result<(), PoolError> {
         let mut label = self.label.lock().expect("no holder of this lock panics");
-        if label.copies == copies {
+        let copies = BTreeSet::from_iter(copies);
+        if label.copies.iter().copied().collect::<BTreeSet<usize>>() == copies {
             return Ok(());
         }
-        label.copies = copies;
+        self.takes_labels()?;
+        label.copies = copies.into_iter().collect();
         label.epoch += 1;
-        open::write_labels(&label, self.drives.iter().flatten()).map(|_| ())
+        open::write_labels(&label, self.there()).map(|_| ())
     }
 
     /// Makes sure that the labels reserve the segment's number, before anything is written there. Waits for the drives
@@ -314,7 +348,7 @@ impl Pool {
             label.segments_reserved =
                 segment.checked_add(limits::SEGMENTS_RESERVED).ok_or_else(open::numbers_used_up)?;
             label.epoch += 1;
-            open::write_labels(&label, self.drives.iter().flatten())?;
+            open::write_labels(&label, self.there())?;
         }
         self.numbers_reserved.store(label.segments_reserved, Ordering::Release);
         Ok(())
@@ -322,7 +356,7 @@ impl Pool {
 
     /// Finishes queued work and stops the drive threads.
     pub fn close(&self) {
-        self.drives.iter().flatten().for_each(Drive::stop);
+        self.there().for_each(Drive::stop);
     }
 
     /// The slot that holds shard `shard` of a stripe in `segment`: rotated, so that all drives serve data shards.
@@ -332,7 +366,7 @@ impl Pool {
 
     /// The healthy drive that holds the shard.
     fn drive_of(&self, segment: u32, shard: usize) -> Option<&Drive> {
-        self.drives[self.slot_of(segment, shard)].as_ref().filter(|drive| drive.is_healthy())
+        self.drives[self.slot_of(segment, shard)].get().filter(|drive| drive.is_healthy())
     }
 
     fn identity(&self, segment: u32, offset: u32, shard: usize) -> BlockIdentity {

@@ -1,34 +1,48 @@
 //! Opening: who is in which slot, who is missing, who came empty, who is a stranger.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::allocate::Allocator;
+use super::places::Places;
 use super::{Geometry, Pool, PoolError, PoolOptions};
 use crate::codec::Codec;
-use crate::drive::{Drive, Label, LabelError, SEGMENTS_DIR};
+use crate::drive::{Drive, Label, LabelError, has_no_segments};
 use crate::hash;
 use crate::limits;
-use crate::seam::{Storage, World};
+use crate::seam::{Space, Storage, World, thread};
 
+#[derive(Default)]
 struct Place {
     name: String,
     storage: Option<Arc<dyn Storage>>,
     label: Option<Label>,
+    /// There is no segment, nor a label of a pool that was made.
+    empty: bool,
+    mounted: bool,
+    space: Option<Space>,
     /// Why the drive cannot be used though it is there.
     damage: Option<String>,
+    /// Its label is of a format that this program does not know.
+    newer: Option<String>,
 }
 
-pub(super) fn open(places: Vec<(String, Option<Arc<dyn Storage>>)>, options: PoolOptions) -> Result<Pool, PoolError> {
+pub(super) fn open(
+    places: Vec<(String, Option<Arc<dyn Storage>>)>,
+    options: PoolOptions,
+    patience: Duration,
+) -> Result<Pool, PoolError> {
     if places.is_empty() || places.len() > limits::SHARDS_MAX {
         return refuse(format!("a pool has 1 to {} drives, {} were given", limits::SHARDS_MAX, places.len()));
     }
-    let places = read_labels(places)?;
+    let names = places.iter().map(|(name, _)| name.clone()).collect();
+    let places = look_at_all(places, patience)?;
     let newest = places.iter().filter_map(|place| place.label.clone()).max_by_key(|label| label.epoch);
     match newest {
         // Epoch 0: the power went while the pool was made. It held nothing, so that it is made anew.
-        Some(newest) if newest.epoch > 0 => reopen(places, newest, options),
+        Some(newest) if newest.epoch > 0 => reopen(places, names, newest, options),
         _ => create(places, options),
     }
 }
@@ -37,18 +51,57 @@ fn refuse<T>(reason: String) -> Result<T, PoolError> {
     Err(PoolError::Open(reason))
 }
 
-fn read_labels(places: Vec<(String, Option<Arc<dyn Storage>>)>) -> Result<Vec<Place>, PoolError> {
-    let read = |(name, storage): (String, Option<Arc<dyn Storage>>)| {
-        let (label, damage) = match storage.as_ref().map(|storage| Label::read(&**storage)) {
-            None => (None, None),
-            Some(Ok(label)) => (label, None),
-            // A newer program has been here: whatever it changed, this one must not touch.
-            Some(Err(error @ LabelError::UnknownFormat { .. })) => return refuse(error.to_string()),
-            Some(Err(error)) => (None, Some(error.to_string())),
+/// Looks at all places at the same time; one that does not answer is left out.
+fn look_at_all(places: Vec<(String, Option<Arc<dyn Storage>>)>, patience: Duration) -> Result<Vec<Place>, PoolError> {
+    let look = |(name, storage): &(String, Option<Arc<dyn Storage>>)| {
+        let (name, Some(storage)) = (name.clone(), storage.clone()) else {
+            return Place { name: name.clone(), ..Place::default() };
         };
-        Ok(Place { name, storage, label, damage })
+        let of_thread = storage.clone();
+        match thread::watched(patience, move |_| look_at(&*of_thread)) {
+            Some(found) => {
+                let Found { label, empty, mounted, space } = found;
+                let (label, damage, newer) = match label {
+                    Ok(label) => (label, None, None),
+                    Err(error @ LabelError::UnknownFormat { .. }) => (None, None, Some(error.to_string())),
+                    Err(error) => (None, Some(error.to_string()), None),
+                };
+                Place { name, storage: Some(storage), label, empty, mounted, space, damage, newer }
+            }
+            None => {
+                let damage = Some(format!("{name}: it does not answer for {} s", patience.as_secs()));
+                Place { name, storage: Some(storage), damage, ..Place::default() }
+            }
+        }
     };
-    places.into_iter().map(read).collect()
+    let look = &look;
+    let places: Vec<Place> = std::thread::scope(|scope| {
+        let looks: Vec<_> = places.iter().map(|place| scope.spawn(move || look(place))).collect();
+        looks.into_iter().map(|look| look.join().expect("looking does not panic")).collect()
+    });
+    // A newer program has been here: whatever it changed, this one must not touch.
+    match places.iter().find_map(|place| place.newer.clone()) {
+        Some(newer) => refuse(newer),
+        None => Ok(places),
+    }
+}
+
+/// What there is to know of a drive before it takes part.
+pub(super) struct Found {
+    pub label: Result<Option<Label>, LabelError>,
+    pub empty: bool,
+    pub mounted: bool,
+    pub space: Option<Space>,
+}
+
+/// May hang: for a thread that nobody needs.
+pub(super) fn look_at(storage: &dyn Storage) -> Found {
+    let label = Label::read(storage);
+    // A pool in the making, of epoch 0, has none either.
+    let may_be_empty = label.as_ref().is_ok_and(|label| label.as_ref().is_none_or(|label| label.epoch == 0));
+    let empty = may_be_empty && has_no_segments(storage);
+    // What cannot be found out counts as a plain folder.
+    Found { label, empty, mounted: storage.is_mounted().unwrap_or(false), space: storage.space().ok() }
 }
 
 fn create(places: Vec<Place>, options: PoolOptions) -> Result<Pool, PoolError> {
@@ -58,10 +111,12 @@ fn create(places: Vec<Place>, options: PoolOptions) -> Result<Pool, PoolError> {
         return refuse(format!("{count} drives cannot hold {parity} parity shards; give more drives or less parity"));
     }
     let mut storages = Vec::with_capacity(count);
+    let segment_bytes = segment_bytes(places.iter(), Geometry { data: (count - parity) as u8, parity: parity as u8 })?;
+    let mounted = places.iter().map(|place| place.mounted).collect::<Vec<bool>>();
     for place in places {
         match (place.storage, place.damage) {
             (_, Some(damage)) => return refuse(format!("a new pool needs sound drives: {damage}")),
-            (Some(storage), None) if has_segments(&*storage) => {
+            (Some(_), None) if !place.empty => {
                 return refuse(format!("{}: there are segments but no label; wipe the drive to use it", place.name));
             }
             (Some(storage), None) => storages.push(storage),
@@ -75,37 +130,27 @@ fn create(places: Vec<Place>, options: PoolOptions) -> Result<Pool, PoolError> {
     let copies = (0..=parity).collect();
     let mut label = Label::new(random_id(&options.world), 0, (count - parity) as u8, parity as u8, drives, copies);
     label.segments_reserved = limits::SEGMENTS_RESERVED;
-    let segment_bytes = segment_bytes(storages.iter(), Geometry { data: label.data, parity: label.parity })?;
     let drives = storages.into_iter().enumerate().map(|(slot, storage)| start(slot, storage, segment_bytes).map(Some));
     let drives = drives.collect::<Result<Vec<_>, _>>()?;
-    label.mounted = drives.iter().flatten().filter(|drive| is_mounted(drive)).map(Drive::slot).collect();
+    label.mounted = (0..count).filter(|slot| mounted[*slot]).collect();
     // First all drives learn that they belong together, then that the pool exists: a power cut in between leaves a pool
     // in the making, never one that lacks drives.
     for epoch in [0, 1] {
         label.epoch = epoch;
-        if write_labels(&label, drives.iter().flatten())? < count {
+        if (write_labels(&label, drives.iter().flatten())?.count_ones() as usize) < count {
             return refuse("a new pool needs all its drives; replace the one that failed".to_owned());
         }
     }
-    let missing = vec![None; count];
-    assemble(Opened { label, drives, missing, fresh: 0, last: 0, segment_bytes }, options)
-}
-
-/// Whether blocks may lie on a drive that has no label.
-fn has_segments(storage: &dyn Storage) -> bool {
-    let names = storage.list(SEGMENTS_DIR);
-    names.is_ok_and(|names| !names.is_empty())
+    let places = Places::default();
+    assemble(Opened { label, drives, places, fresh: 0, last: 0, segment_bytes }, options)
 }
 
 /// Small drives get small segments, so that a few open ones do not fill them; whole stripes fill one without a rest.
 /// Addresses do not depend on the size.
-fn segment_bytes<'a>(
-    storages: impl Iterator<Item = &'a Arc<dyn Storage>>,
-    geometry: Geometry,
-) -> Result<u64, PoolError> {
+fn segment_bytes<'a>(places: impl Iterator<Item = &'a Place>, geometry: Geometry) -> Result<u64, PoolError> {
     let mut least = u64::MAX;
-    for storage in storages {
-        let space = storage.space().map_err(|e| PoolError::Open(format!("{}: {e}", storage.describe())))?;
+    for place in places {
+        let space = place.space.ok_or_else(|| PoolError::Open(format!("{}: its size cannot be found", place.name)))?;
         least = least.min(space.total);
     }
     let share = (least / limits::SEGMENTS_PER_DRIVE_MIN).max(1);
@@ -122,7 +167,7 @@ pub fn default_parity(drives: usize) -> u8 {
     }
 }
 
-fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<Pool, PoolError> {
+fn reopen(places: Vec<Place>, names: Vec<String>, mut label: Label, options: PoolOptions) -> Result<Pool, PoolError> {
     let count = label.drives.len();
     let (data, parity) = (label.data, label.parity);
     if options.parity.is_some_and(|wanted| wanted != parity) {
@@ -134,21 +179,22 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
             places.len()
         ));
     }
-    let mut slots: Vec<Option<Arc<dyn Storage>>> = vec![None; count];
+    let mut slots: Vec<Option<Place>> = (0..count).map(|_| None).collect();
+    let mut unused = names;
     let mut missing: Vec<Option<String>> = vec![None; count];
     let mut empty = Vec::new();
     // Why places that were given are no drive of the pool: `aerie status` says it where a slot is missing.
     let mut left_out = Vec::new();
     let mut rebuilding: BTreeSet<usize> = label.rebuilding.iter().copied().collect();
     for place in places {
-        match (place.storage, place.label) {
+        match (&place.storage, &place.label) {
             (Some(_), _) if place.damage.is_some() => {
                 let damage = place.damage.unwrap_or_default();
                 tracing::error!(place = place.name, damage, "drive left out");
                 left_out.push(damage);
             }
-            (Some(storage), Some(of_drive)) => {
-                let slot = check_member(&place.name, &of_drive, &label)?;
+            (Some(_), Some(of_drive)) => {
+                let slot = check_member(&place.name, of_drive, &label)?;
                 match slot {
                     Ok(slot) if slots[slot].is_some() => {
                         return refuse(format!("{}: the drive of slot {slot} was given twice", place.name));
@@ -157,7 +203,7 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
                         if of_drive.epoch < label.epoch && rebuilding.insert(slot) {
                             tracing::warn!(slot, place = place.name, "drive was away; what it missed is rebuilt");
                         }
-                        slots[slot] = Some(storage);
+                        slots[slot] = Some(place);
                     }
                     Err(reason) => {
                         tracing::error!(place = place.name, reason, "drive left out");
@@ -165,14 +211,14 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
                     }
                 }
             }
-            (Some(storage), None) if has_segments(&*storage) => {
+            (Some(_), None) if !place.empty => {
                 let reason = "it has segments but no label; wipe it to use it";
                 tracing::error!(place = place.name, reason, "drive left out");
                 left_out.push(format!("{}: {reason}", place.name));
             }
-            (Some(storage), None) => {
+            (Some(_), None) => {
                 let named = options.replace.contains(&place.name);
-                empty.push(Empty { takes_any: named || storage.is_mounted().unwrap_or(false), storage });
+                empty.push(Empty { takes_any: named || place.mounted, place });
             }
             (None, _) => tracing::warn!(place = place.name, "drive is missing"),
         }
@@ -181,18 +227,18 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
     for slot in fill_order(&slots, &label) {
         let was_mounted = label.mounted.contains(&slot);
         let Some(at) = empty.iter().position(|empty| empty.takes_any || !was_mounted) else {
-            missing[slot] = Some(why_missing(was_mounted, &empty, &left_out));
+            missing[slot] = Some(why_missing(was_mounted, &empty));
             continue;
         };
-        let storage = empty.remove(at).storage;
-        tracing::warn!(slot, place = storage.describe(), "empty drive takes the place of a missing one and is rebuilt");
+        let place = empty.remove(at).place;
+        tracing::warn!(slot, place = place.name, "empty drive takes the place of a missing one and is rebuilt");
         label.drives[slot] = random_id(&options.world);
         label.copies.retain(|copy| *copy != slot);
         rebuilding.insert(slot);
         fresh |= 1 << slot;
-        slots[slot] = Some(storage);
+        slots[slot] = Some(place);
     }
-    for place in empty.iter().map(|empty| empty.storage.describe()) {
+    for place in empty.iter().map(|empty| &empty.place.name) {
         tracing::error!(place, "left out: an empty folder where a drive was mounted. {NOT_MOUNTED}");
     }
     let with_data = slots.iter().flatten().count() - fresh.count_ones() as usize;
@@ -202,56 +248,68 @@ fn reopen(places: Vec<Place>, mut label: Label, options: PoolOptions) -> Result<
         ));
     }
     let segment_bytes = segment_bytes(slots.iter().flatten(), Geometry { data, parity })?;
-    let drives = slots.into_iter().enumerate();
-    let drives = drives.map(|(slot, storage)| storage.map(|s| start(slot, s, segment_bytes)).transpose());
-    let drives = drives.collect::<Result<Vec<_>, _>>()?;
+    let mut mounted = Vec::new();
+    let mut drives = Vec::with_capacity(count);
     let mut last = label.segments_reserved;
-    for drive in drives.iter().flatten() {
-        let numbers = drive.segment_numbers();
-        let numbers = numbers.map_err(|e| PoolError::Open(format!("{}: {e}", drive.storage().describe())))?;
-        last = numbers.into_iter().fold(last, u32::max);
+    for (slot, place) in slots.into_iter().enumerate() {
+        let Some(Place { name, storage: Some(storage), mounted: is_mounted, .. }) = place else {
+            drives.push(None);
+            continue;
+        };
+        let started = start(slot, storage, segment_bytes).and_then(|drive| {
+            let numbers = drive.segment_numbers();
+            Ok((numbers.map_err(|error| PoolError::Open(format!("{name}: {error}")))?, drive))
+        });
+        match started {
+            Ok((numbers, drive)) => {
+                last = numbers.into_iter().fold(last, u32::max);
+                unused.retain(|unused| *unused != name);
+                mounted.extend(is_mounted.then_some(slot));
+                drives.push(Some(drive));
+            }
+            // It answered, and does no more.
+            Err(error) => {
+                tracing::error!(slot, place = name, %error, "drive left out");
+                fresh &= !(1 << slot);
+                missing[slot] = Some(error.to_string());
+                drives.push(None);
+            }
+        }
     }
     // Every start takes new numbers: a drive that is away now cannot hold blocks at an address that is given out later.
     label.segments_reserved = last.checked_add(limits::SEGMENTS_RESERVED).ok_or_else(numbers_used_up)?;
     label.rebuilding = rebuilding.into_iter().collect();
-    for drive in drives.iter().flatten() {
-        label.mounted.retain(|slot| *slot != drive.slot());
-        label.mounted.extend(is_mounted(drive).then_some(drive.slot()));
-    }
+    label.mounted.retain(|slot| drives[*slot].is_none());
+    label.mounted.extend(mounted);
     label.mounted.sort_unstable();
     label.epoch += 1;
     write_labels(&label, drives.iter().flatten())?;
-    assemble(Opened { label, drives, missing, fresh, last, segment_bytes }, options)
+    let places = Places::new(unused, missing, left_out);
+    assemble(Opened { label, drives, places, fresh, last, segment_bytes }, options)
 }
 
 /// A folder with nothing in it.
 struct Empty {
-    storage: Arc<dyn Storage>,
+    place: Place,
     /// Something is mounted there, or the operator named it.
     takes_any: bool,
 }
 
 /// Slots to be filled: first those that few may take.
-fn fill_order(slots: &[Option<Arc<dyn Storage>>], label: &Label) -> Vec<usize> {
+fn fill_order(slots: &[Option<Place>], label: &Label) -> Vec<usize> {
     let mut free: Vec<usize> = (0..slots.len()).filter(|slot| slots[*slot].is_none()).collect();
     free.sort_by_key(|slot| !label.mounted.contains(slot));
     free
 }
 
 const NOT_MOUNTED: &str =
-    "Mount the drive and start again; if the folder itself is to replace it, say so by `aerie serve --replace FOLDER`";
+    "Mount the drive; if the folder itself is to replace it, say so by `aerie heal --replace FOLDER`";
 
-fn why_missing(was_mounted: bool, empty: &[Empty], left_out: &[String]) -> String {
+fn why_missing(was_mounted: bool, empty: &[Empty]) -> String {
     match empty.first() {
-        Some(empty) if was_mounted => format!("not mounted at {}. {NOT_MOUNTED}", empty.storage.describe()),
-        _ if !left_out.is_empty() => format!("missing since the start; left out: {}", left_out.join("; ")),
-        _ => "missing since the start; attach it, or give an empty folder in its place, and restart".to_owned(),
+        Some(empty) if was_mounted => format!("not mounted at {}. {NOT_MOUNTED}", empty.place.name),
+        _ => "missing since the start; attach it, or give an empty folder in its place and run `aerie heal`".to_owned(),
     }
-}
-
-/// What cannot be found out counts as a plain folder.
-fn is_mounted(drive: &Drive) -> bool {
-    drive.storage().is_mounted().unwrap_or(false)
 }
 
 pub(super) fn numbers_used_up() -> PoolError {
@@ -275,25 +333,42 @@ fn start(slot: usize, storage: Arc<dyn Storage>, segment_bytes: u64) -> Result<D
     Drive::start(slot, storage, segment_bytes).map_err(|error| PoolError::Open(error.to_string()))
 }
 
-/// Writes the pool-wide part of `label` to the drives, each under its own slot. Gives how many took it, at least k.
-pub(super) fn write_labels<'a>(label: &Label, drives: impl Iterator<Item = &'a Drive>) -> Result<usize, PoolError> {
-    let mut written = 0;
-    for drive in drives.filter(|drive| drive.is_healthy()) {
+/// Writes the pool-wide part of `label` to the healthy drives, each under its own slot. Gives a bit per slot that took it,
+/// of which there are at least k.
+pub(super) fn write_labels<'a>(label: &Label, drives: impl Iterator<Item = &'a Drive>) -> Result<u64, PoolError> {
+    let drives: Vec<&Drive> = drives.filter(|drive| drive.is_healthy()).collect();
+    let written = write_each(label, &drives, |drive, reason| drive.fail(reason));
+    let (healthy, needed) = (written.count_ones() as usize, usize::from(label.data));
+    if healthy < needed { Err(PoolError::TooFewDrives { healthy, needed }) } else { Ok(written) }
+}
+
+/// Writes it to these drives, on all at the same time; gives a bit per slot that took it.
+pub(super) fn write_each(label: &Label, drives: &[&Drive], failed: impl Fn(&Drive, String)) -> u64 {
+    let ask = |drive: &&Drive| {
         let own = Label { slot: drive.slot(), ..label.clone() };
-        match own.write(&**drive.storage()) {
-            Ok(()) => written += 1,
-            Err(error) => drive.fail(error.to_string()),
+        drive.ask(move |storage| own.write(storage))
+    };
+    let answers: Vec<_> = drives.iter().map(ask).collect();
+    let (mut written, mut patience) = (0, limits::DRIVE_STALL_TIMEOUT);
+    for (drive, answer) in drives.iter().zip(answers) {
+        match answer.recv_timeout(patience) {
+            Ok(Ok(())) => written |= 1 << drive.slot(),
+            Ok(Err(error)) => failed(drive, error.to_string()),
+            Err(_) => {
+                // The others have had this time, too.
+                patience = Duration::ZERO;
+                failed(drive, "it does not answer while its label is written".to_owned());
+            }
         }
     }
-    let needed = usize::from(label.data);
-    if written < needed { Err(PoolError::TooFewDrives { healthy: written, needed }) } else { Ok(written) }
+    written
 }
 
 /// What was found and started.
 struct Opened {
     label: Label,
     drives: Vec<Option<Drive>>,
-    missing: Vec<Option<String>>,
+    places: Places,
     fresh: u64,
     /// The highest segment number that may have been used.
     last: u32,
@@ -301,7 +376,7 @@ struct Opened {
 }
 
 fn assemble(opened: Opened, options: PoolOptions) -> Result<Pool, PoolError> {
-    let Opened { label, drives, missing, fresh, last, segment_bytes } = opened;
+    let Opened { label, drives, places, fresh, last, segment_bytes } = opened;
     let geometry = Geometry { data: label.data, parity: label.parity };
     let codec = Codec::new(label.data, label.parity).map_err(|error| PoolError::Open(error.to_string()))?;
     let write_shards_min = usize::from(options.write_shards_min.unwrap_or(label.data).max(label.data));
@@ -317,9 +392,9 @@ fn assemble(opened: Opened, options: PoolOptions) -> Result<Pool, PoolError> {
         codec,
         allocator: Allocator::new(options.world.clock.clone(), last, segment_bytes),
         seed: label.seed(),
-        drives,
-        missing,
-        fresh,
+        drives: drives.into_iter().map(|drive| drive.map_or_else(OnceLock::new, OnceLock::from)).collect(),
+        places,
+        fresh: AtomicU64::new(fresh),
         numbers_reserved: AtomicU32::new(label.segments_reserved),
         full: AtomicBool::new(false),
         room: AtomicU64::new(u64::MAX),
@@ -327,11 +402,12 @@ fn assemble(opened: Opened, options: PoolOptions) -> Result<Pool, PoolError> {
         buffers: Arc::default(),
         returns: Default::default(),
         latest: Default::default(),
+        world: options.world,
         pins: std::sync::Mutex::default(),
     })
 }
 
-fn random_id(world: &World) -> String {
+pub(super) fn random_id(world: &World) -> String {
     let mut bytes = [0; 16];
     world.entropy.fill(&mut bytes);
     hash::hex_encode(&bytes)

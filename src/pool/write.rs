@@ -198,7 +198,7 @@ impl Drop for StripeWriter {
     fn drop(&mut self) {
         for run in &self.runs {
             if !self.finished {
-                for drive in self.pool.drives.iter().flatten() {
+                for drive in self.pool.there() {
                     drive.punch(run.segment, run.offset, run.bytes);
                 }
             }

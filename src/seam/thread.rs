@@ -1,9 +1,14 @@
-//! The calling thread's place among the others of this machine, and how long it waited for a processor.
+//! The calling thread's place among the others of this machine, and how long it waited for a processor; and work that may
+//! hang, which is waited for with a bound.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 /// Nice value of threads that work behind the requests: the last one. Under full load each still gets a hundredth of a
 /// processor, so that whoever waits for a lock that one of them holds does not wait for ever.
@@ -79,9 +84,73 @@ pub fn in_background<T: Send>(start: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// How far work that someone waits for has got.
+#[derive(Debug, Clone, Default)]
+pub struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// A step is done.
+    pub fn step(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Does the work on a thread of its own, and gives up on it when no step is done for `limit`: for what may hang in a
+/// system call. The thread is left to itself then.
+pub fn watched<T: Send + 'static>(limit: Duration, work: impl FnOnce(&Progress) -> T + Send + 'static) -> Option<T> {
+    let progress = Progress::default();
+    let answer = begin_watched(&progress, work);
+    loop {
+        let before = progress.0.load(Ordering::Acquire);
+        match answer.recv_timeout(limit) {
+            Ok(done) => return Some(done),
+            Err(RecvTimeoutError::Timeout) if progress.0.load(Ordering::Acquire) != before => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn begin_watched<T: Send + 'static>(
+    progress: &Progress,
+    work: impl FnOnce(&Progress) -> T + Send + 'static,
+) -> Receiver<T> {
+    let (done, answer) = crossbeam_channel::bounded(1);
+    let progress = progress.clone();
+    let work = move || _ = done.send(work(&progress));
+    // Without a thread nobody answers, which the asker finds out.
+    if let Err(error) = std::thread::Builder::new().name("watched".to_owned()).spawn(work) {
+        tracing::error!(%error, "no thread could be started");
+    }
+    answer
+}
+
+/// The same without a wait: what it gives comes by the channel, if ever.
+pub fn begin<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+    begin_watched(&Progress::default(), |_| work())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_is_waited_for_as_long_as_it_gets_on() {
+        let limit = Duration::from_millis(200);
+        let (stuck, never) = crossbeam_channel::bounded::<()>(0);
+        assert_eq!(watched(limit, move |_| never.recv()), None);
+        drop(stuck);
+        let (tick, ticks) = crossbeam_channel::bounded::<()>(0);
+        let slow = move |progress: &Progress| {
+            for _ in 0..5 {
+                // Nobody sends: each step takes its time.
+                assert!(ticks.recv_timeout(Duration::from_millis(100)).is_err());
+                progress.step();
+            }
+            7
+        };
+        assert_eq!(watched(limit, slow), Some(7));
+        drop(tick);
+    }
 
     #[test]
     fn what_is_started_in_the_background_stays_there_and_its_starter_does_not() {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::errands::Undone;
-use super::{Parts, metrics};
+use super::{Parts, metrics, place};
 use crate::access::{AccessError, Account, owner_id};
 use crate::engine::Engine;
 use crate::hook::StoreError;
@@ -101,7 +101,7 @@ impl AdminApi {
             }),
             (&Method::GET, ["v1", "status"]) => self.status(),
             (&Method::GET, ["v1", "heal"]) => show(&self.parts.upkeep.status()),
-            (&Method::POST, ["v1", "heal"]) => self.upkeep(UpkeepRequest::Heal),
+            (&Method::POST, ["v1", "heal"]) => self.heal(&request),
             (&Method::POST, ["v1", "scrub"]) => self.upkeep(UpkeepRequest::Scrub),
             (&Method::POST, ["v1", "verify"]) => self.verify().await,
             (_, ["v1", "buckets", rest @ ..]) => self.buckets(&request, rest).await,
@@ -176,8 +176,18 @@ impl AdminApi {
         }))
     }
 
+    fn heal(&self, request: &AdminRequest) -> Answer {
+        let named = request.query.iter().filter(|(name, _)| name == "replace").map(|(_, place)| place.clone());
+        let named = place::named(&self.parts.places, &named.collect::<Vec<String>>()).map_err(bad)?;
+        self.begun(self.parts.upkeep.replace(named))
+    }
+
     fn upkeep(&self, request: UpkeepRequest) -> Answer {
-        if self.parts.upkeep.request(request) {
+        self.begun(self.parts.upkeep.request(request))
+    }
+
+    fn begun(&self, taken: bool) -> Answer {
+        if taken {
             said("started; `aerie heal status` shows how far it is".to_owned())
         } else {
             Err(failed("too much is asked of upkeep already; try again later"))
@@ -232,6 +242,12 @@ impl AdminApi {
             "oldest_ms": metrics.oldest_ms,
             "published": metrics.publisher.as_ref().map(|publisher| publisher.published),
             "connected": metrics.publisher.as_ref().map(|publisher| publisher.connected),
+            "subscribers": metrics.publisher.as_ref().map(|publisher| json!({
+                "sessions": publisher.ledger.sessions,
+                "kept": publisher.ledger.kept,
+                "kept_bytes": publisher.ledger.kept_bytes,
+                "dropped": publisher.ledger.dropped,
+            })),
         }))
     }
 }

@@ -1,18 +1,20 @@
 //! The hook author's part of the admin API: hooks, their logs and runs, models, the outbox and its dead letters.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Method, StatusCode};
+use serde::Serialize;
 use serde_json::json;
 
 use super::admin::{AdminApi, Answer, Refusal, bad, failed, said, show};
 use crate::engine::Engine;
-use crate::hook::{Bounds, Ending, Grants, HookWorld, LogLine, Manifest, StoreError, store};
+use crate::hook::{Bounds, Ending, Grants, HookStats, HookWorld, LogLine, Manifest, StoreError, store};
 use crate::limits;
-use crate::meta::{BucketConfig, StoredInvocation, VersionRef};
+use crate::meta::{Backlog, BucketConfig, StoredInvocation, VersionRef};
 use crate::notification::Configuration;
 use crate::outbox::ReplayRequest;
 use crate::wire::{AdminAnswer, AdminBody, AdminRequest};
@@ -22,9 +24,13 @@ impl AdminApi {
         let hooks = &self.parts.hooks;
         match (&request.method, path) {
             (&Method::GET, []) if request.query("stats").is_some() => {
-                let journal = hooks.journal();
-                let stats = journal.hooks().into_iter().map(|hook| (hook.clone(), journal.stats(&hook)));
-                show(&stats.collect::<std::collections::BTreeMap<_, _>>())
+                let backlogs = self.parts.outbox.backlogs().map_err(failed)?;
+                // Those that ran and are gone, and those that nothing was asked of yet, have their rows as well.
+                let mut names: BTreeSet<String> = hooks.journal().hooks().into_iter().collect();
+                names.extend(backlogs.keys().cloned());
+                names.extend(hooks.list(&self.engine).await?.into_iter().map(|manifest| manifest.name));
+                let row = |hook: String| (hook.clone(), self.fared(&hook, backlogs.get(&hook)));
+                show(&names.into_iter().map(row).collect::<BTreeMap<_, _>>())
             }
             (&Method::GET, []) => show(&hooks.list(&self.engine).await?),
             (&Method::PUT, [name]) => {
@@ -43,7 +49,7 @@ impl AdminApi {
             (&Method::GET, [name, "logs"]) => self.logs(name, request.query("follow").is_some()),
             (&Method::GET, [name, "stats"]) => {
                 self.must_exist(name)?;
-                show(&hooks.journal().stats(name))
+                show(&self.fared(name, self.parts.outbox.backlogs().map_err(failed)?.get(*name)))
             }
             (&Method::POST, [name, "run"]) => self.run(name, &request).await,
             (&Method::POST, [name, "replay"]) => self.replay(name, &request),
@@ -78,6 +84,12 @@ impl AdminApi {
             "hook {name} is installed (sha256 {digest}){signed}\nit may take {memory} MiB, {} ms and {output} bytes of results; granted: {granted}\nstart it: {next}",
             bounds.deadline_ms
         )
+    }
+
+    /// How a hook fared since the start, and what is left of its work.
+    fn fared(&self, hook: &str, backlog: Option<&Backlog>) -> Fared {
+        let Backlog { pending, dead } = backlog.copied().unwrap_or_default();
+        Fared { pending, dead, stats: self.parts.hooks.journal().stats(hook) }
     }
 
     /// Buckets with a rule for a hook.
@@ -138,7 +150,7 @@ impl AdminApi {
         if !self.parts.hooks.takes_events(&self.engine, hook) {
             return Err(bad(format!("{hook} is a transform: aerie get {bucket}/{key} --transform {hook}")));
         }
-        let bucket_row = self.engine.bucket(bucket).map_err(|error| bad(error.to_string()))?;
+        let bucket_row = self.engine.bucket(bucket).map_err(|error| bad(absent_bucket(bucket, &error)))?;
         let object = self
             .engine
             .head_object(&bucket_row, key, VersionRef::Latest)
@@ -168,8 +180,9 @@ impl AdminApi {
     fn replay(&self, hook: &str, request: &AdminRequest) -> Answer {
         self.must_exist(hook)?;
         let Some(bucket) = request.query("bucket") else { return Err(bad("name the bucket")) };
-        self.engine.bucket(bucket).map_err(|error| bad(format!("{bucket}: {error}")))?;
-        let since_ms = request.query("since").map_or(Ok(0), parse_time)?;
+        self.engine.bucket(bucket).map_err(|error| bad(absent_bucket(bucket, &error)))?;
+        let now_ms = self.engine.world().clock.unix_ms();
+        let since_ms = request.query("since").map_or(Ok(0), |text| parse_time(text, now_ms))?;
         let replay = ReplayRequest {
             bucket: bucket.to_owned(),
             prefix: request.query("prefix").unwrap_or_default().to_owned(),
@@ -301,6 +314,17 @@ impl AdminApi {
     }
 }
 
+/// What `aerie hook stats` shows of a hook.
+#[derive(Serialize)]
+struct Fared {
+    /// Invocations that wait, be it for another attempt.
+    pending: u64,
+    /// Invocations that were given up.
+    dead: u64,
+    #[serde(flatten)]
+    stats: HookStats,
+}
+
 /// What is left to do about a rule whose hook is gone: it would go on to make dead letters.
 fn left(bucket: &str) -> String {
     format!("{bucket} has a rule for it still: `aerie notify {bucket}` lists it, with --remove ID it goes")
@@ -344,8 +368,59 @@ fn grants_of(request: &AdminRequest) -> Result<Grants, Refusal> {
     })
 }
 
-fn parse_time(text: &str) -> Result<i64, Refusal> {
-    let parsed = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339);
-    let time = parsed.map_err(|_| bad(format!("{text}: write the time as 2026-01-31T00:00:00Z")))?;
-    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).map_err(|_| bad(format!("{text} is out of range")))
+fn absent_bucket(bucket: &str, error: &dyn std::fmt::Display) -> String {
+    format!("{bucket}: {error}; `aerie bucket list` shows those that are there")
+}
+
+/// A time of RFC 3339, the begin of a day, or how long ago.
+fn parse_time(text: &str, now_ms: i64) -> Result<i64, Refusal> {
+    use time::format_description::well_known::Rfc3339;
+    let ago_ms = || {
+        let unit_ms = match text.chars().last()? {
+            'm' => 60_000,
+            'h' => 3_600_000,
+            'd' => 86_400_000,
+            _ => return None,
+        };
+        text[..text.len() - 1].parse::<u32>().ok().map(|count| now_ms.saturating_sub(i64::from(count) * unit_ms))
+    };
+    let time = time::OffsetDateTime::parse(text, &Rfc3339)
+        .or_else(|_| time::OffsetDateTime::parse(&format!("{text}T00:00:00Z"), &Rfc3339));
+    match (time, ago_ms()) {
+        (Ok(time), _) => {
+            i64::try_from(time.unix_timestamp_nanos() / 1_000_000).map_err(|_| bad(format!("{text} is out of range")))
+        }
+        (Err(_), Some(since_ms)) => Ok(since_ms),
+        (Err(_), None) => Err(bad(format!(
+            "{text}: write the time as 2026-01-31T00:00:00Z or 2026-01-31, or how long ago: 30m, 24h, 7d"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_begins_at_a_time_a_day_or_so_long_ago() {
+        let now_ms = 1_769_904_000_000; // 2026-02-01T00:00:00Z
+        for (text, since_ms) in [
+            ("2026-01-31T00:00:00Z", Some(now_ms - 86_400_000)),
+            ("2026-01-31T01:00:00+01:00", Some(now_ms - 86_400_000)),
+            ("2026-01-31", Some(now_ms - 86_400_000)),
+            ("1d", Some(now_ms - 86_400_000)),
+            ("24h", Some(now_ms - 86_400_000)),
+            ("30m", Some(now_ms - 1_800_000)),
+            ("4294967295d", Some(now_ms - 4_294_967_295 * 86_400_000)),
+            ("yesterday", None),
+            ("-1d", None),
+            ("d", None),
+            ("", None),
+            ("2026-02-30", None),
+            ("é", None),
+        ] {
+            assert_eq!(parse_time(text, now_ms).ok(), since_ms, "{text}");
+        }
+        assert!(parse_time("x", now_ms).is_err_and(|Refusal(_, said)| said.contains("24h")));
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::Parts;
 use crate::limits;
-use crate::meta::{Bucket, Usage};
+use crate::meta::{Backlog, Bucket, Usage};
 use crate::mqtt::{LATENCY_BOUNDS_MS, LatencySnapshot};
 use crate::wire::{DURATION_BOUNDS_MS, Traffic};
 
@@ -207,6 +207,15 @@ impl Page {
                 "Messages that the broker acknowledged.",
                 publisher.published as f64,
             );
+            let kept = publisher.ledger;
+            self.gauge("aerie_broker_sessions", "Sessions that the built-in broker keeps.", kept.sessions as f64);
+            self.gauge("aerie_broker_kept_messages", "Messages that wait there for a subscriber.", kept.kept as f64);
+            self.gauge("aerie_broker_kept_bytes", "Bytes of those messages.", kept.kept_bytes as f64);
+            self.counter(
+                "aerie_broker_dropped_total",
+                "Messages that a subscriber was away too long for.",
+                kept.dropped as f64,
+            );
         }
         if let Some(latency) = &outbox.publication_latency {
             self.histogram("aerie_publication_latency_seconds", "From the outbox to the acknowledgement.", latency);
@@ -237,6 +246,23 @@ impl Page {
         for hook in journal.hooks() {
             for (fault, count) in journal.stats(&hook).failures {
                 self.sample("aerie_hook_failures_total", &format!("hook=\"{hook}\",fault=\"{fault}\""), count as f64);
+            }
+        }
+        self.head("aerie_hook_run_seconds_total", "counter", "Time of each hook's attempts, inference counted.");
+        for hook in journal.hooks() {
+            let seconds = journal.stats(&hook).total_us as f64 / 1e6;
+            self.sample("aerie_hook_run_seconds_total", &format!("hook=\"{hook}\""), seconds);
+        }
+        let backlogs = parts.outbox.backlogs().unwrap_or_default();
+        type Count = fn(&Backlog) -> u64;
+        let counts: [(&str, &str, Count); 2] = [
+            ("aerie_hook_invocations_pending", "Invocations of each hook that wait.", |backlog| backlog.pending),
+            ("aerie_hook_invocations_dead", "Invocations of each hook that were given up.", |backlog| backlog.dead),
+        ];
+        for (name, help, count) in counts {
+            self.head(name, "gauge", help);
+            for (hook, backlog) in &backlogs {
+                self.sample(name, &format!("hook=\"{hook}\""), count(backlog) as f64);
             }
         }
         self.gauge(

@@ -32,9 +32,9 @@ use crate::config::{self, Plan, Settings};
 use crate::crypt::{EncryptionRule, KeyRing};
 use crate::engine::{Engine, open_meta};
 use crate::hook;
-use crate::meta::Meta;
-use crate::mqtt::{Broker, BrokerSettings, MqttError, PublisherSettings};
-use crate::outbox::{Budget, BudgetSettings, Outbox, OutboxParts};
+use crate::meta::{Meta, MetaError};
+use crate::mqtt::{Broker, BrokerSettings, BrokerStore, MqttError, PublisherSettings};
+use crate::outbox::{Budget, BudgetSettings, KeptPublications, Outbox, OutboxParts};
 use crate::pool::{Pool, PoolOptions};
 use crate::seam::files::RealStorage;
 use crate::seam::real::ThermalZones;
@@ -46,6 +46,7 @@ use admin::AdminApi;
 use core::Connections;
 use credentials::RootKeys;
 use errands::Errands;
+use place::Place;
 
 /// A running appliance.
 pub struct Server {
@@ -81,6 +82,7 @@ struct Parts {
     transfers: Arc<wire::Transfers>,
     traffic: Arc<wire::Traffic>,
     plan: Arc<Plan>,
+    places: Arc<Vec<Place>>,
 }
 
 /// Starts everything; when this returns, requests are answered.
@@ -92,7 +94,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         settings.mqtt.check().map_err(|error| error.to_string())?;
     }
     let tls = start_tls(&settings, &world)?;
-    let pool = open_pool(&settings, places, &world)?;
+    let (pool, places) = open_pool(&settings, places, &world)?;
     let geometry = pool.geometry();
     let plan = config::plan(&settings, geometry.shards(), Some(geometry.parity)).map_err(|error| error.to_string())?;
     pool.keep_latest(plan.latest_bytes);
@@ -106,7 +108,8 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     let access = Arc::new(access.map_err(|error| error.to_string())?);
 
     let engines = engine_factory(&meta, &pool, &world, &ring, keys::store_rule(&settings.encryption));
-    let (broker, publisher) = start_broker(&settings, &pool.id(), &world)?;
+    let store = || Ok(Box::new(KeptPublications { reader: meta.reader()? }) as Box<dyn BrokerStore>);
+    let (broker, publisher) = start_broker(&settings, &pool.id(), &store, &world)?;
     let mqtt = publisher.as_ref().map(|publisher| publisher.url.clone());
     let hooks = hook::Hooks::new(settings.hooks.clone(), settings.inference.clone());
     let hooks = Arc::new(hooks.map_err(|error| error.to_string())?);
@@ -122,6 +125,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         budget: BudgetSettings { cpu_share: settings.hooks.cpu_share, temperature_max: settings.hooks.temperature_max },
         thermometer: thermometer.clone(),
         publisher,
+        ledger: broker.as_ref().and_then(Broker::ledger),
     });
     let outbox = outbox.map_err(|error| error.to_string())?;
     let start_upkeep = || {
@@ -145,6 +149,7 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
         outbox: Arc::new(outbox),
         upkeep: Arc::new(upkeep),
         plan: Arc::new(plan),
+        places: Arc::new(places),
     };
     let (address, cores) = start_cores(&parts, wire_settings(&parts, &engines)?, &engines)?;
     let geometry = format!("{}+{}", geometry.data, geometry.parity);
@@ -168,43 +173,26 @@ fn engine_factory(
     })
 }
 
-fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<Arc<Pool>, String> {
+fn open_pool(settings: &Settings, places: &[String], world: &World) -> Result<(Arc<Pool>, Vec<Place>), String> {
     if places.is_empty() {
         return Err("no drives: name their folders, for example `aerie serve /data/d{1..6}`".to_owned());
     }
-    refuse_repeated(places)?;
+    let spots = place::look_at(places);
+    place::refuse_repeated(&spots)?;
     // At the very first start nothing is there yet. Later a folder that is not there is a drive that is missing.
-    let first = places.iter().all(|place| !Path::new(place).exists());
-    let open = |place: &String| {
-        let opened = if first { RealStorage::create(Path::new(place)) } else { RealStorage::open(Path::new(place)) };
-        match opened {
-            Ok(storage) => (place.clone(), Some(Arc::new(storage) as Arc<dyn Storage>)),
-            Err(error) => {
-                tracing::warn!(place, %error, "a drive cannot be opened");
-                (place.clone(), None)
-            }
-        }
-    };
+    let first = spots.iter().all(|spot| spot.exists == Some(false));
+    let opened = place::open_all(&spots, first);
     let options = PoolOptions {
         parity: settings.pool.parity,
         write_shards_min: settings.pool.write_shards_min,
         replace: replacements(&settings.pool.replace, places)?,
         world: world.clone(),
     };
-    Pool::open(places.iter().map(open).collect(), options).map_err(|error| error.to_string())
-}
-
-/// One folder twice would be two drives that fail together, and a pool made so stays so.
-fn refuse_repeated(places: &[String]) -> Result<(), String> {
-    let real = |place: &String| Path::new(place).canonicalize().unwrap_or_else(|_| Path::new(place).to_owned());
-    let folders: Vec<_> = places.iter().map(real).collect();
-    for (index, folder) in folders.iter().enumerate() {
-        if let Some(first) = folders[..index].iter().position(|earlier| earlier == folder) {
-            let (first, place) = (&places[first], &places[index]);
-            return Err(format!("{place} is the same folder as {first}; give each drive a folder of its own"));
-        }
-    }
-    Ok(())
+    let pool = Pool::open(opened, options).map_err(|error| error.to_string())?;
+    pool.reopen_by(Arc::new(|name: &str| {
+        RealStorage::open(Path::new(name)).map(|storage| Arc::new(storage) as Arc<dyn Storage>)
+    }));
+    Ok((pool, spots))
 }
 
 /// The places that `--replace` names, as the list of drives writes them.
@@ -222,6 +210,7 @@ fn replacements(named: &[String], places: &[String]) -> Result<Vec<String>, Stri
 fn start_broker(
     settings: &Settings,
     pool_id: &str,
+    store: &dyn Fn() -> Result<Box<dyn BrokerStore>, MetaError>,
     world: &World,
 ) -> Result<(Option<Broker>, Option<PublisherSettings>), String> {
     let mut publisher = settings.mqtt.clone();
@@ -236,13 +225,20 @@ fn start_broker(
         tracing::warn!("no broker: results wait in the outbox until mqtt.url names one or broker.enabled is true");
         return Ok((None, None));
     }
-    let broker = match Broker::start(&settings.broker, world) {
+    if settings.broker.folder.is_some() {
+        tracing::warn!("broker.folder is not used any more: sessions and what waits for them are in the metadata");
+    }
+    let start = |settings: &BrokerSettings| {
+        let store = store().map_err(|error| MqttError::Thread(error.to_string()))?;
+        Broker::start_durable(settings, store, world)
+    };
+    let broker = match start(&settings.broker) {
         // The usual port is taken, by another appliance for instance; nobody asked for this very one.
         Err(MqttError::Listen { address, reason, .. }) if settings.broker == BrokerSettings::default() => {
             tracing::warn!(address, reason, "the built-in broker takes another port");
             let mut elsewhere = settings.broker.clone();
             elsewhere.address.set_port(0);
-            Broker::start(&elsewhere, world)
+            start(&elsewhere)
         }
         started => started,
     };
@@ -419,11 +415,12 @@ mod tests {
     #[test]
     fn one_setting_turns_the_broker_off_and_an_external_one_takes_its_place() {
         let mut settings = Settings::default();
+        let store = || panic!("no broker of our own is started");
         settings.broker.enabled = false;
-        assert!(matches!(start_broker(&settings, "pool", &real::world()), Ok((None, None))));
+        assert!(matches!(start_broker(&settings, "pool", &store, &real::world()), Ok((None, None))));
         settings.broker.enabled = true;
         settings.mqtt.url = "mqtt://broker.example".to_owned();
-        let (broker, publisher) = start_broker(&settings, "pool", &real::world()).unwrap();
+        let (broker, publisher) = start_broker(&settings, "pool", &store, &real::world()).unwrap();
         assert!(broker.is_none());
         assert_eq!(publisher.unwrap().url, "mqtt://broker.example");
     }

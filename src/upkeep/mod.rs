@@ -7,15 +7,17 @@
 //! - **census**, which counts every shard of every version and mends nothing. Status speaks from the last count.
 //! - **lifecycle** carries out the buckets' rules, and **rolling** buckets give way while the drives are short of space.
 //!
-//! Drives: a start without up to m of them is degraded but serves. A drive that fails, or is pulled, is out until the next
-//! start, whatever it says later: what it did with unsynced writes cannot be known. What it missed is in the heal queue, and
-//! if the pool was started without it, its old label gives it away and the whole slot is rebuilt. An empty drive that takes
-//! a missing one's place is rebuilt too, unless it is only the folder on which that one was mounted. One that was replaced, or is of another pool, is refused by `Pool::open`.
+//! Drives: a start without up to m of them is degraded but serves. A drive that fails where it stands is out until the next
+//! start, whatever it says later: what it did with unsynced writes cannot be known. What it missed is in the heal queue. One
+//! that was pulled, or was missing at the start, takes part again when it is there, and its whole slot is rebuilt; its copy
+//! of the metadata is caught up. An empty drive that takes a missing one's place is rebuilt too: at a start, or when the
+//! operator asks for a heal. It may be only the folder on which that one was mounted: that takes the operator's word.
 //!
 //! Reclaim and walks share the thread: an extent that a walk has just looked up cannot be given back under it.
 //! Absent here: S3, and the decision whether a version may go: the transaction that removes it takes it.
 
 mod budget;
+mod copies;
 mod lifecycle;
 mod queue;
 mod reclaim;
@@ -74,6 +76,8 @@ pub enum UpkeepRequest {
 
 enum Message {
     Request(UpkeepRequest),
+    /// Heal, and let these places take the slots of missing drives though nothing is mounted there.
+    Replace(Vec<String>),
     Stop,
 }
 
@@ -112,6 +116,7 @@ impl Upkeep {
             walk: Walk::resume(&reader, &pool)?,
             wanted: Vec::new(),
             retry_rebuild_ns: 0,
+            retry_join_ns: 0,
             heal_after: 0,
             ticked_ns: None,
             stopping: false,
@@ -138,6 +143,11 @@ impl Upkeep {
     /// than enough has been asked for already.
     pub fn request(&self, request: UpkeepRequest) -> bool {
         self.messages.try_send(Message::Request(request)).is_ok()
+    }
+
+    /// Asks for a heal on the operator's word that the empty folders at these places are new drives.
+    pub fn replace(&self, places: Vec<String>) -> bool {
+        self.messages.try_send(Message::Replace(places)).is_ok()
     }
 
     /// Stops after the stripe at hand, with the progress kept.
@@ -178,6 +188,8 @@ struct Worker {
     /// Walks that were asked for.
     wanted: Vec<WalkKind>,
     retry_rebuild_ns: u64,
+    /// A copy of the metadata that could not be caught up is tried again then.
+    retry_join_ns: u64,
     /// Heal tasks up to this row were looked at in this round.
     heal_after: i64,
     ticked_ns: Option<u64>,
@@ -202,6 +214,7 @@ impl Worker {
     /// One round: what is due, then a part of the walk, or rest.
     fn turn(&mut self) -> Result<(), MetaError> {
         self.pool.check_drives();
+        self.tend_copies();
         // What these delete may be refused for want of space: reclaim must not wait for them.
         if let Err(error) = self.tend_clock().and_then(|()| self.roll()).and_then(|()| self.expire()) {
             tracing::warn!(%error, "rules could not be carried out; upkeep tries again");
@@ -210,8 +223,9 @@ impl Worker {
         self.work_off_heals()?;
         self.ticked_ns = Some(self.world.clock.monotonic_ns());
         if self.walk.is_none() {
-            let (now_ms, slots) = (self.world.clock.unix_ms(), self.pool.rebuilding() & self.pool.healthy());
-            self.walk = self.next_walk()?.map(|kind| Walk::begin(kind, now_ms, slots));
+            let (now_ms, returns) = (self.world.clock.unix_ms(), self.pool.returns());
+            let slots = self.pool.rebuilding() & self.pool.healthy();
+            self.walk = self.next_walk()?.map(|kind| Walk::begin(kind, now_ms, slots, returns));
         }
         self.board.show(self.walk.as_ref(), self.reader.heal_count()?);
         match self.walk.take() {
@@ -290,10 +304,8 @@ impl Worker {
             Message::Stop => self.stopping = true,
             Message::Request(UpkeepRequest::Scrub) => self.want(WalkKind::Scrub),
             Message::Request(UpkeepRequest::Census) => self.want(WalkKind::Census),
-            Message::Request(UpkeepRequest::Heal) => {
-                self.retry_rebuild_ns = 0;
-                self.heal_after = 0;
-            }
+            Message::Request(UpkeepRequest::Heal) => self.heal_now(&[]),
+            Message::Replace(places) => self.heal_now(&places),
         }
     }
 

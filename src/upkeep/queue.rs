@@ -57,6 +57,10 @@ impl Worker {
                 return Ok(false);
             }
         }
+        if there & !self.pool.healthy() != 0 {
+            // A drive failed meanwhile: what counts as healed without it is not.
+            return Ok(false);
+        }
         let left = task.slots & !there;
         if left != 0 {
             pollster::block_on(self.meta.queue_heal(task.extents.clone(), left))?;

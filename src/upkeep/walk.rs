@@ -26,15 +26,19 @@ pub(super) struct Walk {
     pub counts: Census,
     /// Blocks that were mended.
     pub healed: u64,
+    /// Drives that had been put back when the walk began: another that comes meanwhile was not met from the beginning.
+    #[serde(skip)]
+    returns: u64,
     /// The log has a warning of this walk.
     #[serde(skip)]
     told: bool,
 }
 
 impl Walk {
-    pub fn begin(kind: WalkKind, now_ms: i64, slots: u64) -> Walk {
+    pub fn begin(kind: WalkKind, now_ms: i64, slots: u64, returns: u64) -> Walk {
         tracing::info!(?kind, "a walk over all blocks begins");
-        Walk { kind, started_ms: now_ms, slots, cursor: None, counts: Census::default(), healed: 0, told: false }
+        let counts = Census::default();
+        Walk { kind, started_ms: now_ms, slots, cursor: None, counts, healed: 0, returns, told: false }
     }
 
     /// The walk that the last run did not finish, unless drives came since: what it met before it did not see on them.
@@ -131,7 +135,7 @@ impl Worker {
             }
             WalkKind::Census => {
                 self.publish(census)?;
-                self.settle_rebuild(census, walk.slots)?;
+                self.settle_rebuild(census, walk.slots & !self.pool.returned_since(walk.returns))?;
             }
         }
         if walk.kind == WalkKind::Rebuild {

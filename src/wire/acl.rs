@@ -5,8 +5,8 @@
 
 use super::error::S3Error;
 use super::facts::BucketFacts;
+use super::operation::Operation;
 use super::request::Call;
-use super::route::Operation;
 use super::xml::parse_public_access_block;
 use crate::access::owner_id;
 use crate::acl::{Acl, Asker, ObjectOwnership, Permission, PublicAccessBlock};

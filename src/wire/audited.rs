@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::auth::Identity;
 use super::iam;
-use super::route::Operation;
+use super::operation::Operation;
 use super::settings::Settings;
 use crate::audit::AuditEntry;
 use crate::engine::Engine;

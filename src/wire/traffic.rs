@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::route::Operation;
+use super::operation::Operation;
 
 /// Counts since the start.
 #[derive(Debug)]

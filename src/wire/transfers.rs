@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::error::{S3Code, S3Error};
-use super::route::Operation;
+use super::operation::Operation;
 use crate::limits;
 
 /// The bound, and how many transfers there are.

@@ -111,6 +111,7 @@ fn bad_hooks_stop_nothing_and_each_is_reported_with_its_limit() {
             assert_eq!(letter["attempts"], 2, "{letter}");
         }
         assert_eq!(stats[name]["failures"], serde_json::json!({ fault: 2 * OBJECTS }), "{name}");
+        assert_eq!((&stats[name]["dead"], &stats[name]["pending"]), (&OBJECTS.into(), &0.into()), "{name}");
         let logs = aerie.run(&["hook", "logs", name]);
         let failures = logs.lines().filter(|line| line.contains(" error ") && line.contains(said)).count();
         // A storm of lines pushes the oldest out: the log is bounded.

@@ -171,6 +171,13 @@ impl Appliance {
         assert!(ended.expect("seen above").success(), "a clean stop ends with 0");
     }
 
+    /// The root key pair.
+    pub fn keys(&self) -> (String, String) {
+        let text = std::fs::read_to_string(&self.credentials).expect("it was copied at the start");
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).expect("it has both").to_owned();
+        (value("AERIE_ROOT_ACCESS_KEY="), value("AERIE_ROOT_SECRET_KEY="))
+    }
+
     /// `HOST:PORT` of S3.
     pub fn authority(&self) -> &str {
         self.endpoint.split_once("://").expect("the ready line names a URL").1

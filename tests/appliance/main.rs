@@ -1,6 +1,7 @@
 //! The appliance end to end: the real binary on real folders, driven as its users do.
 #![expect(clippy::disallowed_methods, reason = "drives the real world: files, clocks, processes")]
 
+mod away;
 #[path = "../../src/hook/tests/bad_hooks.rs"]
 mod bad_guests;
 mod bad_hooks;
@@ -15,6 +16,7 @@ mod harness;
 mod hook_faults;
 mod hooks;
 mod identity;
+mod lambda;
 mod sealed;
 mod service;
 mod tls;

@@ -32,6 +32,32 @@ def boto3_everyday(w):
 
 
 @test
+def boto3_object_lambda(w):
+    """A transform in place of a picture: `lambdaArn` is no parameter of boto3's, so it is added before the signature."""
+    import pathlib
+    tree = pathlib.Path(__file__).parent.parent.parent
+    w.aerie("hook", "add", "thumbnail", str(tree / "wasm-hooks/built/thumbnail.wasm"))
+    s3 = boto(w)
+    s3.create_bucket(Bucket="album")
+    picture = (tree / "tests/pictures/astronaut.jpg").read_bytes()
+    s3.put_object(Bucket="album", Key="picture.jpg", Body=picture, ContentType="image/jpeg")
+
+    def through(request, **_):
+        request.url += ("&" if "?" in request.url else "?") + "lambdaArn=arn%3Aaerie%3Ahook%3A%3A%3Athumbnail"
+
+    for operation in ["GetObject", "HeadObject"]:
+        s3.meta.events.register(f"before-sign.s3.{operation}", through)
+    got = s3.get_object(Bucket="album", Key="picture.jpg")
+    small = got["Body"].read()
+    equal((got["ContentType"], small[:8], small[16:24]), ("image/png", b"\x89PNG\r\n\x1a\n", b"\0\0\1\0\0\0\1\0"))
+    head = s3.head_object(Bucket="album", Key="picture.jpg")
+    equal((head["ContentType"], head["ContentLength"], head["ETag"]), ("image/png", len(small), got["ETag"]))
+    part = s3.get_object(Bucket="album", Key="picture.jpg", Range="bytes=16-23")
+    equal((part["Body"].read(), part["ContentRange"]), (small[16:24], f"bytes 16-23/{len(small)}"))
+    equal(boto(w).get_object(Bucket="album", Key="picture.jpg")["Body"].read(), picture)
+
+
+@test
 def boto3_transfer(w):
     import io
     from boto3.s3.transfer import TransferConfig

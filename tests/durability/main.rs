@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is test code")]
 
 mod crash;
+mod drives;
 mod full;
 mod govern;
 mod kill;

@@ -35,6 +35,7 @@ fn outbox(shelf: &Shelf) -> Outbox {
     let (meta, pool) = (shelf.meta.clone(), shelf.pool.clone());
     let parts = OutboxParts {
         background: false,
+        ledger: None,
         meta: shelf.meta.clone(),
         engines: Arc::new(move || Engine::new(meta.clone(), pool.clone(), world())),
         runner: shelf.hooks.clone(),

@@ -5,20 +5,25 @@ use std::path::Path;
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// Imports that a guest may take, with the types that the contract's functions have in a core module.
-const IMPORTS: [(&str, &str); 8] = [
-    ("log", r#"(import "aerie:hook/log@1.0.0" "write" (func $log (param i32 i32 i32)))"#),
-    ("publish", r#"(import "aerie:hook/results@1.0.0" "publish" (func $publish (param i32 i32 i32 i32 i32 i32)))"#),
-    ("read", r#"(import "aerie:hook/object@1.0.0" "read" (func $read (param i64 i32 i32)))"#),
-    ("tag", r#"(import "aerie:hook/object@1.0.0" "set-tags" (func $tag (param i32 i32 i32)))"#),
-    (
-        "derive",
-        r#"(import "aerie:hook/object@1.0.0" "put-derived" (func $derive (param i32 i32 i32 i32 i32 i32 i32)))"#,
-    ),
-    ("get", r#"(import "aerie:hook/state@1.0.0" "get" (func $get (param i32 i32 i32)))"#),
-    ("set", r#"(import "aerie:hook/state@1.0.0" "set" (func $set (param i32 i32 i32 i32 i32)))"#),
-    ("load", r#"(import "aerie:hook/inference@1.0.0" "load" (func $load (param i32 i32 i32)))"#),
+/// Imports that a guest may take of the newest contract, with the types that its functions have in a core module.
+const IMPORTS: [(&str, &str, &str); 12] = [
+    ("log", r#"log@V" "write""#, "i32 i32 i32"),
+    ("publish", r#"results@V" "publish""#, "i32 i32 i32 i32 i32 i32"),
+    ("read", r#"object@V" "read""#, "i64 i32 i32"),
+    ("open", r#"object@V" "open""#, "i64 i32 i64 i32"),
+    ("next", r#"object@V" "[method]reader.read""#, "i32 i32 i32"),
+    ("skip", r#"object@V" "[method]reader.skip""#, "i32 i64 i32"),
+    ("close", r#"object@V" "[resource-drop]reader""#, "i32"),
+    ("tag", r#"object@V" "set-tags""#, "i32 i32 i32"),
+    ("derive", r#"object@V" "put-derived""#, "i32 i32 i32 i32 i32 i32 i32"),
+    ("get", r#"state@V" "get""#, "i32 i32 i32"),
+    ("set", r#"state@V" "set""#, "i32 i32 i32 i32 i32"),
+    ("load", r#"inference@V" "load""#, "i32 i32 i32"),
 ];
+
+/// Versions of the contract, oldest first, with the files that have them.
+const VERSIONS: [(&str, &str); 2] =
+    [("1.0.0", "tests/golden/hook/contract-1.0.0.wit"), ("1.1.0", "wasm-hooks/wit/hook.wit")];
 
 /// Where answers of host calls go, below the heap.
 pub const ANSWER: u32 = 64;
@@ -101,11 +106,19 @@ pub fn publishing(bytes: u32) -> Vec<u8> {
 }
 
 fn module(world: &str, pages: u32, functions: &str, export: &str) -> Vec<u8> {
-    let used = IMPORTS.iter().filter(|(name, _)| {
-        let call = format!("call ${name}");
+    let used = IMPORTS.iter().filter(|(name, ..)| {
+        let call = format!("call ${name} ");
         export.contains(&call) || functions.contains(&call)
     });
-    let imports: String = used.map(|(_, import)| *import).collect();
+    let (newest, _) = VERSIONS[VERSIONS.len() - 1];
+    let imports: String = used
+        .map(|(name, import, types)| {
+            format!(
+                r#"(import "aerie:hook/{} (func ${name} (param {types})))"#,
+                import.replace("@V", &format!("@{newest}"))
+            )
+        })
+        .collect();
     let text = format!(
         r#"(module {imports}
             (memory (export "memory") {pages})
@@ -124,11 +137,16 @@ fn module(world: &str, pages: u32, functions: &str, export: &str) -> Vec<u8> {
     wasm
 }
 
-/// Makes a core module a guest of a world of the contract.
+/// Makes a core module a guest of a world of the contract: of the version that it imports, or the newest.
 pub fn embed(wasm: &mut Vec<u8>, world: &str) {
-    let mut resolve = Resolve::default();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wasm-hooks/wit");
-    let (package, _) = resolve.push_dir(&folder).expect("the contract parses");
+    let imports = |version: &str| {
+        let end = format!("@{version}");
+        wasm.windows(end.len()).any(|bytes| bytes == end.as_bytes())
+    };
+    let (_, file) = VERSIONS.iter().find(|(version, _)| imports(version)).unwrap_or(&VERSIONS[VERSIONS.len() - 1]);
+    let (mut resolve, path) = (Resolve::default(), Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+    let text = std::fs::read_to_string(&path).expect("the contract is text");
+    let package = resolve.push_str(&path, &text).expect("the contract parses");
     let world = resolve.select_world(&[package], Some(world)).expect("the contract has it");
     embed_component_metadata(wasm, &resolve, world, StringEncoding::UTF8).expect("the world fits the module");
 }

@@ -73,6 +73,7 @@ fn events_pass_through_a_real_hook_and_none_is_lost() {
         budget: BudgetSettings { cpu_share: 100, temperature_max: None },
         thermometer: Arc::new(SimThermometer::default()),
         publisher: Some(publisher),
+        ledger: None,
         background: false,
     });
     let outbox = outbox.unwrap();

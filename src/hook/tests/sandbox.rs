@@ -45,14 +45,14 @@ impl ModelSource for Models {
 }
 
 /// A runtime with all that guests need.
-struct Bench {
-    runtime: Runtime,
+pub struct Bench {
+    pub runtime: Runtime,
     inference: Arc<Inference>,
     world: World,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub fn new() -> Bench {
         let inference = Arc::new(Inference::new(InferenceSettings::default()));
         Bench { runtime: Runtime::new(2).unwrap(), inference, world: real::world() }
     }
@@ -61,7 +61,7 @@ impl Bench {
         let bytes = b"0123456789".to_vec();
         let info = ObjectInfo { size: bytes.len() as u64, ..ObjectInfo::default() };
         HostParts {
-            object: Box::new(LocalObject { bytes, info, changes: Rc::default() }),
+            object: Box::new(LocalObject { bytes: bytes.into(), info, changes: Rc::default() }),
             models: Box::new(Models),
             state: Box::new(Kept(HashMap::from([("key".to_owned(), b"kept".to_vec())]))),
             inference: self.inference.clone(),
@@ -73,7 +73,7 @@ impl Bench {
         }
     }
 
-    fn run(&self, wasm: &[u8]) -> (Host, Result<(), HookFault>) {
+    pub fn run(&self, wasm: &[u8]) -> (Host, Result<(), HookFault>) {
         let compiled = self.runtime.compile(wasm).unwrap();
         assert_eq!(compiled.world(), HookWorld::Hook);
         let start_ns = self.world.clock.monotonic_ns();

@@ -40,7 +40,7 @@ impl Shelf {
         let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world: world() };
         let pool = Pool::open(vec![place("d0"), place("d1")], options).unwrap();
         let copies = pool.copies().into_iter().map(|(slot, storage, current)| Copy { slot, storage, current });
-        let failed = Arc::new(|slot| panic!("copy {slot} failed"));
+        let failed = Arc::new(|slot| -> bool { panic!("copy {slot} failed") });
         let meta = Meta::open(copies.collect(), &pool.id(), failed, world()).unwrap();
         block_on(meta.create_bucket(BUCKET.to_owned(), String::new(), false, 0)).unwrap();
         let storages = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();

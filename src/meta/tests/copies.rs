@@ -255,7 +255,7 @@ fn foreign_unknown_and_used_databases_are_refused() {
     assert!(matches!(&used, MetaError::Unavailable(text) if text.contains("another process")), "{used}");
     meta.close();
     drop(meta);
-    let other = Meta::open(drives.copies(&[0, 1, 2]), "other", Arc::new(|_| ()), real::world()).unwrap_err();
+    let other = Meta::open(drives.copies(&[0, 1, 2]), "other", Arc::new(|_| true), real::world()).unwrap_err();
     assert!(matches!(&other, MetaError::Unavailable(text) if text.contains("the drives are of other")), "{other}");
     let meta = drives.open();
     open::connect(&meta.database)

@@ -10,7 +10,7 @@ impl Store {
     fn simulated() -> (Store, Arc<sim::SimClock>) {
         let drives = Drives::new(1);
         let (world, clock) = sim::world(1);
-        let meta = Meta::open(drives.copies(&[0]), POOL, Arc::new(|_| {}), world).unwrap();
+        let meta = Meta::open(drives.copies(&[0]), POOL, Arc::new(|_| true), world).unwrap();
         block_on(meta.create_bucket("photos".to_owned(), "eu".to_owned(), false, 7)).unwrap();
         let reader = meta.reader().unwrap();
         let bucket = reader.bucket("photos").unwrap().id;
@@ -115,7 +115,7 @@ fn the_clock_survives_restarts_and_a_jump_across_one_is_believed_up_to_the_bound
     drop((meta, reader));
     let (world, clock) = sim::world(2);
     clock.jump_to(start_ms + 365 * DAY_MS);
-    let meta = Meta::open(drives.copies(&[0]), POOL, Arc::new(|_| {}), world).unwrap();
+    let meta = Meta::open(drives.copies(&[0]), POOL, Arc::new(|_| true), world).unwrap();
     let store = Store { reader: meta.reader().unwrap(), meta, bucket, drives };
     let credit_days = limits::RETENTION_CREDIT_MAX.as_millis() as i64 / DAY_MS;
     assert_eq!(store.meta.retention_now_ms(), start_ms + (1 + credit_days) * DAY_MS);

@@ -1,5 +1,6 @@
 //! Tests of the metadata on real folders.
 
+mod broker;
 mod copies;
 mod feed;
 mod governance;
@@ -51,7 +52,11 @@ impl Drives {
 
     fn open_copies(&self, copies: Vec<Copy>) -> Result<Meta, MetaError> {
         let failed = self.failed.clone();
-        Meta::open(copies, POOL, Arc::new(move |slot| failed.lock().unwrap().push(slot)), real::world())
+        let note = move |slot| {
+            failed.lock().unwrap().push(slot);
+            true
+        };
+        Meta::open(copies, POOL, Arc::new(note), real::world())
     }
 
     fn open(&self) -> Meta {

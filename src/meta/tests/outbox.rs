@@ -1,5 +1,6 @@
 //! Changes, invocations, publications, counts and properties.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
@@ -80,6 +81,8 @@ fn an_update_moves_everything_at_once() {
     let pending = store.reader.invocations(InvocationState::Pending, 0, 10).unwrap();
     assert_eq!(pending.iter().map(|stored| stored.hook.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
     assert_eq!((&pending[0].change, pending[0].attempts, pending[0].next_ms), (&change, 0, 0));
+    let one = |hook: &str, pending, dead| (hook.to_owned(), Backlog { pending, dead });
+    assert_eq!(store.reader.backlogs().unwrap(), BTreeMap::from(["a", "b", "c"].map(|hook| one(hook, 1, 0))));
     let queued = store.reader.publications(0, 10).unwrap();
     assert_eq!(queued[0].publication, publication("t/1", "one"));
     let stats = OutboxStats { pending: 3, publications: 3, publication_bytes: 9 + 8, ..OutboxStats::default() };
@@ -106,6 +109,11 @@ fn an_update_moves_everything_at_once() {
         ..OutboxStats::default()
     };
     assert_eq!(store.reader.outbox_stats().unwrap(), stats);
+
+    assert_eq!(store.reader.backlogs().unwrap(), BTreeMap::from([one("b", 1, 0), one("c", 0, 1)]));
+    let plan = "EXPLAIN QUERY PLAN SELECT hook, state, count(*) FROM invocation GROUP BY hook, state";
+    let plan: String = store.reader.connection().query_row(plan, [], |row| row.get(3)).unwrap();
+    assert!(plan.contains("USING COVERING INDEX invocation_by_hook"), "{plan}");
 
     update(OutboxUpdate { revived: vec![dead[0].id, pending[1].id], ..OutboxUpdate::default() });
     let pending = store.reader.invocations(InvocationState::Pending, 0, 10).unwrap();

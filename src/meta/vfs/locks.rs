@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
-use std::sync::Mutex;
+use std::io;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use rusqlite::ffi;
 
@@ -102,6 +104,14 @@ struct IndexState {
     shared: [u32; SLOTS],
     exclusive: [bool; SLOTS],
     users: u32,
+    /// Nobody gets a lock.
+    closed: bool,
+}
+
+impl IndexState {
+    fn is_free(&self) -> bool {
+        self.shared.iter().all(|count| *count == 0) && self.exclusive.iter().all(|held| !held)
+    }
 }
 
 /// A piece of the index. SQLite reads and writes it from several threads, ordered by its own locks and barriers.
@@ -125,7 +135,26 @@ impl std::fmt::Debug for Region {
 #[derive(Debug, Default)]
 pub(super) struct LogIndex {
     state: Mutex<IndexState>,
+    /// Told when a lock was released.
+    released: Condvar,
 }
+
+/// The end of the log as everybody sees it: the last acknowledged commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub frames: u64,
+    /// Of the last of them.
+    pub checksum: [u32; 2],
+    pub salts: [u32; 2],
+}
+
+/// An index of which nobody holds a lock, nor gets one while this lives.
+pub(super) struct ClosedIndex<'a> {
+    index: &'a LogIndex,
+}
+
+/// Words of the index's header, of which there are two copies (SQLite's "WalIndexHdr").
+const HEADER_WORDS: usize = 12;
 
 /// What one connection holds of the index's locks; a bit per slot.
 #[derive(Debug, Default, Clone, Copy)]
@@ -161,7 +190,11 @@ impl LogIndex {
         let shared = flags & ffi::SQLITE_SHM_SHARED != 0;
         if flags & ffi::SQLITE_SHM_UNLOCK != 0 {
             release(&mut state, held, mask);
+            self.released.notify_all();
             return true;
+        }
+        if state.closed {
+            return false;
         }
         if shared {
             if held.shared & mask != 0 {
@@ -187,6 +220,7 @@ impl LogIndex {
     pub fn detach(&self, held: &mut IndexLocks) {
         let mut state = self.state.lock().expect("no holder of this lock panics");
         release(&mut state, held, u32::MAX);
+        self.released.notify_all();
         if held.attached {
             held.attached = false;
             state.users -= 1;
@@ -194,6 +228,59 @@ impl LogIndex {
                 state.regions.clear();
             }
         }
+    }
+}
+
+impl LogIndex {
+    /// Waits until nobody holds a lock; those who ask for one meanwhile are told to come again.
+    pub fn close(&self, patience: Duration) -> io::Result<ClosedIndex<'_>> {
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        state.closed = true;
+        let closed = ClosedIndex { index: self };
+        let waited = self.released.wait_timeout_while(state, patience, |state| !state.is_free());
+        let (state, _) = waited.expect("no holder of this lock panics");
+        let free = state.is_free();
+        // Whatever this gives, the lock on the state goes first: letting go of the closed index takes it.
+        drop(state);
+        if free { Ok(closed) } else { Err(io::Error::other("the log's index is in use")) }
+    }
+}
+
+impl ClosedIndex<'_> {
+    /// Where the log ends, by the index's header; `None` when it has none, or not a whole one.
+    pub fn settled(&self) -> Option<Settled> {
+        let state = self.index.state.lock().expect("no holder of this lock panics");
+        let words = state.regions.first()?.bytes.get();
+        let mut header = [0u32; 2 * HEADER_WORDS];
+        // SAFETY: nobody holds a lock of the index, and without one SQLite writes nothing there; the region is on the heap
+        // and is not freed while the state is locked.
+        header.copy_from_slice(unsafe { &(&(*words))[..2 * HEADER_WORDS] });
+        let (first, second) = header.split_at(HEADER_WORDS);
+        let initialized = first[3].to_ne_bytes()[0] != 0;
+        // Salts are kept as they stand in the file.
+        let salt = |word: u32| u32::from_be_bytes(word.to_ne_bytes());
+        (initialized && first == second).then(|| Settled {
+            frames: u64::from(first[4]),
+            checksum: [first[6], first[7]],
+            salts: [salt(first[8]), salt(first[9])],
+        })
+    }
+
+    /// Makes the next one who looks build the index anew from the log.
+    pub fn reset(&mut self) {
+        let state = self.index.state.lock().expect("no holder of this lock panics");
+        if let Some(region) = state.regions.first() {
+            let words = region.bytes.get();
+            // SAFETY: as in `settled`. Whoever reads the header meanwhile, as SQLite does without a lock, finds its two
+            // copies to differ, or empty, and looks again under a lock.
+            unsafe { (&mut (*words))[..2 * HEADER_WORDS].fill(0) };
+        }
+    }
+}
+
+impl Drop for ClosedIndex<'_> {
+    fn drop(&mut self) {
+        self.index.state.lock().expect("no holder of this lock panics").closed = false;
     }
 }
 

@@ -8,10 +8,12 @@
 
 mod copies;
 mod ffi;
+mod join;
 mod locks;
 mod page;
 mod pending;
 
 pub(super) use copies::{Copies, CopyPlace};
 pub(super) use ffi::{Vfs, reserve_checksums};
+pub(super) use join::Joined;
 pub(super) use page::PAGE_BYTES;

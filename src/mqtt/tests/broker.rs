@@ -67,35 +67,26 @@ fn a_taken_port_is_named_in_the_error() {
 }
 
 #[test]
-fn user_properties_are_handed_on_once_live_retained_and_to_a_session_that_was_away() {
-    let folder = tempfile::tempdir().unwrap();
-    for folder in [None, Some(folder.path().to_owned())] {
-        let broker = broker(BrokerSettings { folder, ..BrokerSettings::default() });
-        let live = Subscriber::connect(broker.address(), "t/#");
-        let properties =
-            vec![("aerie-hook".to_owned(), "look".to_owned()), ("aerie-model".to_owned(), "m=1".to_owned())];
-        let queue = MemoryQueue::default();
-        for qos in [0, 1, 2] {
-            let id = i64::from(qos) + 1;
-            queue.push(Message {
-                properties: properties.clone(),
-                retain: true,
-                ..message(id, &format!("t/{qos}"), qos)
-            });
-        }
-        let mut towards = PublisherSettings { status: false, ..PublisherSettings::default() };
-        broker.lead(&mut towards);
-        let publisher = publisher(&queue, towards);
-        let mut received = live.take(3);
-        until("the broker has all", || queue.len() == 0);
-        received.extend(Subscriber::connect(broker.address(), "t/#").take(3));
-        for message in received {
-            let ours: Vec<_> =
-                message.properties.iter().filter(|(name, _)| name.starts_with("aerie-")).cloned().collect();
-            assert_eq!(ours, properties, "{message:?}");
-        }
-        publisher.stop();
+fn user_properties_are_handed_on_live_and_retained() {
+    let broker = broker(BrokerSettings::default());
+    let live = Subscriber::connect(broker.address(), "t/#");
+    let properties = vec![("aerie-hook".to_owned(), "look".to_owned()), ("aerie-model".to_owned(), "m=1".to_owned())];
+    let queue = MemoryQueue::default();
+    for qos in [0, 1, 2] {
+        let id = i64::from(qos) + 1;
+        queue.push(Message { properties: properties.clone(), retain: true, ..message(id, &format!("t/{qos}"), qos) });
     }
+    let mut towards = PublisherSettings { status: false, ..PublisherSettings::default() };
+    broker.lead(&mut towards);
+    let publisher = publisher(&queue, towards);
+    let mut received = live.take(3);
+    until("the broker has all", || queue.len() == 0);
+    received.extend(Subscriber::connect(broker.address(), "t/#").take(3));
+    for message in received {
+        let ours: Vec<_> = message.properties.iter().filter(|(name, _)| name.starts_with("aerie-")).cloned().collect();
+        assert_eq!(ours, properties, "{message:?}");
+    }
+    publisher.stop();
 }
 
 /// A client by hand, of MQTT 3.1.1, that is let in.
@@ -126,45 +117,4 @@ fn a_packet_above_the_limit_costs_its_sender_the_connection_and_nobody_else() {
     large.write_all(b"\x30\x07\0\x03t/yok").unwrap();
     let received = subscriber.take(1).remove(0);
     assert_eq!((received.topic.as_str(), received.payload.as_slice()), ("t/y", b"ok".as_slice()));
-}
-
-#[test]
-fn a_subscribers_session_outlives_a_restart_of_a_broker_with_a_folder() {
-    use rumqttc::v5::mqttbytes::QoS;
-    use rumqttc::v5::mqttbytes::v5::Packet;
-    use rumqttc::v5::{Client, Event, MqttOptions};
-    let folder = tempfile::tempdir().unwrap();
-    let settings = || BrokerSettings {
-        address: "127.0.0.1:0".parse().unwrap(),
-        folder: Some(folder.path().to_owned()),
-        ..BrokerSettings::default()
-    };
-    // Connects with a kept session and reads until `wanted` says so.
-    let session = |broker: &Broker, subscribe: bool, wanted: &dyn Fn(&Packet) -> bool| {
-        let mut options = MqttOptions::new("kept", broker.address().ip().to_string(), broker.address().port());
-        options.set_clean_start(false).set_session_expiry_interval(Some(3600));
-        let (client, mut connection) = Client::new(options, 16);
-        if subscribe {
-            client.subscribe("t/#", QoS::AtLeastOnce).unwrap();
-        }
-        for event in connection.iter() {
-            if let Event::Incoming(packet) = event.unwrap()
-                && wanted(&packet)
-            {
-                break;
-            }
-        }
-    };
-    let first = Broker::start(&settings(), &world()).unwrap();
-    session(&first, true, &|packet| matches!(packet, Packet::SubAck(_)));
-    let queue = MemoryQueue::default();
-    queue.push(message(1, "t/kept", 1));
-    let mut towards = PublisherSettings { status: false, ..PublisherSettings::default() };
-    first.lead(&mut towards);
-    let publisher = publisher(&queue, towards);
-    until("the broker has it", || queue.len() == 0);
-    publisher.stop();
-    first.stop();
-    let second = Broker::start(&settings(), &world()).unwrap();
-    session(&second, false, &|packet| matches!(packet, Packet::Publish(publish) if publish.payload == "1"));
 }

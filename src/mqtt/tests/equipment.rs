@@ -12,7 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::mqtt::{
-    Broker, BrokerSettings, Message, PublicationSource, Publisher, PublisherSettings, SettleFuture, Settled,
+    Broker, BrokerSettings, BrokerStore, KeptRow, Message, PublicationSource, Publisher, PublisherSettings,
+    RetainedRow, SessionRow, SettleFuture, Settled,
 };
 use crate::seam::real::world;
 
@@ -39,6 +40,16 @@ pub struct MemoryQueue {
     pub dropped: Arc<Mutex<Vec<i64>>>,
     /// The next removals fail.
     pub failures: Arc<AtomicUsize>,
+    pub kept: Arc<Mutex<Kept>>,
+}
+
+/// What is stored of the built-in broker.
+#[derive(Clone, Default)]
+pub struct Kept {
+    /// Ids by place.
+    pub places: BTreeMap<i64, i64>,
+    pub sessions: BTreeMap<String, SessionRow>,
+    pub retained: BTreeMap<String, RetainedRow>,
 }
 
 impl MemoryQueue {
@@ -53,8 +64,41 @@ impl MemoryQueue {
         }
     }
 
+    /// Messages that no broker has taken.
     pub fn len(&self) -> usize {
-        self.rows.lock().unwrap().len()
+        self.rows.lock().unwrap().len() - self.kept()
+    }
+
+    /// Messages that a broker has taken and keeps.
+    pub fn kept(&self) -> usize {
+        self.kept.lock().unwrap().places.len()
+    }
+
+    /// A copy that shares nothing: what a crash would leave.
+    pub fn crashed(&self) -> MemoryQueue {
+        let (rows, kept) = (self.rows.lock().unwrap(), self.kept.lock().unwrap());
+        MemoryQueue {
+            rows: Arc::new(Mutex::new(rows.clone())),
+            kept: Arc::new(Mutex::new(kept.clone())),
+            ..MemoryQueue::default()
+        }
+    }
+}
+
+impl BrokerStore for MemoryQueue {
+    fn sessions(&mut self) -> Result<Vec<SessionRow>, String> {
+        Ok(self.kept.lock().unwrap().sessions.values().cloned().collect())
+    }
+
+    fn retained(&mut self, after: &str, limit: usize) -> Result<Vec<RetainedRow>, String> {
+        let kept = self.kept.lock().unwrap();
+        Ok(kept.retained.values().filter(|row| row.topic.as_str() > after).take(limit).cloned().collect())
+    }
+
+    fn kept(&mut self, after: i64, limit: usize) -> Result<Vec<KeptRow>, String> {
+        let (rows, kept) = (self.rows.lock().unwrap(), self.kept.lock().unwrap());
+        let later = kept.places.iter().filter(|(place, _)| **place > after).take(limit);
+        Ok(later.map(|(place, id)| KeptRow { place: *place, message: rows[id].clone() }).collect())
     }
 }
 
@@ -73,8 +117,10 @@ pub fn message(id: i64, topic: &str, qos: u8) -> Message {
 
 impl PublicationSource for MemoryQueue {
     fn next(&mut self, after: i64, limit: usize, _bytes: usize) -> Result<Vec<Message>, String> {
-        let rows = self.rows.lock().unwrap();
-        Ok(rows.range(after + 1..).take(limit).map(|(_, message)| message.clone()).collect())
+        let (rows, kept) = (self.rows.lock().unwrap(), self.kept.lock().unwrap());
+        let kept: std::collections::HashSet<i64> = kept.places.values().copied().collect();
+        let later = rows.range(after + 1..).filter(|(id, _)| !kept.contains(id)).take(limit);
+        Ok(later.map(|(_, message)| message.clone()).collect())
     }
 
     fn settle(&mut self, settled: Settled) -> SettleFuture {
@@ -83,9 +129,28 @@ impl PublicationSource for MemoryQueue {
             if queue.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
                 return Err("the drive is away".to_owned());
             }
-            let mut rows = queue.rows.lock().unwrap();
+            let (mut rows, mut kept) = (queue.rows.lock().unwrap(), queue.kept.lock().unwrap());
+            kept.places.extend(settled.kept);
+            for (client, row) in settled.sessions {
+                match row {
+                    Some(row) => _ = kept.sessions.insert(client, row),
+                    None => _ = kept.sessions.remove(&client),
+                }
+            }
+            for (client, through) in settled.advanced {
+                if let Some(row) = kept.sessions.get_mut(&client) {
+                    row.through = through;
+                }
+            }
+            for (topic, row) in settled.retained {
+                match row {
+                    Some(row) => _ = kept.retained.insert(topic, row),
+                    None => _ = kept.retained.remove(&topic),
+                }
+            }
             for id in settled.acknowledged.iter().chain(&settled.dropped) {
                 rows.remove(id);
+                kept.places.retain(|_, kept| kept != id);
             }
             queue.dropped.lock().unwrap().extend(settled.dropped);
             Ok(())
@@ -100,7 +165,18 @@ pub fn broker(settings: BrokerSettings) -> Broker {
 
 pub fn publisher(queue: &MemoryQueue, settings: PublisherSettings) -> Publisher {
     let settings = PublisherSettings { reconnect_ms_min: 5, reconnect_ms_max: 100, ..settings };
-    Publisher::start(settings, "dev1", Box::new(queue.clone()), world()).unwrap()
+    Publisher::start(settings, "dev1", Box::new(queue.clone()), None, world()).unwrap()
+}
+
+/// A broker that keeps what it has in the queue, and its publisher.
+pub fn durable(queue: &MemoryQueue, settings: BrokerSettings) -> (Broker, Publisher) {
+    let settings = BrokerSettings { address: "127.0.0.1:0".parse().unwrap(), ..settings };
+    let broker = Broker::start_durable(&settings, Box::new(queue.clone()), &world()).unwrap();
+    let mut towards =
+        PublisherSettings { status: false, reconnect_ms_min: 5, reconnect_ms_max: 100, ..PublisherSettings::default() };
+    broker.lead(&mut towards);
+    let publisher = Publisher::start(towards, "dev1", Box::new(queue.clone()), broker.ledger(), world()).unwrap();
+    (broker, publisher)
 }
 
 /// A message as a subscriber got it.

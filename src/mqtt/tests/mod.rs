@@ -2,6 +2,8 @@
 
 mod broker;
 mod equipment;
+mod kept;
+mod ledger;
 mod mosquitto;
 mod publisher;
 mod tls;

@@ -214,3 +214,28 @@ fn settings_that_cannot_work_are_refused_with_their_key() {
     }
     assert!(!format!("{:?}", crate::mqtt::Password("secret".to_owned())).contains("secret"));
 }
+
+/// rumqttc gave the packet id of a QoS 2 message whose PUBCOMP was still to come to another one: the acknowledgement of
+/// the first settled the second, which the broker took for a repetition and never delivered.
+#[test]
+fn qualities_of_service_side_by_side_are_not_mixed_up() {
+    for version in [4, 5] {
+        let broker = broker(BrokerSettings::default());
+        let subscriber = Subscriber::connect(broker.address(), "t/#");
+        let queue = MemoryQueue::default();
+        for id in 1..=600 {
+            queue.push(message(id, &format!("t/{}", id % 3), (id % 3) as u8));
+        }
+        let mut towards = PublisherSettings { status: false, ..PublisherSettings::default() };
+        broker.lead(&mut towards);
+        towards.version = version;
+        let publisher = publisher(&queue, towards);
+        let mut last = [0; 3];
+        for received in subscriber.take(600) {
+            let id: usize = String::from_utf8_lossy(&received.payload).parse().unwrap();
+            assert!(std::mem::replace(&mut last[id % 3], id) < id, "in order, and once");
+        }
+        until("all is settled", || queue.len() == 0);
+        assert_eq!(publisher.stats().connections, 1);
+    }
+}

@@ -140,7 +140,7 @@ fn files_that_cannot_be_read_are_named_at_the_start() {
         ..PublisherSettings::default()
     };
     let queue = Box::new(MemoryQueue::default());
-    let error = crate::mqtt::Publisher::start(settings, "d", queue, crate::seam::real::world()).unwrap_err();
+    let error = crate::mqtt::Publisher::start(settings, "d", queue, None, crate::seam::real::world()).unwrap_err();
     assert!(matches!(error, MqttError::Setting { key: "ca_file", reason } if reason.contains("/nowhere/ca.pem")));
 }
 

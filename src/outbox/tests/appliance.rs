@@ -149,6 +149,7 @@ impl Appliance {
         let (meta, pool) = (self.meta.clone(), Arc::clone(&self.pool));
         Outbox::start(OutboxParts {
             background: false,
+            ledger: None,
             meta: self.meta.clone(),
             engines: Arc::new(move || Engine::new(meta.clone(), Arc::clone(&pool), world())),
             runner,
@@ -211,6 +212,7 @@ fn open(root: PathBuf) -> (Arc<Pool>, Meta) {
     let pool = Pool::open(vec![place("d0"), place("d1")], options).unwrap();
     let copies = pool.copies().into_iter().map(|(slot, storage, current)| Copy { slot, storage, current });
     let meta =
-        Meta::open(copies.collect(), &pool.id(), Arc::new(|slot| panic!("copy {slot} failed")), world()).unwrap();
+        Meta::open(copies.collect(), &pool.id(), Arc::new(|slot| -> bool { panic!("copy {slot} failed") }), world())
+            .unwrap();
     (pool, meta)
 }

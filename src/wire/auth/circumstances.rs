@@ -18,8 +18,8 @@ use crate::wire::date;
 use crate::wire::error::S3Error;
 use crate::wire::facts::BucketFacts;
 use crate::wire::object_headers;
+use crate::wire::operation::Operation;
 use crate::wire::request::Call;
-use crate::wire::route::Operation;
 
 /// A request as a policy sees it.
 pub struct Circumstances<'a> {

@@ -13,8 +13,8 @@ use crate::wire::acl;
 use crate::wire::auth::Identity;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::facts::BucketFacts;
+use crate::wire::operation::Operation;
 use crate::wire::request::Call;
-use crate::wire::route::Operation;
 
 /// What a root that its own bucket's policy locks out may still do: put it right.
 const OF_OWNING_ROOT: [&str; 3] = ["GetBucketPolicy", "PutBucketPolicy", "DeleteBucketPolicy"];

@@ -6,9 +6,9 @@ use crate::limits;
 use crate::meta::{BucketConfig, Versioning};
 use crate::notification::{Configuration, NotificationError, Target};
 use crate::wire::error::{S3Code, S3Error};
+use crate::wire::operation::Operation;
 use crate::wire::request::Call;
 use crate::wire::response::{self, Response};
-use crate::wire::route::Operation;
 use crate::wire::xml::{BUCKET_TAGS, logs_nothing, parse_tagging, parse_versioning, pays_owner};
 use crate::xml::Document;
 

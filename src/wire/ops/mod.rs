@@ -45,9 +45,9 @@ mod tagging;
 mod tests;
 
 use super::error::S3Error;
+use super::operation::Operation;
 use super::request::Call;
 use super::response::Response;
-use super::route::Operation;
 
 /// Runs the operation that the router chose.
 pub async fn run(call: &mut Call) -> Result<Response, S3Error> {

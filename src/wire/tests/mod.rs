@@ -223,7 +223,7 @@ fn open_engine(folders: &[tempfile::TempDir]) -> (Engine, Meta) {
     let pool = Pool::open(places, options).unwrap();
     let copies = folders.iter().take(2).enumerate();
     let copies = copies.map(|(slot, folder)| Copy { slot, storage: storage(folder), current: true }).collect();
-    let meta = Meta::open(copies, &pool.id(), Arc::new(|_| {}), world.clone()).unwrap();
+    let meta = Meta::open(copies, &pool.id(), Arc::new(|_| true), world.clone()).unwrap();
     (Engine::new(meta.clone(), pool, world).unwrap(), meta)
 }
 

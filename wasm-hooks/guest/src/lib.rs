@@ -2,9 +2,10 @@
 //!
 //! Promises: the bindings of `wit/hook.wit` are made once, and every host error becomes the failure that asks for the
 //! right thing: another attempt where it may help, the dead letters where it cannot. Knows nothing of any one model;
-//! `boxes` is the pure arithmetic that box detectors share. Runs inside the sandbox, on one thread.
+//! `stream` is the object from front to back, `boxes` is the pure arithmetic that box detectors share. Runs inside the sandbox, on one thread.
 
 pub mod boxes;
+pub mod stream;
 pub mod tensor;
 
 /// What `wit-bindgen` makes of the contract.
@@ -22,6 +23,7 @@ pub use bindings::aerie::hook::{
     types::{Error, Event, Failure},
 };
 pub use bindings::{Guest, export};
+pub use stream::Stream;
 
 /// The host's errors in the hook's terms: only `failed` is worth another attempt.
 impl From<Error> for Failure {

@@ -1,8 +1,23 @@
-// A hook: publishes key and size of each new object.
-import { publish } from "aerie:hook/results@1.0.0";
+// A hook: publishes key, size and number of lines of each new object.
+import { open } from "aerie:hook/object@1.1.0";
+import { publish } from "aerie:hook/results@1.1.0";
 
 export function onEvent(event) {
-  publish(undefined, utf8(JSON.stringify({ key: event.key, size: event.size })));
+  let lines = 0;
+  for (const piece of pieces()) {
+    for (let at = piece.indexOf(10); at >= 0; at = piece.indexOf(10, at + 1)) lines++;
+  }
+  publish(undefined, utf8(JSON.stringify({ key: event.key, size: event.size, lines })));
+}
+
+// The event's object from front to back, however large it is: only one piece lies in the hook's memory.
+function* pieces(offset = 0, length = undefined) {
+  const reader = open(offset, length);
+  try {
+    for (let piece; (piece = reader.read(256 << 10)).length > 0; ) yield piece;
+  } finally {
+    reader[Symbol.dispose]();
+  }
 }
 
 // QuickJS has no TextEncoder.

@@ -1,6 +1,6 @@
 //! Voice: finds speech in a WAV file and publishes where it begins and ends.
 //!
-//! Promises: one message for each file, also when nobody speaks; reads the object in ranges, so that its length does not
+//! Promises: one message for each file, also when nobody speaks; reads the object as a stream, so that its length does not
 //! matter for memory. Needs the model `voice` (Silero VAD, `scripts/fetch-models silero-vad`). What is no 16-bit PCM at 16 kHz or
 //! a multiple is a lasting failure that says so.
 
@@ -8,7 +8,7 @@ mod speech;
 mod wav;
 
 use aerie_guest::inference::{Element, Model, Tensor};
-use aerie_guest::{Event, Failure, Guest, inference, object, results};
+use aerie_guest::{Event, Failure, Guest, Stream, inference, object, results};
 use serde_json::{Value, json};
 
 use speech::{Segments, WINDOW};
@@ -28,18 +28,16 @@ struct Voice;
 impl Guest for Voice {
     fn on_event(event: Event) -> Result<(), Failure> {
         let model = inference::load(MODEL)?;
-        let size = object::describe()?.size;
         let format = wav::format(&object::read(0, HEAD_BYTES)?).map_err(Failure::lasting)?;
-        let end = size.min(format.start as u64 + u64::from(format.claimed_bytes));
+        let sound = Stream::part(format.start as u64, Some(u64::from(format.claimed_bytes)))?;
         let step = READ_BYTES / format.sample_bytes() * format.sample_bytes();
         let (mut listener, mut segments) = (Listener::new(&model), Segments::default());
-        let (mut waiting, mut offset) = (Vec::new(), format.start as u64);
-        while offset < end {
-            let bytes = object::read(offset, step.min((end - offset) as usize) as u32)?;
+        let mut waiting = Vec::new();
+        loop {
+            let bytes = sound.exactly(step as u32)?;
             if bytes.is_empty() {
-                return Err(Failure::lasting(format!("object ends at {offset} of {size} bytes")));
+                break;
             }
-            offset += bytes.len() as u64;
             waiting.extend(wav::samples(&bytes, &format));
             let windows = waiting.len() / WINDOW;
             for window in waiting.chunks_exact(WINDOW) {

@@ -8,7 +8,7 @@ use pollster::block_on;
 use super::{Answer, Store};
 use crate::access::{Account, Principal, STORE_CANONICAL_ID};
 use crate::wire::auth::Identity;
-use crate::wire::route::Operation;
+use crate::wire::operation::Operation;
 
 /// The store's own account: the only one that these tests' registry knows.
 fn store_root() -> Identity {

@@ -120,7 +120,7 @@ impl Store {
         let options = PoolOptions { parity: Some(1), write_shards_min: None, replace: vec![], world: world() };
         let pool = Pool::open(vec![place("d0"), place("d1")], options).expect("a pool");
         let copies = pool.copies().into_iter().map(|(slot, storage, current)| Copy { slot, storage, current });
-        let failed = Arc::new(|slot| panic!("copy {slot} failed"));
+        let failed = Arc::new(|slot| -> bool { panic!("copy {slot} failed") });
         let meta = Meta::open(copies.collect(), &pool.id(), failed, world()).expect("metadata");
         let storages = pool.copies().into_iter().map(|(_, storage, _)| storage).collect();
         let keys = Arc::new(KeyRing::open(storages, 0, None, world()).expect("a key ring"));

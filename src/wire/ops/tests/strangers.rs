@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue};
 
 use super::Store;
-use crate::wire::route::Operation;
+use crate::wire::operation::Operation;
 use crate::wire::tests::fuzz::{Random, fuzz};
 
 type Seed = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str);

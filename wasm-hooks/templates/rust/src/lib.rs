@@ -1,4 +1,6 @@
-//! A hook: publishes key and size of each new object.
+//! A hook: publishes key, size and number of lines of each new object.
+
+mod stream;
 
 wit_bindgen::generate!({ path: "wit", world: "hook" });
 use aerie::hook::results;
@@ -7,9 +9,12 @@ struct Hook;
 
 impl Guest for Hook {
     fn on_event(event: Event) -> Result<(), Failure> {
-        let message = serde_json::json!({ "key": event.key, "size": event.size });
-        results::publish(None, message.to_string().as_bytes())
-            .map_err(|error| Failure { message: error.to_string(), retry: true })
+        let mut lines = 0;
+        for piece in stream::open()?.pieces() {
+            lines += piece?.iter().filter(|byte| **byte == b'\n').count();
+        }
+        let message = serde_json::json!({ "key": event.key, "size": event.size, "lines": lines });
+        Ok(results::publish(None, message.to_string().as_bytes())?)
     }
 }
 

@@ -3,6 +3,9 @@
 //! A request passes: address and query, route, signature, `authorize`, operation, response. Health and administration
 //! leave this road at its beginning. A panic in an operation is answered 500 and costs nobody else anything.
 
+mod administration;
+mod registration;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -11,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -20,28 +23,28 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 
-use super::address::Address;
-use super::admin::{Admin, AdminAnswer, AdminRequest};
-use super::audited::{Audited, Outcome};
-use super::auth::circumstances::Asker;
-use super::auth::{Authenticated, Authenticator, Head, Identity, Payload};
-use super::body::{self, RawBody, RequestBody};
-use super::clients::{Connected, Meter};
-use super::connection::{BoundedIo, Exchange};
-use super::error::{S3Code, S3Error};
-use super::facts::Facts;
-use super::iam;
-use super::ops;
-use super::query::Query;
-use super::request::{Call, Parts};
-use super::response::{self, GuardedBody, Never, Response};
-use super::route::route;
-use super::settings::Settings;
-use super::transfers::Transfer;
-use crate::access::policy::Request;
+use registration::Registration;
+
 use crate::engine::Engine;
 use crate::limits;
 use crate::tls::PlainHttp;
+use crate::wire::address::Address;
+use crate::wire::admin::Admin;
+use crate::wire::audited::{Audited, Outcome};
+use crate::wire::auth::{Authenticated, Authenticator, Head, Identity, Payload};
+use crate::wire::body::{self, RawBody, RequestBody};
+use crate::wire::clients::{Connected, Meter};
+use crate::wire::connection::{BoundedIo, Exchange};
+use crate::wire::error::{S3Code, S3Error};
+use crate::wire::facts::Facts;
+use crate::wire::iam;
+use crate::wire::ops;
+use crate::wire::query::Query;
+use crate::wire::request::{Call, Parts};
+use crate::wire::response::{self, GuardedBody, Never, Response};
+use crate::wire::route::route;
+use crate::wire::settings::Settings;
+use crate::wire::transfers::Transfer;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
@@ -223,7 +226,7 @@ impl Service {
             return Ok((self.turn_away(&parts)?, None));
         }
         self.settings.clients.admit(parts.peer.ip())?;
-        refuse_repeated(&parts.head.headers)?;
+        check_deciding_headers(&parts.head)?;
         let query = Query::parse(parts.head.uri.query().unwrap_or_default())?;
         if iam::is_query_request(&parts.head) {
             return Ok((self.query_api(parts, query, raw, audited).await, None));
@@ -297,19 +300,6 @@ impl Service {
         Ok(response)
     }
 
-    /// Health is answered to anybody, by our own paths and by those that MinIO's probes use.
-    fn health(&self, path: &str) -> Option<AdminAnswer> {
-        let state = match path {
-            "/health/live" | "/minio/health/live" => self.admin.live(),
-            "/health/ready" | "/minio/health/ready" => self.admin.ready(),
-            _ => return None,
-        };
-        Some(match state {
-            Ok(()) => AdminAnswer::text(StatusCode::OK, "ok\n"),
-            Err(reason) => AdminAnswer::text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
-        })
-    }
-
     /// A call of IAM or STS: its errors have a shape of their own.
     async fn query_api(&self, parts: Parts, query: Query, raw: RawBody, audited: &Audited) -> Response {
         let caller = iam::Caller {
@@ -321,51 +311,6 @@ impl Service {
         // What only asks is taken down where all requests are.
         audited.of_query(caller, action, self.settings.audit_requests);
         response
-    }
-
-    async fn administer(
-        &self,
-        parts: Parts,
-        path: String,
-        query: Query,
-        identity: Identity,
-        body: RequestBody,
-        length: Option<u64>,
-    ) -> Result<Response, S3Error> {
-        let open =
-            path == "metrics" && parts.head.method == Method::GET && parts.peer.ip().to_canonical().is_loopback();
-        let path = percent_encoding::percent_decode_str(&path)
-            .decode_utf8()
-            .map_err(|_| S3Error::with(S3Code::InvalidURI, "the path is not UTF-8 after percent-decoding"))?
-            .into_owned();
-        if !open && !self.may_administer(&parts, &path, &identity) {
-            let message = "administration needs a request signed by root, or by whom a policy allows aerie: actions";
-            return Err(S3Error::with(S3Code::AccessDenied, message));
-        }
-        let body = body.collect(limits::ADMIN_BODY_BYTES_MAX, length).await?.0;
-        let request = AdminRequest { method: parts.head.method, path, query: query.into_pairs(), body };
-        Ok(response::admin(self.admin.handle(request).await))
-    }
-
-    /// The store's root, and whom its policies allow: `aerie:GetHooks`, `aerie:PutHooks`, `aerie:PostHeal`, … (method and
-    /// first part of the path below `v1`) on `arn:aerie:admin:::PATH`. Other accounts have no say in the appliance.
-    fn may_administer(&self, parts: &Parts, path: &str, identity: &Identity) -> bool {
-        let Some(caller) = identity.principal().filter(|caller| caller.account.is_store()) else { return false };
-        let title = |word: &str| match word.split_at_checked(1) {
-            Some((first, rest)) => format!("{}{}", first.to_uppercase(), rest.to_lowercase()),
-            None => String::new(),
-        };
-        let noun = path.trim_start_matches("v1/").split('/').next().unwrap_or_default();
-        let action = format!("aerie:{}{}", title(parts.head.method.as_str()), title(noun));
-        let asker = Asker {
-            caller: Some(caller),
-            peer: parts.peer,
-            secure: parts.secure,
-            headers: &parts.head.headers,
-            region: &self.settings.region,
-            now_ms: self.engine.world().clock.unix_ms(),
-        };
-        caller.may(Request { action: &action, resource: &format!("arn:aerie:admin:::{path}"), context: &asker })
     }
 
     /// Sixteen hex digits, as S3's.
@@ -381,8 +326,13 @@ impl Service {
 /// A response, and the transfer that goes on until its body is out.
 type Answered = (Response, Option<Transfer>);
 
-/// Headers that decide who asks, and whom: a proxy in front may read another one of them than we do.
-fn refuse_repeated(headers: &HeaderMap) -> Result<(), S3Error> {
+/// Headers that decide who asks, and whom: a proxy in front may read another one of them than we do, or add one.
+fn check_deciding_headers(head: &http::request::Parts) -> Result<(), S3Error> {
+    let headers = &head.headers;
+    if head.version == http::Version::HTTP_11 && !headers.contains_key(header::HOST) {
+        let message = "A request of HTTP/1.1 needs a Host header";
+        return Err(S3Error::with(S3Code::InvalidRequest, message));
+    }
     for name in [header::HOST, header::AUTHORIZATION] {
         if headers.get_all(&name).iter().nth(1).is_some() {
             return Err(S3Error::with(S3Code::InvalidRequest, format!("The request has more than one {name} header")));
@@ -399,34 +349,5 @@ fn address_of(path: &str, headers: &HeaderMap, settings: &Settings) -> Result<Ad
 impl std::fmt::Debug for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Service").field("connections", &self.connections()).finish_non_exhaustive()
-    }
-}
-
-/// A connection's place among those that shutdown wakes.
-struct Registration<'a> {
-    service: &'a Service,
-    id: u64,
-}
-
-impl Registration<'_> {
-    fn new(service: &Service) -> Registration<'_> {
-        let id = service.next_connection.get();
-        service.next_connection.set(id + 1);
-        service.connections.borrow_mut().insert(id, None);
-        Registration { service, id }
-    }
-
-    fn keep(&self, context: &Context<'_>) {
-        let mut connections = self.service.connections.borrow_mut();
-        let slot = connections.get_mut(&self.id).expect("a connection stays registered while it is served");
-        if !slot.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-            *slot = Some(context.waker().clone());
-        }
-    }
-}
-
-impl Drop for Registration<'_> {
-    fn drop(&mut self) {
-        self.service.connections.borrow_mut().remove(&self.id);
     }
 }
