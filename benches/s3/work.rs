@@ -92,6 +92,7 @@ pub fn workloads(list_keys: usize, sealed: bool, tls: bool) -> Vec<Workload> {
         row("put-4k", Operation::Put, 4 << 10, 32, 0),
         row("put-1m", Operation::Put, 1 << 20, 8, 0),
         row("put-64m", Operation::Put, 64 << 20, 2, 0),
+        row("put-64m-c8", Operation::Put, 64 << 20, 8, 0),
         row("get-4k-c1", Operation::Get, 4 << 10, 1, 2000),
         row("get-4k", Operation::Get, 4 << 10, 32, 2000),
         row("get-4k-connect", Operation::Connect, 4 << 10, 8, 2000),
