@@ -98,7 +98,8 @@ fn run(plan: &Plan) -> Result<(), String> {
     let mut measured = report::Measured::default();
     match &plan.serve {
         Some(binary) if plan.under_load => {
-            measured.disturbed = under_load::measure(binary, work.path(), plan.rounds, plan.seconds, plan.only.as_deref())?;
+            measured.disturbed =
+                under_load::measure(binary, work.path(), plan.rounds, plan.seconds, plan.only.as_deref())?;
         }
         Some(binary) if plan.hooks => measured.hooks = hooks::measure(binary, work.path())?,
         Some(binary) if plan.curve.is_some() => {

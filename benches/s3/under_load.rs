@@ -105,7 +105,7 @@ pub fn measure(
     only: Option<&[String]>,
 ) -> Result<Vec<Disturbed>, String> {
     let wanted = |beside: &str| only.is_none_or(|only| only.iter().any(|name| name == beside));
-    let processors: usize = std::env::var("HT").ok().and_then(|t| t.parse().ok()).unwrap_or(others::processors());
+    let processors = others::processors();
     let settings = format!("[outbox]\nhook_threads = {processors}\n[inference]\nruns = {processors}\n");
     let start = |name: &str, more: &str| Aerie::start(binary, &folder.join(name), &format!("{settings}{more}"), false);
     let (quiet, busy) = (start("quiet", "")?, start("busy", "")?);
@@ -389,7 +389,7 @@ impl Bench {
         let watch = Watch::start(&[&self.busy]);
         std::thread::sleep(Duration::from_secs(1));
         let (own, others, all) = (watch.own(), watch.others(), others::processors() as f64);
-        match std::env::var("HT").is_ok() || own + others >= SATURATED * all {
+        match own + others >= SATURATED * all {
             true => Ok(()),
             false => Err(format!("hooks keep {own:.2} of {all} processors busy: they do not saturate them")),
         }

@@ -81,7 +81,17 @@ fn row(name: &str, operation: Operation, bytes: usize, connections: usize, objec
         Operation::List => "list".to_owned(),
         Operation::Delete => "delete".to_owned(),
     };
-    Workload { name: name.to_owned(), bucket, operation, bytes, connections, objects, prefix, stride: 1, warm_up: Duration::ZERO }
+    Workload {
+        name: name.to_owned(),
+        bucket,
+        operation,
+        bytes,
+        connections,
+        objects,
+        prefix,
+        stride: 1,
+        warm_up: Duration::ZERO,
+    }
 }
 
 /// With `sealed`, some rows once more on objects that the server seals, beside those that they are compared with. With
