@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use aerie::seam::thread;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::client::{Client, Connection, Request, Signer, Target, runtime};
@@ -358,14 +359,16 @@ fn put_bodies(
 /// Filling a million keys takes two minutes.
 const FILL_MAX: Duration = Duration::from_secs(900);
 
-/// Runs `count` connections, spread over one thread for each processor, and gives their results.
+/// Runs `count` connections, spread over one thread for each processor, and gives their results. The threads stay where they
+/// are: clients of a store are elsewhere, and how the kernel moves them among its processors is not what is measured.
 pub fn on_connections<T: Send>(
     count: usize,
     time: Duration,
     connection: &(impl AsyncFn() -> Result<T, String> + Sync),
 ) -> Result<Vec<T>, String> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(count).max(1);
-    let run = |share: usize| -> Result<Vec<T>, String> {
+    let run = |processor: usize, share: usize| -> Result<Vec<T>, String> {
+        thread::pin_to(processor);
         let all = async {
             let mut running: FuturesUnordered<_> = (0..share).map(|_| connection()).collect();
             let mut results = Vec::with_capacity(share);
@@ -377,8 +380,8 @@ pub fn on_connections<T: Send>(
         runtime()?.block_on(async { tokio::time::timeout(time, all).await }).map_err(|_| "no end in time".to_owned())?
     };
     std::thread::scope(|scope| {
-        let shares = (0..threads).map(|thread| count / threads + usize::from(thread < count % threads));
-        let workers: Vec<_> = shares.map(|share| scope.spawn(move || run(share))).collect();
+        let share = |thread| count / threads + usize::from(thread < count % threads);
+        let workers: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(thread, share(thread)))).collect();
         let mut results = Vec::with_capacity(count);
         for worker in workers {
             results.extend(worker.join().map_err(|_| "a thread panicked".to_owned())??);
