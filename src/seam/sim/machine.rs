@@ -27,6 +27,10 @@ pub enum SkipSync {
     MetaNames,
     /// A log that a repair brings to a copy that is behind.
     MetaNewLog,
+    /// The database of a copy while it is written anew.
+    MetaReplacedDatabase,
+    /// Its log.
+    MetaReplacedLog,
 }
 
 impl SkipSync {
@@ -34,6 +38,18 @@ impl SkipSync {
         [SkipSync::SegmentData, SkipSync::SegmentNames, SkipSync::LabelFile, SkipSync::LabelFolder];
     pub const META: [SkipSync; 4] =
         [SkipSync::MetaLog, SkipSync::MetaDatabase, SkipSync::MetaNames, SkipSync::MetaNewLog];
+
+    /// Those of a copy that comes back while the store runs.
+    pub const RETURN: [SkipSync; 2] = [SkipSync::MetaReplacedDatabase, SkipSync::MetaReplacedLog];
+
+    /// The class of the file while its copy is written anew.
+    fn while_replaced(self) -> SkipSync {
+        match self {
+            SkipSync::MetaDatabase => SkipSync::MetaReplacedDatabase,
+            SkipSync::MetaLog => SkipSync::MetaReplacedLog,
+            other => other,
+        }
+    }
 
     fn of_file(path: &str) -> Option<SkipSync> {
         match path {
@@ -404,7 +420,11 @@ impl StorageFile for SimFile {
         let step = |operation| Step { drive: self.drive, operation };
         match self.machine.drive(self.drive, Some(Fault::Sync)) {
             Ok(mut state) => {
-                if self.class.is_none_or(|class| state.skip != Some(class)) {
+                let replaced = state.drives[self.drive].volume.names.contains_key("meta/replacing");
+                let is_skipped = |class: SkipSync| {
+                    state.skip == Some(class) || replaced && state.skip == Some(class.while_replaced())
+                };
+                if !self.class.is_some_and(is_skipped) {
                     state.steps.push(step(Operation::SyncData(self.inode)));
                 }
                 Ok(())
