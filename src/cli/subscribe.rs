@@ -80,7 +80,7 @@ impl Subscribe {
                 Err(error) => {
                     let error = error.to_string();
                     if said != error {
-                        eprintln!("aerie: {}: {error}; trying again", self.url);
+                        eprintln!("{}", waits(&self.url, &error));
                         said = error;
                     }
                     tokio::time::sleep(RECONNECT_PAUSE).await;
@@ -89,6 +89,13 @@ impl Subscribe {
         }
         Ok(())
     }
+}
+
+/// What is said while the broker is away.
+fn waits(url: &str, error: &str) -> String {
+    format!(
+        "aerie: {url}: {error}; trying again (`aerie serve` prints its broker's address when it is ready: say it by --url)"
+    )
 }
 
 /// Host and port of a broker's URL.
