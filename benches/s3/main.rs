@@ -15,8 +15,14 @@
 //! the same run; for large GETs, what the server's HTTP stack gives out of memory (`memory`). `scripts/bench` builds and calls this.
 #![expect(clippy::disallowed_methods, reason = "measures the real world")]
 
+#[path = "../../src/hook/tests/bad_hooks.rs"]
+mod bad_guests;
+mod bad_hooks;
 mod client;
 mod curve;
+#[path = "../../src/hook/tests/guest.rs"]
+#[expect(dead_code, reason = "the sandbox's tests use the rest")]
+mod guest;
 mod hooks;
 mod limits;
 mod memory;
@@ -92,7 +98,8 @@ fn run(plan: &Plan) -> Result<(), String> {
     let mut measured = report::Measured::default();
     match &plan.serve {
         Some(binary) if plan.under_load => {
-            measured.disturbed = under_load::measure(binary, work.path(), plan.rounds, plan.seconds)?;
+            measured.disturbed =
+                under_load::measure(binary, work.path(), plan.rounds, plan.seconds, plan.only.as_deref())?;
         }
         Some(binary) if plan.hooks => measured.hooks = hooks::measure(binary, work.path())?,
         Some(binary) if plan.curve.is_some() => {

@@ -151,8 +151,8 @@ impl Drive {
         let reason = || self.health.reason.lock().expect("no holder of this lock panics").clone().unwrap_or_default();
         let obstacle = || self.health.obstacle.lock().expect("no holder of this lock panics").clone();
         (!self.is_healthy()).then(|| match obstacle() {
-            Some(obstacle) => format!("{}; now: {obstacle}", reason()),
-            None => reason(),
+            Some(obstacle) if obstacle != reason() => format!("{}; now: {obstacle}", reason()),
+            _ => reason(),
         })
     }
 
@@ -191,8 +191,11 @@ impl Drive {
         self.health.fail(reason);
     }
 
-    /// As of the last look at it.
+    /// As of the last look at it; `None` while it is out, when something else may be in its place.
     pub fn space(&self) -> Option<Space> {
+        if !self.is_healthy() {
+            return None;
+        }
         *self.space.lock().expect("no holder of this lock panics")
     }
 
