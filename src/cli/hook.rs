@@ -9,6 +9,7 @@ use super::bundle::{Keygen, MakeBundle, Sign};
 use super::client::{Client, encode};
 use super::template::New;
 use super::trial::Test;
+use crate::hook::bundle::Bundle;
 use crate::hook::check_name;
 
 /// Write, test and run hooks.
@@ -215,6 +216,9 @@ impl Add {
         if self.file.is_none() && body.starts_with(b"\0asm") {
             return Err(format!("{0} is a module; say its name as well: aerie hook add NAME {0}", file.display()));
         }
+        if self.file.is_some() && Bundle::is_one(&body) {
+            return Err(format!("{0} is a bundle, which has its own name: aerie hook add {0}", file.display()));
+        }
         let mut query = Vec::new();
         if let Some(prefix) = &self.allow_derive {
             query.push(format!("allow-derive={}", encode(prefix)));
@@ -324,6 +328,32 @@ impl ModelCommand {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_module_needs_a_name_and_a_bundle_has_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = |name: &str, bytes: &[u8], named: bool| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, bytes).unwrap();
+            let path = file.display().to_string();
+            let (name, file) = if named { ("x".to_owned(), Some(file)) } else { (path, None) };
+            let empty = Add {
+                name,
+                file,
+                allow_derive: None,
+                allow_tags: false,
+                memory_mib: None,
+                deadline_ms: None,
+                output_bytes: None,
+                rate_per_s: None,
+                endpoint: None,
+            };
+            empty.run().unwrap_err()
+        };
+        let (module, bundle) = (told("m.wasm", b"\0asm", false), told("b.bundle", b"AERIEHB1", true));
+        assert!(module.contains("aerie hook add NAME "), "{module}");
+        assert!(bundle.contains("is a bundle") && bundle.ends_with("b.bundle"), "{bundle}");
+    }
 
     /// `aerie hook add ../x FILE` was answered with a wrong signature.
     #[test]

@@ -40,8 +40,10 @@ impl Subscribe {
     }
 
     async fn print_messages(self) -> Result<(), String> {
-        let (host, port) =
-            place(&self.url).ok_or_else(|| format!("{}: write the broker as mqtt://HOST:PORT", self.url))?;
+        let (host, port) = place(&self.url).ok_or_else(|| {
+            let clear = "it speaks no TLS (mosquitto_sub --cafile does)";
+            format!("{}: write the broker as mqtt://HOST:PORT; {clear}", self.url)
+        })?;
         let mut options = MqttOptions::new(format!("aerie-subscribe-{}", std::process::id()), host, port);
         options.set_keep_alive(Duration::from_secs(30));
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());

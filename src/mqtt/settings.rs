@@ -95,12 +95,12 @@ impl PublisherSettings {
         if endpoint.tls && self.ca_file.is_none() {
             return refuse("ca_file", "is needed for mqtts; /etc/ssl/certs/ca-certificates.crt has the public ones");
         }
+        if self.client_certificate_file.is_some() != self.client_key_file.is_some() {
+            return refuse("client_key_file", "client_certificate_file and client_key_file go together");
+        }
         let files = [&self.ca_file, &self.client_certificate_file, &self.client_key_file];
         if !endpoint.tls && files.iter().any(|file| file.is_some()) {
             return refuse("url", "is mqtt://, which is in clear, and certificates are named; write mqtts://");
-        }
-        if self.client_certificate_file.is_some() != self.client_key_file.is_some() {
-            return refuse("client_key_file", "client_certificate_file and client_key_file go together");
         }
         if self.password.is_some() && self.username.is_none() {
             return refuse("username", "is needed with a password");
