@@ -151,8 +151,9 @@ impl Drive {
         let reason = || self.health.reason.lock().expect("no holder of this lock panics").clone().unwrap_or_default();
         let obstacle = || self.health.obstacle.lock().expect("no holder of this lock panics").clone();
         (!self.is_healthy()).then(|| match obstacle() {
-            Some(obstacle) if obstacle != reason() => format!("{}; now: {obstacle}", reason()),
-            _ => reason(),
+            Some(obstacle) if obstacle == reason() => format!("{obstacle}; it takes part again once that has changed"),
+            Some(obstacle) => format!("{}; now: {obstacle}", reason()),
+            None => reason(),
         })
     }
 

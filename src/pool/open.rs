@@ -250,14 +250,8 @@ fn reopen(places: Vec<Place>, names: Vec<String>, mut label: Label, options: Poo
             (None, _) => tracing::warn!(place = place.name, "drive is missing"),
         }
     }
-    // Whoever fills the slot of the last copy would make the former drive, which still has it, one that was replaced.
-    let has_copy = |slot: &usize| slots.get(*slot).is_some_and(Option::is_some);
-    if !label.copies.iter().any(has_copy) {
-        return refuse(format!(
-            "no drive that is there has all of the metadata; attach the drive of slot {}",
-            label.copies.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ")
-        ));
-    }
+    let copies = label.copies.clone();
+    let has_copy = copies.iter().any(|slot| slots.get(*slot).is_some_and(Option::is_some));
     let mut fresh = 0u64;
     for slot in fill_order(&slots, &label) {
         let was_mounted = label.mounted.contains(&slot);
@@ -281,6 +275,11 @@ fn reopen(places: Vec<Place>, names: Vec<String>, mut label: Label, options: Poo
         return refuse(format!(
             "only {with_data} of the {data} drives that are needed are there; attach more of the pool's drives"
         ));
+    }
+    // Whoever filled the slot of the last copy would make the former drive, which still has it, one that was replaced.
+    if !has_copy {
+        let slots = copies.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ");
+        return refuse(format!("no drive that is there has all of the metadata; attach the drive of slot {slots}"));
     }
     let segment_bytes = segment_bytes(slots.iter().flatten(), Geometry { data, parity })?;
     let mut mounted = Vec::new();
