@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::bad_guests::{BadHook, Ends, bad_hooks};
 use crate::client::{Client, Target};
 use crate::process::Aerie;
@@ -42,6 +44,19 @@ pub fn prepare(aerie: &Aerie, folder: &Path, install: bool) -> Result<Vec<String
         buckets.push(name);
     }
     Ok(buckets)
+}
+
+/// Each has run, and the statistics tell of nothing but the limit that it breaks.
+pub fn check(statistics: &Value) -> Result<(), String> {
+    for BadHook { name, ends, .. } in bad_hooks() {
+        let Ends::With(fault) = ends else { continue };
+        let hook = &statistics[&name];
+        let failures = hook["failures"].as_object().ok_or(format!("{name} has never run"))?;
+        if failures.len() != 1 || failures.get(&fault) != Some(&hook["invocations"]) {
+            return Err(format!("{name} has to end with {fault} each time: {hook}"));
+        }
+    }
+    Ok(())
 }
 
 impl Uploads {
