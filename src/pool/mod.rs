@@ -49,7 +49,14 @@ pub enum PoolError {
     #[error(
         "stripe at segment {segment} offset {offset} has only {found} of {needed} readable shards; put the drives that are out back"
     )]
-    Lost { segment: u32, offset: u32, found: usize, needed: usize },
+    Lost {
+        segment: u32,
+        offset: u32,
+        found: usize,
+        needed: usize,
+        /// With the drives that are out it may be readable.
+        waits: bool,
+    },
     #[error("{0}")]
     Open(String),
 }

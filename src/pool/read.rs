@@ -268,7 +268,9 @@ impl Pool {
         let present: Vec<(u8, &[u8])> =
             found.iter().enumerate().filter_map(|(shard, b)| Some((shard as u8, b.as_deref()?))).collect();
         if present.len() < needed {
-            return Err(PoolError::Lost { segment: place.segment, offset: place.offset, found: present.len(), needed });
+            let out = self.geometry.shards() - self.healthy().count_ones() as usize;
+            let (segment, offset, found) = (place.segment, place.offset, present.len());
+            return Err(PoolError::Lost { segment, offset, found, needed, waits: found + out >= needed });
         }
         let shard_bytes = self.geometry.shard_bytes(place.user_bytes);
         let lost: Vec<usize> = wanted.iter().copied().filter(|shard| found[*shard].is_none()).collect();

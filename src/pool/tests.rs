@@ -136,6 +136,10 @@ fn a_drive_that_vanishes_while_running_is_noticed() {
     assert!(pool.status()[1].fault.as_ref().unwrap().contains("gone"));
     assert!(get(&pool, &before.extents, 0..300_000).unwrap() == body);
     assert_eq!(put(&pool, &body, None).missed, 0b010);
+    // With those that are out it may be readable: the client is to come again.
+    std::fs::rename(folders.path(2), folders.root.path().join("away too")).unwrap();
+    pool.check_drives();
+    assert!(matches!(get(&pool, &before.extents, 0..300_000), Err(PoolError::Lost { waits: true, .. })));
 }
 
 fn flip(path: &Path, at: u64) {
@@ -171,7 +175,7 @@ fn more_than_m_bad_blocks_are_an_error_not_wrong_bytes() {
         let name = format!("{:08x}.seg", extents[0].segment);
         flip(&folders.path(slot).join(crate::drive::SEGMENTS_DIR).join(name), 70);
     }
-    assert!(matches!(get(&pool, &extents, 0..1000), Err(PoolError::Lost { found: 1, needed: 2, .. })));
+    assert!(matches!(get(&pool, &extents, 0..1000), Err(PoolError::Lost { found: 1, needed: 2, waits: false, .. })));
 }
 
 #[test]

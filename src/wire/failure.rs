@@ -59,7 +59,7 @@ impl From<PoolError> for S3Error {
     fn from(error: PoolError) -> S3Error {
         match &error {
             PoolError::Full => S3Error::new(S3Code::StorageFull),
-            PoolError::TooFewDrives { .. } => {
+            PoolError::TooFewDrives { .. } | PoolError::Lost { waits: true, .. } => {
                 tracing::error!(%error, "a request failed");
                 retry_later(S3Error::with(S3Code::ServiceUnavailable, error.to_string()))
             }
