@@ -441,6 +441,8 @@ pub const HOOK_NAME_BYTES_MAX: usize = 64;
 pub const HOOK_LOG_LINE_BYTES_MAX: usize = 4 << 10;
 /// Log lines of one invocation (the contract's).
 pub const HOOK_LOG_LINES_MAX: usize = 256;
+/// Bytes of a guest's last error line that a trap's message repeats: a panic's text and place, not a dump.
+pub const HOOK_TRAP_LINE_BYTES_MAX: usize = 1 << 10;
 /// Log lines kept of each hook.
 pub const HOOK_LOG_KEPT_LINES: usize = 1000;
 /// Bytes of log lines kept of each hook.

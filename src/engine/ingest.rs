@@ -50,9 +50,17 @@ pub(super) enum Inline {
     Never,
 }
 
+/// Where stored bytes go. Each hashes what it takes, where that is wanted.
 enum Sink {
-    Small(BytesMut),
+    Small(BytesMut, Option<BatchedMd5>),
     Pool(Box<StripeWriter>),
+}
+
+/// What a sink made of its bytes.
+struct Stored {
+    body: Body,
+    missed: u64,
+    md5: Option<[u8; 16]>,
 }
 
 impl Engine {
@@ -70,22 +78,27 @@ impl Engine {
         let size_hint = if sealer.is_some() { size_hint.map(sealed_bytes) } else { size_hint };
         // Full drives keep their last bytes for deletes: small bodies must not take them in the metadata either.
         self.pool.takes_writes()?;
-        let mut md5 = (!opaque_etag || expected.content_md5.is_some()).then(BatchedMd5::new);
+        let md5 = (!opaque_etag || expected.content_md5.is_some()).then(BatchedMd5::new);
+        // The MD5 is of the plain bytes: they are hashed where they are stored, unless they are sealed first.
+        let (mut plain_md5, stored_md5) = if sealer.is_some() { (md5, None) } else { (None, md5) };
         let mut checksummer = expected.checksum.as_ref().map(|(algorithm, _)| Checksummer::new(*algorithm));
-        let mut sink = Sink::Small(BytesMut::new());
+        let mut sink = Sink::Small(BytesMut::new(), stored_md5);
         let mut size = 0u64;
         while let Some(chunk) = body.next().await? {
             size += chunk.len() as u64;
             refuse_too_large(size)?;
-            if let Some(md5) = &mut md5 {
+            if let Some(md5) = &mut plain_md5 {
                 md5.update(&chunk).await;
             }
             if let Some(checksummer) = &mut checksummer {
                 checksummer.update(&chunk);
             }
-            let chunk = sealer.as_mut().map_or_else(|| chunk.clone(), |sealer| sealer.seal(&chunk));
+            let chunk = match &mut sealer {
+                Some(sealer) => sealer.seal(&chunk),
+                None => chunk,
+            };
             let taken = self.take(&mut sink, chunk, size, size_hint, inline);
-            match &mut md5 {
+            match &mut plain_md5 {
                 Some(md5) => md5.aside(taken).await?,
                 None => taken.await?,
             }
@@ -93,14 +106,10 @@ impl Engine {
         if let Some(sealer) = sealer {
             self.take(&mut sink, sealer.finish(), size, size_hint, inline).await?;
         }
-        let md5 = async {
-            match md5 {
-                Some(md5) => Some(md5.finish().await),
-                None => None,
-            }
-        };
-        let (md5, finished) = futures_util::future::join(md5, self.finish_sink(sink, inline)).await;
-        let (stored, missed) = finished?;
+        let (plain_md5, stored) =
+            futures_util::future::join(finish_md5(plain_md5), self.finish_sink(sink, inline)).await;
+        let Stored { body: stored, missed, md5 } = stored?;
+        let md5 = md5.or(plain_md5);
         let etag = md5.filter(|_| !opaque_etag).unwrap_or_else(|| {
             let mut random = [0; 16];
             self.world.entropy.fill(&mut random);
@@ -115,17 +124,23 @@ impl Engine {
         Ok(ingested)
     }
 
-    async fn finish_sink(&self, sink: Sink, inline: Inline) -> Result<(Body, u64), EngineError> {
-        match sink {
-            Sink::Small(bytes) if inline == Inline::Allowed => Ok((Body::Inline(bytes.freeze()), 0)),
-            Sink::Small(bytes) if bytes.is_empty() => Ok((Body::Extents(Vec::new()), 0)),
-            Sink::Small(bytes) => {
-                let mut writer = self.pool.writer(Some(bytes.len() as u64));
-                writer.write(&bytes).await?;
-                finish_writer(writer).await
+    async fn finish_sink(&self, sink: Sink, inline: Inline) -> Result<Stored, EngineError> {
+        let (bytes, md5) = match sink {
+            Sink::Small(bytes, md5) => (bytes.freeze(), md5),
+            Sink::Pool(writer) => return finish_writer(*writer).await,
+        };
+        if inline == Inline::Allowed || bytes.is_empty() {
+            let mut md5 = md5;
+            if let Some(md5) = &mut md5 {
+                md5.update(&bytes).await;
             }
-            Sink::Pool(writer) => finish_writer(*writer).await,
+            let md5 = finish_md5(md5).await;
+            let body = if inline == Inline::Allowed { Body::Inline(bytes) } else { Body::Extents(Vec::new()) };
+            return Ok(Stored { body, missed: 0, md5 });
         }
+        let mut writer = self.pool.writer(Some(bytes.len() as u64)).hashing(md5);
+        writer.write(&bytes).await?;
+        finish_writer(writer).await
     }
 
     async fn take(
@@ -138,9 +153,9 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let stays_small = inline == Inline::Allowed && size <= limits::INLINE_BYTES_MAX as u64;
         match sink {
-            Sink::Small(bytes) if stays_small => bytes.extend_from_slice(&chunk),
-            Sink::Small(bytes) => {
-                let mut writer = Box::new(self.pool.writer(size_hint));
+            Sink::Small(bytes, _) if stays_small => bytes.extend_from_slice(&chunk),
+            Sink::Small(bytes, md5) => {
+                let mut writer = Box::new(self.pool.writer(size_hint).hashing(md5.take()));
                 writer.write(bytes).await?;
                 writer.write(&chunk).await?;
                 *sink = Sink::Pool(writer);
@@ -151,9 +166,16 @@ impl Engine {
     }
 }
 
-async fn finish_writer(writer: StripeWriter) -> Result<(Body, u64), EngineError> {
+async fn finish_writer(writer: StripeWriter) -> Result<Stored, EngineError> {
     let written = writer.finish().await?;
-    Ok((Body::Extents(written.extents), written.missed))
+    Ok(Stored { body: Body::Extents(written.extents), missed: written.missed, md5: written.md5 })
+}
+
+async fn finish_md5(md5: Option<BatchedMd5>) -> Option<[u8; 16]> {
+    match md5 {
+        Some(md5) => Some(md5.finish().await),
+        None => None,
+    }
 }
 
 fn refuse_too_large(size: u64) -> Result<(), EngineError> {

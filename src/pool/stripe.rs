@@ -3,12 +3,14 @@
 //! Large stripes get theirs from a shelf that lives as long as the pool: fresh memory costs as much to fault in as to
 //! fill, and direct I/O wants pages. Small stripes get just what they need.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
 use super::Geometry;
 use crate::limits::{self, BLOCK_HEADER_BYTES, DIRECT_ALIGN_BYTES, STRIPE_BYTES};
+use crate::seam::memory::PageMemory;
 
 /// Buffers that wait for their next stripe. Shared by all threads.
 #[derive(Debug, Default)]
@@ -18,20 +20,20 @@ pub(super) struct Shelf {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    buffers: Vec<Vec<u8>>,
+    buffers: Vec<PageMemory>,
     /// The fewest that waited since the last `trim`: so many were not needed.
     least: usize,
 }
 
 impl Shelf {
-    fn take(&self) -> Option<Vec<u8>> {
+    fn take(&self) -> Option<PageMemory> {
         let mut state = self.state.lock().expect("no holder of this lock panics");
         let buffer = state.buffers.pop();
         state.least = state.least.min(state.buffers.len());
         buffer
     }
 
-    fn put(&self, buffer: Vec<u8>) {
+    fn put(&self, buffer: PageMemory) {
         let mut state = self.state.lock().expect("no holder of this lock panics");
         if state.buffers.len() < limits::STRIPE_BUFFERS_KEPT {
             state.buffers.push(buffer);
@@ -49,12 +51,49 @@ impl Shelf {
     }
 }
 
+/// Memory of one stripe.
+#[derive(Debug)]
+enum Memory {
+    /// Grows where an upload is longer than was announced.
+    Small(Vec<u8>),
+    /// Has room for any stripe, and goes back on the shelf.
+    Large(PageMemory),
+}
+
+impl Memory {
+    fn grow(&mut self, length: usize) {
+        match self {
+            Memory::Small(memory) if memory.len() < length => memory.resize(length, 0),
+            Memory::Small(_) => {}
+            Memory::Large(memory) => assert!(memory.len() >= length, "a large buffer holds any stripe"),
+        }
+    }
+}
+
+impl Deref for Memory {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Memory::Small(memory) => memory,
+            Memory::Large(memory) => memory,
+        }
+    }
+}
+
+impl DerefMut for Memory {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Memory::Small(memory) => memory,
+            Memory::Large(memory) => memory,
+        }
+    }
+}
+
 /// A stripe that is being filled, and then the blocks that it became.
 #[derive(Debug)]
 pub(super) struct StripeBuffer {
-    memory: Vec<u8>,
-    /// Where the first header's room begins: on a page.
-    start: usize,
+    memory: Memory,
     /// Room for each header, which stands at its end. A large stripe's is a page that is zeros but for the header.
     header_room: usize,
     shards: usize,
@@ -67,14 +106,13 @@ impl StripeBuffer {
     pub fn new(geometry: Geometry, capacity: usize, shelf: &Arc<Shelf>) -> StripeBuffer {
         let shards = geometry.shards();
         if !geometry.is_large(capacity) {
-            let memory = vec![0; shards * geometry.block_bytes(capacity)];
-            return StripeBuffer { memory, start: 0, header_room: BLOCK_HEADER_BYTES, shards, filled: 0, shelf: None };
+            let memory = Memory::Small(vec![0; shards * geometry.block_bytes(capacity)]);
+            return StripeBuffer { memory, header_room: BLOCK_HEADER_BYTES, shards, filled: 0, shelf: None };
         }
         let bytes = shards * geometry.full_block_stride();
-        let memory = shelf.take().unwrap_or_else(|| vec![0; bytes + DIRECT_ALIGN_BYTES]);
-        let start = memory.as_ptr().align_offset(DIRECT_ALIGN_BYTES);
+        let memory = Memory::Large(shelf.take().unwrap_or_else(|| PageMemory::zeroed(bytes)));
         let shelf = Some(shelf.clone());
-        StripeBuffer { memory, start, header_room: DIRECT_ALIGN_BYTES, shards, filled: 0, shelf }
+        StripeBuffer { memory, header_room: DIRECT_ALIGN_BYTES, shards, filled: 0, shelf }
     }
 
     /// User bytes so far.
@@ -86,10 +124,7 @@ impl StripeBuffer {
     pub fn fill<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let (taken, rest) = bytes.split_at(bytes.len().min(STRIPE_BYTES - self.filled));
         let at = self.data_at() + self.filled;
-        if self.memory.len() < at + taken.len() {
-            // The upload is longer than was announced.
-            self.memory.resize(at + taken.len(), 0);
-        }
+        self.memory.grow(at + taken.len());
         self.memory[at..at + taken.len()].copy_from_slice(taken);
         self.filled += taken.len();
         rest
@@ -100,9 +135,7 @@ impl StripeBuffer {
         let shard_bytes = geometry.shard_bytes(self.filled);
         let (at, data_bytes) = (self.data_at(), shard_bytes * usize::from(geometry.data));
         let end = at + shard_bytes * self.shards;
-        if self.memory.len() < end {
-            self.memory.resize(end, 0);
-        }
+        self.memory.grow(end);
         self.memory[at + self.filled..at + data_bytes].fill(0);
         let (data, parity) = self.memory[at..end].split_at_mut(data_bytes);
         (data.chunks_exact(shard_bytes).collect(), parity.chunks_exact_mut(shard_bytes).collect())
@@ -110,7 +143,7 @@ impl StripeBuffer {
 
     /// Shard `shard` of those that `shards` gave, and its header to be written.
     pub fn header_and_shard(&mut self, shard: usize, shard_bytes: usize) -> (&mut [u8], &[u8]) {
-        let header_at = self.start + (shard + 1) * self.header_room - BLOCK_HEADER_BYTES;
+        let header_at = (shard + 1) * self.header_room - BLOCK_HEADER_BYTES;
         let data_at = self.data_at();
         let (headers, shards) = self.memory.split_at_mut(data_at);
         (&mut headers[header_at..header_at + BLOCK_HEADER_BYTES], &shards[shard * shard_bytes..][..shard_bytes])
@@ -124,12 +157,12 @@ impl StripeBuffer {
     /// The stripe's blocks, header and shard each, and its user bytes in one piece. With `large` the header comes with all
     /// of its room.
     pub fn into_blocks(self, shard_bytes: usize, large: bool) -> (Vec<(Bytes, Bytes)>, Bytes) {
-        let (start, data_at, filled) = (self.start, self.data_at(), self.filled);
+        let (data_at, filled) = (self.data_at(), self.filled);
         let (shards, room) = (self.shards, self.header_room);
         let header_bytes = if large { room } else { BLOCK_HEADER_BYTES };
         let all = Bytes::from_owner(self);
         let block = |shard: usize| {
-            let header_end = start + (shard + 1) * room;
+            let header_end = (shard + 1) * room;
             let shard_at = data_at + shard * shard_bytes;
             (all.slice(header_end - header_bytes..header_end), all.slice(shard_at..shard_at + shard_bytes))
         };
@@ -137,7 +170,7 @@ impl StripeBuffer {
     }
 
     fn data_at(&self) -> usize {
-        self.start + self.shards * self.header_room
+        self.shards * self.header_room
     }
 }
 
@@ -150,7 +183,10 @@ impl AsRef<[u8]> for StripeBuffer {
 impl Drop for StripeBuffer {
     fn drop(&mut self) {
         if let Some(shelf) = self.shelf.take() {
-            shelf.put(std::mem::take(&mut self.memory));
+            let memory = std::mem::replace(&mut self.memory, Memory::Small(Vec::new()));
+            if let Memory::Large(memory) = memory {
+                shelf.put(memory);
+            }
         }
     }
 }

@@ -3,10 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::future::join;
+
 use super::allocate::{Run, RunClass};
 use super::stripe::StripeBuffer;
 use super::{Extent, Pool, PoolError};
 use crate::drive::{Block, Outcome, Ticket, TicketWait};
+use crate::hash::BatchedMd5;
 use crate::limits::{
     BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, DIRECT_ALIGN_BYTES, STRIPE_BYTES, STRIPES_IN_FLIGHT_PER_UPLOAD,
 };
@@ -18,6 +22,8 @@ pub struct Written {
     pub size: u64,
     /// Bit per slot whose drive missed at least one block: to be healed.
     pub missed: u64,
+    /// MD5 of all bytes, where it was asked for.
+    pub md5: Option<[u8; 16]>,
 }
 
 /// An upload on its way to the drives.
@@ -36,6 +42,8 @@ pub struct StripeWriter {
     extents: Vec<Extent>,
     in_flight: VecDeque<TicketWait>,
     missed: u64,
+    /// Hashes what the drives were sent, where it lies: whoever gave the bytes need not keep them for it.
+    md5: Option<BatchedMd5>,
     /// Drives that were put back before this upload.
     returns: u64,
     finished: bool,
@@ -65,18 +73,25 @@ impl StripeWriter {
             extents: Vec::new(),
             in_flight: VecDeque::new(),
             missed: 0,
+            md5: None,
             finished: false,
         }
+    }
+
+    /// Has it hash all bytes that it will take as well.
+    pub fn hashing(mut self, md5: Option<BatchedMd5>) -> StripeWriter {
+        assert_eq!(self.size, 0, "the MD5 is of all bytes");
+        self.md5 = md5;
+        self
     }
 
     /// Takes bytes; waits only while `STRIPES_IN_FLIGHT_PER_UPLOAD` stripes are under way.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), PoolError> {
         while !bytes.is_empty() {
             if self.stripe.as_ref().is_some_and(|stripe| stripe.len() == STRIPE_BYTES) {
-                self.send_stripe(false)?;
-                while self.in_flight.len() >= STRIPES_IN_FLIGHT_PER_UPLOAD {
-                    self.settle_oldest().await?;
-                }
+                let sent = self.send_stripe(false)?;
+                self.hash(sent).await;
+                self.wait_for_drives(STRIPES_IN_FLIGHT_PER_UPLOAD - 1).await?;
             }
             let (pool, left) = (&self.pool, self.size_hint.map(|hint| hint.saturating_sub(self.size)));
             let stripe = self.stripe.get_or_insert_with(|| {
@@ -92,10 +107,17 @@ impl StripeWriter {
 
     /// Everything written so far is durable on every healthy drive when this returns.
     pub async fn finish(mut self) -> Result<Written, PoolError> {
-        self.send_stripe(true)?;
-        while !self.in_flight.is_empty() {
-            self.settle_oldest().await?;
-        }
+        let sent = self.send_stripe(true)?;
+        self.hash(sent).await;
+        let md5 = self.md5.take();
+        let hashed = async {
+            match md5 {
+                Some(md5) => Some(md5.finish().await),
+                None => None,
+            }
+        };
+        let (md5, settled) = join(hashed, self.wait_for_drives(0)).await;
+        settled?;
         // The sync of the last stripe says nothing of what a drive took before it was pulled.
         self.missed |= self.pool.returns.since(self.returns);
         if let Some(open) = self.run.take() {
@@ -104,12 +126,36 @@ impl StripeWriter {
         self.finished = true;
         let extents = std::mem::take(&mut self.extents);
         assert_eq!(extents.iter().map(|extent| extent.length).sum::<u64>(), self.size, "extents hold every byte");
-        Ok(Written { extents, size: self.size, missed: self.missed })
+        Ok(Written { extents, size: self.size, missed: self.missed, md5 })
     }
 
-    /// Codes the stripe, if there is one, and queues its blocks.
-    fn send_stripe(&mut self, last: bool) -> Result<(), PoolError> {
-        let Some(mut stripe) = self.stripe.take() else { return Ok(()) };
+    /// Hashes bytes that follow those before; waits while there are many of them.
+    async fn hash(&mut self, sent: Option<Bytes>) {
+        if let (Some(md5), Some(sent)) = (&mut self.md5, sent) {
+            md5.update(&sent).await;
+        }
+    }
+
+    /// Waits until no more stripes than `left` are under way.
+    async fn wait_for_drives(&mut self, left: usize) -> Result<(), PoolError> {
+        let mut md5 = self.md5.take();
+        let settled = async {
+            while self.in_flight.len() > left {
+                self.settle_oldest().await?;
+            }
+            Ok(())
+        };
+        let settled = match &mut md5 {
+            Some(md5) => md5.aside(settled).await,
+            None => settled.await,
+        };
+        self.md5 = md5;
+        settled
+    }
+
+    /// Codes the stripe, if there is one, and queues its blocks. Gives its user bytes.
+    fn send_stripe(&mut self, last: bool) -> Result<Option<Bytes>, PoolError> {
+        let Some(mut stripe) = self.stripe.take() else { return Ok(None) };
         self.pool.takes_writes()?;
         let geometry = self.pool.geometry;
         let (user_bytes, shard_bytes) = (stripe.len(), geometry.shard_bytes(stripe.len()));
@@ -127,7 +173,7 @@ impl StripeWriter {
         let (large, memory_bytes) = (geometry.is_large(user_bytes), stripe.memory_bytes());
         let (blocks, user) = stripe.into_blocks(shard_bytes, large);
         if large && self.size_hint.is_some_and(|hint| self.pool.latest.takes(hint)) {
-            self.pool.latest.put(segment, offset_units, user, memory_bytes);
+            self.pool.latest.put(segment, offset_units, user.clone(), memory_bytes);
         }
         let (tickets, wait) = Ticket::issue((0..geometry.shards()).map(|shard| self.pool.slot_of(segment, shard)));
         for (shard, (ticket, (header, payload))) in tickets.into_iter().zip(blocks).enumerate() {
@@ -138,7 +184,7 @@ impl StripeWriter {
             }
         }
         self.in_flight.push_back(wait);
-        Ok(())
+        Ok(Some(user))
     }
 
     /// An address for the next stripe's header: behind the last stripe, or in a new run.

@@ -5,6 +5,7 @@
 //! Architecture invariant: no other module calls `std::fs`, `SystemTime::now` or a random generator (clippy.toml).
 
 pub mod files;
+pub mod memory;
 pub mod real;
 mod replace;
 pub mod sim;

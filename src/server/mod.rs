@@ -90,6 +90,8 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     process::raise_descriptor_limit();
     // What can be found wrong without the drives is found before a pool is made on them.
     settings.broker.check().map_err(|error| error.to_string())?;
+    settings.outbox.check().map_err(|error| error.to_string())?;
+    settings.hooks.check()?;
     if !settings.mqtt.url.is_empty() {
         settings.mqtt.check().map_err(|error| error.to_string())?;
     }
