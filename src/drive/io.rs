@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use futures_channel::oneshot;
 
 use super::label::{Label, LabelError};
+use super::queue::Queue;
 use super::segment::{self, SEGMENTS_DIR, Segments};
 use super::ticket::Ticket;
 use super::worker::{Desk, Dirty, Health, Request, Worker};
@@ -62,7 +63,7 @@ pub struct Drive {
     slot: usize,
     storage: Arc<dyn Storage>,
     segments: Arc<Segments>,
-    queue: Sender<Request>,
+    queue: Queue<Request>,
     /// Only to drop what waits when the thread hangs.
     queued: Receiver<Request>,
     desk: Arc<Desk>,
@@ -78,7 +79,7 @@ impl Drive {
     pub fn start(slot: usize, storage: Arc<dyn Storage>, segment_bytes: u64) -> Result<Drive, DriveFault> {
         let place = storage.describe();
         let fault = |source| DriveFault::Io { place: place.clone(), source };
-        let (queue, requests) = crossbeam_channel::bounded(limits::DRIVE_QUEUE_MAX);
+        let (sender, requests) = crossbeam_channel::bounded(limits::DRIVE_QUEUE_MAX);
         let segments = Arc::new(Segments::new(storage.clone(), segment_bytes));
         let health = Arc::new(Health::default());
         let (desk, queued, watch) = (Arc::new(Desk::default()), requests.clone(), Mutex::default());
@@ -93,6 +94,7 @@ impl Drive {
         };
         let thread =
             std::thread::Builder::new().name(format!("drive-{slot}")).spawn(move || worker.run()).map_err(fault)?;
+        let queue = Queue::new(sender, thread.thread().clone());
         let (thread, space) = (Mutex::new(Some(thread)), Mutex::default());
         let drive = Drive { slot, storage, segments, queue, queued, desk, watch, space, health, thread };
         drive.make_folder().map_err(fault)?;
@@ -206,7 +208,9 @@ impl Drive {
             return None;
         }
         let (reply, answer) = crossbeam_channel::bounded(1);
-        self.queue.send_timeout(Request::Check { reply }, limits::DRIVE_CHECK_TIMEOUT).ok()?;
+        if !self.queue.send_timeout(Request::Check { reply }, limits::DRIVE_CHECK_TIMEOUT) {
+            return None;
+        }
         let check: Check = answer.recv_timeout(limits::DRIVE_CHECK_TIMEOUT).ok()?;
         *self.space.lock().expect("no holder of this lock panics") = check.space;
         Some(check)
@@ -225,7 +229,7 @@ impl Drive {
     /// the thread does not answer.
     pub fn take_back(&self) -> bool {
         let (reply, answer) = crossbeam_channel::bounded(1);
-        let asked = self.queue.send_timeout(Request::TakeBack { reply }, limits::DRIVE_CHECK_TIMEOUT).is_ok();
+        let asked = self.queue.send_timeout(Request::TakeBack { reply }, limits::DRIVE_CHECK_TIMEOUT);
         asked && answer.recv_timeout(limits::DRIVE_CHECK_TIMEOUT).is_ok()
     }
 
@@ -261,8 +265,7 @@ impl Drive {
     /// Queues a request; one that comes too late is dropped, which tells whoever waits for it.
     fn send(&self, request: Request) {
         if self.is_healthy() {
-            // This end holds a receiver, so that the queue is never closed.
-            _ = self.queue.send(request);
+            self.queue.send(request);
             // The drive may have failed or stopped meanwhile, after its queue was emptied.
             if self.health.gone.load(Ordering::Acquire) {
                 self.drop_queued();
@@ -330,10 +333,10 @@ impl Drive {
         if let Some(thread) = thread {
             if self.health.gone.load(Ordering::Acquire) {
                 // It may hang for ever; it ends by itself if it does not.
-                _ = self.queue.try_send(Request::Stop);
+                self.queue.try_send(Request::Stop);
                 return;
             }
-            _ = self.queue.send(Request::Stop);
+            self.queue.send(Request::Stop);
             if thread.join().is_err() {
                 tracing::error!(slot = self.slot, "the drive's thread panicked");
             }

@@ -7,6 +7,7 @@
 mod block;
 mod io;
 mod label;
+mod queue;
 mod segment;
 mod ticket;
 mod worker;

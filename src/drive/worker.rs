@@ -14,6 +14,7 @@ use futures_channel::oneshot;
 
 use super::io::{Block, Check};
 use super::label::Label;
+use super::queue;
 use super::segment::{self, Segments};
 use super::ticket::Ticket;
 use crate::limits;
@@ -138,7 +139,7 @@ impl Worker {
     pub fn run(&mut self) {
         let mut go_on = true;
         while go_on {
-            let Ok(first) = self.requests.recv() else { return };
+            let Some(first) = queue::next(&self.requests) else { return };
             let group = std::iter::once(first).chain(self.requests.try_iter().take(limits::DRIVE_GROUP_MAX));
             self.desk.papers().group.extend(group);
             self.desk.busy.store(true, Ordering::Release);
