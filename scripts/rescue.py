@@ -177,7 +177,14 @@ class Pool:
         newest = max(labels.values(), key=lambda label: label["epoch"])
         self.id, self.k, self.m, self.copies = newest["pool"], newest["data"], newest["parity"], newest["copies"]
         self.seed = int(self.id[:16], 16)
-        member = lambda l: l["pool"] == self.id and l["drives"][l["slot"]] == newest["drives"][l["slot"]]
+        # A drive that was used without the others, and they without it, may hold other bytes at the same addresses.
+        told = lambda l: newest.get("told", [])[l["slot"]:][:1] or [l["epoch"]]
+        same = lambda l: {**l, "slot": 0} == {**newest, "slot": 0}
+        known = lambda l: self.k > self.m or (same(l) if l["epoch"] == newest["epoch"] else l["epoch"] <= told(l)[0])
+        member = lambda l: l["pool"] == self.id and l["drives"][l["slot"]] == newest["drives"][l["slot"]] and known(l)
+        for root, label in list(labels.items()):
+            if not member(label):
+                print(f"left out: {root} is no drive of this pool, or was used apart from the others", file=sys.stderr)
         self.roots = {label["slot"]: root for root, label in labels.items() if member(label)}
         self.rows = generator(self.k, self.m)
 

@@ -132,9 +132,16 @@ pub const CLIENT_BYTES_UNTOLD_MAX: u64 = 1 << 20;
 pub const CHUNK_HEAD_BYTES_MAX: usize = 1024;
 /// Bytes of the trailing headers of an aws-chunked body. S3 clients send one checksum and a signature.
 pub const TRAILER_BYTES_MAX: usize = 4096;
-/// Bytes of an unwanted body that are read and thrown away so that the client sees its error; beyond, the connection is
-/// closed at once.
+/// Bytes of an unwanted body that are read and thrown away before the answer, so that the connection can go on; beyond, the
+/// answer ends it.
 pub const DISCARD_BYTES_MAX: u64 = 4 << 20;
+/// A client that sends nothing of an unwanted body for so long gets its answer without it.
+pub const DISCARD_PAUSE: Duration = Duration::from_secs(1);
+/// After an answer that ends a connection whose client still sends, its bytes are thrown away for so long: most clients
+/// read no answer before they have sent all, and to close at once would reset it. 4 GB come over a link of 1 Gbit/s.
+pub const LINGER: Duration = Duration::from_secs(30);
+/// And no longer than it sends: a pause of so long ends it.
+pub const LINGER_PAUSE: Duration = Duration::from_secs(5);
 /// Bytes of an administration request's body: a model or a hook.
 pub const ADMIN_BODY_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a bucket's policy (S3).
@@ -434,6 +441,8 @@ pub const HOOK_NAME_BYTES_MAX: usize = 64;
 pub const HOOK_LOG_LINE_BYTES_MAX: usize = 4 << 10;
 /// Log lines of one invocation (the contract's).
 pub const HOOK_LOG_LINES_MAX: usize = 256;
+/// Bytes of a guest's last error line that a trap's message repeats: a panic's text and place, not a dump.
+pub const HOOK_TRAP_LINE_BYTES_MAX: usize = 1 << 10;
 /// Log lines kept of each hook.
 pub const HOOK_LOG_KEPT_LINES: usize = 1000;
 /// Bytes of log lines kept of each hook.

@@ -203,7 +203,12 @@ fn an_object_of_the_wrong_kind_fails_for_good_and_says_why() {
 
 /// The component of a template, where `scripts/build-hooks --all` has built it from the template as it is now.
 fn built(template: &str) -> Option<Vec<u8>> {
-    let folder = format!(".cache/hooks/{template}");
+    built_as(template, "")
+}
+
+/// Likewise, or with `-fails` the one in whose entry that script has put a line that says `a mistake`.
+fn built_as(template: &str, suffix: &str) -> Option<Vec<u8>> {
+    let folder = format!(".cache/hooks/{template}{suffix}");
     if !fetched(&[&format!("{folder}/hook.wasm")]) {
         return None;
     }
@@ -216,7 +221,11 @@ fn built(template: &str) -> Option<Vec<u8>> {
             sources.extend(path.is_file().then(|| (path, format!("{folder}/{below}/{name}"))));
         }
     }
-    let same = |(from, to): &(PathBuf, String)| std::fs::read(from).ok() == std::fs::read(tree(to)).ok();
+    let right = |path: PathBuf| {
+        let text = std::fs::read_to_string(path).ok()?;
+        Some(text.lines().filter(|line| !line.ends_with(" a mistake")).map(str::to_owned).collect::<Vec<_>>())
+    };
+    let same = |(from, to): &(PathBuf, String)| right(from.clone()) == right(tree(to));
     let is_new = sources.iter().all(same);
     let required = std::env::var("AERIE_TEST_FETCHED").is_ok_and(|value| value == "required");
     assert!(is_new || !required, "{template} was built from another source: run scripts/build-hooks --all");
@@ -243,6 +252,24 @@ fn the_smallest_hook_does_the_same_in_every_language() {
             let message: Value = serde_json::from_slice(&report.results[0].payload).expect("the message is JSON");
             assert_eq!(message, json!({ "key": key, "size": size, "lines": lines }), "{language}");
         }
+    }
+}
+
+/// A guest that traps tells nothing but `unreachable`: what it was, and where, comes from the guest itself.
+#[test]
+fn a_mistake_is_told_with_its_place_in_every_language() {
+    for (language, source, told) in [
+        ("rust", "src/lib.rs", "panicked at src/lib.rs:LINE:"),
+        ("c", "hook.c", "assertion failed: event->size > 1000000, at hook.c:LINE in exports_hook_on_event"),
+        ("js", "hook.js", "TypeError: cannot read property 'more' of undefined, at <anonymous> (/hook.js:LINE:"),
+        ("python", "hook.py", "AttributeError: 'Event' object has no attribute 'nothing' (hook.py:LINE in on_event)"),
+    ] {
+        let Some(hook) = built_as(language, "-fails") else { continue };
+        let source = std::fs::read_to_string(tree(&format!(".cache/hooks/{language}-fails/{source}"))).unwrap();
+        let line = source.lines().position(|line| line.ends_with(" a mistake")).expect("it was built with it") + 1;
+        let fault = run(&hook, b"text".to_vec(), "a.txt", "text/plain", BTreeMap::new()).fault.expect(language);
+        assert!(fault.to_string().contains(&told.replace("LINE", &line.to_string())), "{language}: {fault}");
+        assert!(fault.retry(), "{language}: a mistake may be one of the moment");
     }
 }
 

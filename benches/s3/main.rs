@@ -9,15 +9,22 @@
 //!
 //! Targets are measured in turns, round by round, because machines are noisy; each figure is the median round. Ratios
 //! are those of the first target. `--serve` starts Aerie; `--under-load` measures its 4 KiB GETs and PUTs beside scrub,
-//! rebuild and inference instead, `--hooks` what hooks themselves do, `--curve` what it is at so many objects. `--tls` measures Aerie below TLS as well, as further
-//! targets: the same process, whose address takes both. Objects that GET and DELETE name are signed for
-//! before the clock runs; the client runs on one thread for each processor. The machine's own limits are measured in
-//! the same run; for large GETs and PUTs, what the server's HTTP stack gives out of memory or takes into it (`memory`), and
-//! for PUTs what it takes with the MD5 that S3 wants (`memory and MD5`). `scripts/bench` builds and calls this.
+//! rebuild, inference and bad hooks instead (12 rounds of 0.4 s; `--only` names what they stand beside), `--hooks` what
+//! hooks themselves do, `--curve` what it is at so many objects. `--tls` measures Aerie below TLS as well, as further
+//! targets: the same process, whose address takes both. Objects that GET and DELETE name are signed for before the clock
+//! runs; the client runs on one thread for each processor. The machine's own limits are measured in the same run; for
+//! large GETs and PUTs, what the server's HTTP stack gives out of memory or takes into it (`memory`), and for PUTs what it
+//! takes with the MD5 that S3 wants (`memory and MD5`). `scripts/bench` builds and calls this.
 #![expect(clippy::disallowed_methods, reason = "measures the real world")]
 
+#[path = "../../src/hook/tests/bad_hooks.rs"]
+mod bad_guests;
+mod bad_hooks;
 mod client;
 mod curve;
+#[path = "../../src/hook/tests/guest.rs"]
+#[expect(dead_code, reason = "the sandbox's tests use the rest")]
+mod guest;
 mod hooks;
 mod limits;
 mod memory;
@@ -43,8 +50,9 @@ struct Plan {
     serve: Option<PathBuf>,
     targets: Vec<Target>,
     peers: Vec<String>,
-    seconds: f64,
-    rounds: usize,
+    /// What is measured decides where nothing is said.
+    seconds: Option<f64>,
+    rounds: Option<usize>,
     list_keys: usize,
     only: Option<Vec<String>>,
     json: Option<String>,
@@ -56,6 +64,16 @@ struct Plan {
     hooks: bool,
     /// Measure one server with more and more objects.
     curve: Option<Vec<usize>>,
+}
+
+impl Plan {
+    fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(3)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds.unwrap_or(2.0)
+    }
 }
 
 fn main() -> ExitCode {
@@ -93,12 +111,14 @@ fn run(plan: &Plan) -> Result<(), String> {
     let mut measured = report::Measured::default();
     match &plan.serve {
         Some(binary) if plan.under_load => {
-            measured.disturbed = under_load::measure(binary, work.path(), plan.rounds, plan.seconds)?;
+            let rounds = plan.rounds.unwrap_or(under_load::ROUNDS);
+            let seconds = plan.seconds.unwrap_or(under_load::SECONDS);
+            measured.disturbed = under_load::measure(binary, work.path(), rounds, seconds, plan.only.as_deref())?;
         }
         Some(binary) if plan.hooks => measured.hooks = hooks::measure(binary, work.path())?,
         Some(binary) if plan.curve.is_some() => {
             let counts = plan.curve.as_deref().unwrap_or_default();
-            measured.curve = curve::measure(binary, work.path(), counts, plan.rounds, plan.seconds)?;
+            measured.curve = curve::measure(binary, work.path(), counts, plan.rounds(), plan.seconds())?;
         }
         None if plan.under_load || plan.hooks || plan.curve.is_some() => {
             return Err("--under-load, --hooks and --curve need --serve: they start and stop the server".to_owned());
@@ -164,9 +184,9 @@ fn side_by_side(plan: &Plan, targets: &[Target], memory: &memory::Servers) -> Re
         ];
         let measured: Vec<&Target> = targets.iter().chain(memory.into_iter().flatten()).collect();
         let mut samples: Vec<Vec<work::Sample>> = measured.iter().map(|_| Vec::new()).collect();
-        for round in 0..plan.rounds {
+        for round in 0..plan.rounds() {
             for (target, samples) in measured.iter().zip(&mut samples) {
-                samples.push(workload.round(target, round, Duration::from_secs_f64(plan.seconds))?);
+                samples.push(workload.round(target, round, Duration::from_secs_f64(plan.seconds()))?);
             }
         }
         let first = rows.len();
@@ -183,8 +203,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
         serve: None,
         targets: Vec::new(),
         peers: Vec::new(),
-        seconds: 2.0,
-        rounds: 3,
+        seconds: None,
+        rounds: None,
         list_keys: 10_000,
         only: None,
         json: None,
@@ -200,8 +220,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--serve" => plan.serve = Some(PathBuf::from(value()?)),
             "--target" => plan.targets.push(Target::parse(&value()?)?),
             "--peer" => plan.peers.push(value()?),
-            "--seconds" => plan.seconds = number(&value()?)?,
-            "--rounds" => plan.rounds = number::<usize>(&value()?)?.max(1),
+            "--seconds" => plan.seconds = Some(number(&value()?)?),
+            "--rounds" => plan.rounds = Some(number::<usize>(&value()?)?.max(1)),
             "--list-keys" => plan.list_keys = number(&value()?)?,
             "--only" => plan.only = Some(value()?.split(',').map(str::to_owned).collect()),
             "--json" => plan.json = Some(value()?),

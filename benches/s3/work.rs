@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use aerie::seam::thread;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::client::{Client, Connection, Request, Signer, Target, runtime};
@@ -36,6 +37,8 @@ pub struct Workload {
     prefix: String,
     /// What the next object that is read has its number raised by.
     stride: u64,
+    /// Requests that are sent before this has passed are not counted.
+    warm_up: Duration,
 }
 
 /// What one round gave.
@@ -48,6 +51,18 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// The requests of all rounds together; none when there was no round.
+    pub fn together(samples: Vec<Sample>) -> Sample {
+        let mut all = Sample { operations: 0, seconds: 0.0, latencies_us: Vec::new(), server_cpu_us: None };
+        for sample in samples {
+            all.operations += sample.operations;
+            all.seconds += sample.seconds;
+            all.latencies_us.extend(sample.latencies_us);
+        }
+        all.latencies_us.sort_unstable();
+        all
+    }
+
     pub fn per_second(&self) -> f64 {
         self.operations as f64 / self.seconds
     }
@@ -67,7 +82,17 @@ fn row(name: &str, operation: Operation, bytes: usize, connections: usize, objec
         Operation::List => "list".to_owned(),
         Operation::Delete => "delete".to_owned(),
     };
-    Workload { name: name.to_owned(), bucket, operation, bytes, connections, objects, prefix, stride: 1 }
+    Workload {
+        name: name.to_owned(),
+        bucket,
+        operation,
+        bytes,
+        connections,
+        objects,
+        prefix,
+        stride: 1,
+        warm_up: Duration::ZERO,
+    }
 }
 
 /// With `sealed`, some rows once more on objects that the server seals, beside those that they are compared with. With
@@ -78,6 +103,7 @@ pub fn workloads(list_keys: usize, sealed: bool, tls: bool) -> Vec<Workload> {
         row("put-4k", Operation::Put, 4 << 10, 32, 0),
         row("put-1m", Operation::Put, 1 << 20, 8, 0),
         row("put-64m", Operation::Put, 64 << 20, 2, 0),
+        row("put-64m-c8", Operation::Put, 64 << 20, 8, 0),
         row("get-4k-c1", Operation::Get, 4 << 10, 1, 2000),
         row("get-4k", Operation::Get, 4 << 10, 32, 2000),
         row("get-4k-connect", Operation::Connect, 4 << 10, 8, 2000),
@@ -98,7 +124,11 @@ pub fn workloads(list_keys: usize, sealed: bool, tls: bool) -> Vec<Workload> {
 /// What stands for clients that want to be served while other things go on: 4 KiB GETs and PUTs.
 pub fn foreground() -> [Workload; 2] {
     [row("get-4k-c8", Operation::Get, 4 << 10, 8, 2000), row("put-4k-c8", Operation::Put, 4 << 10, 8, 0)]
+        .map(|row| Workload { warm_up: FOREGROUND_WARM_UP, ..row })
 }
+
+/// Of a server that was stopped until now: by then its caches are its own again.
+const FOREGROUND_WARM_UP: Duration = Duration::from_millis(100);
 
 /// Creates the bucket.
 pub fn prepare(target: &Target, bucket: &str) -> Result<(), String> {
@@ -182,7 +212,7 @@ impl Workload {
             let mut connection = Connection::open(target).await?;
             let mut signer = Signer::new(target);
             let mut latencies = Vec::new();
-            while started.elapsed() < duration && !stop.load(Ordering::Relaxed) {
+            while started.elapsed() < self.warm_up + duration && !stop.load(Ordering::Relaxed) {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= limit {
                     break;
@@ -204,7 +234,9 @@ impl Workload {
                 }
                 let answer =
                     connection.exchange(request, &body).await.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
-                latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
+                if sent - started >= self.warm_up {
+                    latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
+                }
                 if answer.status >= 300 {
                     stop.store(true, Ordering::Relaxed);
                     return Err(format!("{} gave {}: {}", self.name, answer.status, text(&answer.body)));
@@ -216,7 +248,7 @@ impl Workload {
             Ok(latencies)
         };
         let mut latencies_us = on_connections(self.connections, duration + GRACE, &connection)?.concat();
-        let seconds = started.elapsed().as_secs_f64();
+        let seconds = (started.elapsed() - self.warm_up).as_secs_f64();
         let operations = latencies_us.len() as u64;
         latencies_us.sort_unstable();
         let cpu = cpu_before.zip(cpu_us(target)).map(|(before, after)| (after - before) / operations.max(1) as f64);
@@ -332,14 +364,16 @@ fn put_bodies(
 /// Filling a million keys takes two minutes.
 const FILL_MAX: Duration = Duration::from_secs(900);
 
-/// Runs `count` connections, spread over one thread for each processor, and gives their results.
+/// Runs `count` connections, spread over one thread for each processor, and gives their results. The threads stay where they
+/// are: clients of a store are elsewhere, and how the kernel moves them among its processors is not what is measured.
 pub fn on_connections<T: Send>(
     count: usize,
     time: Duration,
     connection: &(impl AsyncFn() -> Result<T, String> + Sync),
 ) -> Result<Vec<T>, String> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(count).max(1);
-    let run = |share: usize| -> Result<Vec<T>, String> {
+    let run = |processor: usize, share: usize| -> Result<Vec<T>, String> {
+        thread::pin_to(processor);
         let all = async {
             let mut running: FuturesUnordered<_> = (0..share).map(|_| connection()).collect();
             let mut results = Vec::with_capacity(share);
@@ -351,8 +385,8 @@ pub fn on_connections<T: Send>(
         runtime()?.block_on(async { tokio::time::timeout(time, all).await }).map_err(|_| "no end in time".to_owned())?
     };
     std::thread::scope(|scope| {
-        let shares = (0..threads).map(|thread| count / threads + usize::from(thread < count % threads));
-        let workers: Vec<_> = shares.map(|share| scope.spawn(move || run(share))).collect();
+        let share = |thread| count / threads + usize::from(thread < count % threads);
+        let workers: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(thread, share(thread)))).collect();
         let mut results = Vec::with_capacity(count);
         for worker in workers {
             results.extend(worker.join().map_err(|_| "a thread panicked".to_owned())??);

@@ -84,7 +84,12 @@ impl Keygen {
         let mut seed = [0u8; 32];
         real::world().entropy.fill(&mut seed);
         let text = SigningKey::text_of(&seed);
-        let failed = |error: std::io::Error| format!("{}: {error}", self.file.display());
+        let failed = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                format!("{}: is there already, and a key is never overwritten; name a new file", self.file.display())
+            }
+            _ => format!("{}: {error}", self.file.display()),
+        };
         let mut file =
             std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file).map_err(failed)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;

@@ -9,6 +9,8 @@ use super::bundle::{Keygen, MakeBundle, Sign};
 use super::client::{Client, encode};
 use super::template::New;
 use super::trial::Test;
+use crate::hook::bundle::Bundle;
+use crate::hook::check_name;
 
 /// Write, test and run hooks.
 #[derive(FromArgs, Debug)]
@@ -159,18 +161,18 @@ impl HookCommand {
                 Ok(())
             }
             HookAction::Remove(Remove { name, endpoint }) => {
-                let path = format!("/_aerie/v1/hooks/{}", encode(&name));
+                let path = hook_path(&name)?;
                 println!("{}", Client::find(endpoint)?.ask(Method::DELETE, &path, "", Vec::new())?);
                 Ok(())
             }
             HookAction::Logs(Logs { name, follow, endpoint }) => {
-                let path = format!("/_aerie/v1/hooks/{}/logs", encode(&name));
+                let path = format!("{}/logs", hook_path(&name)?);
                 let query = if follow { "follow=1" } else { "" };
                 Client::find(endpoint)?.stream(&path, query, &mut std::io::stdout().lock())
             }
             HookAction::Stats(Stats { name, endpoint }) => {
                 let (path, query) = match name {
-                    Some(name) => (format!("/_aerie/v1/hooks/{}/stats", encode(&name)), ""),
+                    Some(name) => (format!("{}/stats", hook_path(&name)?), ""),
                     None => ("/_aerie/v1/hooks".to_owned(), "stats=1"),
                 };
                 println!("{}", Client::find(endpoint)?.ask(Method::GET, &path, query, Vec::new())?);
@@ -178,13 +180,13 @@ impl HookCommand {
             }
             HookAction::Run(Run { name, object, endpoint }) => {
                 let (bucket, key) = object.split_once('/').ok_or("name the object as BUCKET/KEY")?;
-                let path = format!("/_aerie/v1/hooks/{}/run", encode(&name));
+                let path = format!("{}/run", hook_path(&name)?);
                 let query = format!("bucket={}&key={}", encode(bucket), encode(key));
                 println!("{}", Client::find(endpoint)?.ask(Method::POST, &path, &query, Vec::new())?);
                 Ok(())
             }
             HookAction::Replay(replay) => {
-                let path = format!("/_aerie/v1/hooks/{}/replay", encode(&replay.name));
+                let path = format!("{}/replay", hook_path(&replay.name)?);
                 let mut query = format!("bucket={}&prefix={}", encode(&replay.bucket), encode(&replay.prefix));
                 if let Some(since) = &replay.since {
                     query.push_str(&format!("&since={}", encode(since)));
@@ -214,6 +216,9 @@ impl Add {
         if self.file.is_none() && body.starts_with(b"\0asm") {
             return Err(format!("{0} is a module; say its name as well: aerie hook add NAME {0}", file.display()));
         }
+        if self.file.is_some() && Bundle::is_one(&body) {
+            return Err(format!("{0} is a bundle, which has its own name: aerie hook add {0}", file.display()));
+        }
         let mut query = Vec::new();
         if let Some(prefix) = &self.allow_derive {
             query.push(format!("allow-derive={}", encode(prefix)));
@@ -230,12 +235,23 @@ impl Add {
         query.extend(numbers.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))));
         query.sort();
         let path = match self.file {
-            Some(_) => format!("/_aerie/v1/hooks/{}", encode(&self.name)),
+            Some(_) => hook_path(&self.name)?,
             None => "/_aerie/v1/bundles".to_owned(),
         };
         println!("{}", Client::find(self.endpoint)?.ask(Method::PUT, &path, &query.join("&"), body)?);
         Ok(())
     }
+}
+
+/// Paths of the admin API. A name with slashes would be another path, which the server cannot tell from a wrong signature.
+fn hook_path(name: &str) -> Result<String, String> {
+    check_name(name).map_err(|error| error.to_string())?;
+    Ok(format!("/_aerie/v1/hooks/{name}"))
+}
+
+fn model_path(name: &str) -> Result<String, String> {
+    check_name(name).map_err(|error| error.to_string())?;
+    Ok(format!("/_aerie/v1/models/{name}"))
 }
 
 /// Keep, list or remove models.
@@ -291,7 +307,7 @@ impl ModelCommand {
         match self.action {
             ModelAction::Add(ModelAdd { name, file, labels, endpoint }) => {
                 let model = read(&file)?;
-                let path = format!("/_aerie/v1/models/{}", encode(&name));
+                let path = model_path(&name)?;
                 if let Some(labels) = labels {
                     Client::find(endpoint.clone())?.ask(Method::PUT, &path, "kind=labels", read(&labels)?)?;
                 }
@@ -301,10 +317,52 @@ impl ModelCommand {
                 println!("{}", Client::find(endpoint)?.ask(Method::GET, "/_aerie/v1/models", "", Vec::new())?);
             }
             ModelAction::Remove(ModelRemove { name, endpoint }) => {
-                let path = format!("/_aerie/v1/models/{}", encode(&name));
+                let path = model_path(&name)?;
                 println!("{}", Client::find(endpoint)?.ask(Method::DELETE, &path, "", Vec::new())?);
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_needs_a_name_and_a_bundle_has_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = |name: &str, bytes: &[u8], named: bool| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, bytes).unwrap();
+            let path = file.display().to_string();
+            let (name, file) = if named { ("x".to_owned(), Some(file)) } else { (path, None) };
+            let empty = Add {
+                name,
+                file,
+                allow_derive: None,
+                allow_tags: false,
+                memory_mib: None,
+                deadline_ms: None,
+                output_bytes: None,
+                rate_per_s: None,
+                endpoint: None,
+            };
+            empty.run().unwrap_err()
+        };
+        let (module, bundle) = (told("m.wasm", b"\0asm", false), told("b.bundle", b"AERIEHB1", true));
+        assert!(module.contains("aerie hook add NAME "), "{module}");
+        assert!(bundle.contains("is a bundle") && bundle.ends_with("b.bundle"), "{bundle}");
+    }
+
+    /// `aerie hook add ../x FILE` was answered with a wrong signature.
+    #[test]
+    fn what_is_no_name_is_said_to_be_none_before_a_server_is_asked() {
+        assert_eq!(hook_path("faces-2.a").as_deref(), Ok("/_aerie/v1/hooks/faces-2.a"));
+        assert_eq!(model_path("faces").as_deref(), Ok("/_aerie/v1/models/faces"));
+        for name in ["../x", "a/b", "", "A", "a b"] {
+            let (hook, model) = (hook_path(name).unwrap_err(), model_path(name).unwrap_err());
+            assert!(hook.contains("is no name") && hook == model, "{name}: {hook}");
+        }
     }
 }

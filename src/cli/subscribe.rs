@@ -40,8 +40,10 @@ impl Subscribe {
     }
 
     async fn print_messages(self) -> Result<(), String> {
-        let (host, port) =
-            place(&self.url).ok_or_else(|| format!("{}: write the broker as mqtt://HOST:PORT", self.url))?;
+        let (host, port) = place(&self.url).ok_or_else(|| {
+            let clear = "it speaks no TLS (mosquitto_sub --cafile does)";
+            format!("{}: write the broker as mqtt://HOST:PORT; {clear}", self.url)
+        })?;
         let mut options = MqttOptions::new(format!("aerie-subscribe-{}", std::process::id()), host, port);
         options.set_keep_alive(Duration::from_secs(30));
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -80,7 +82,7 @@ impl Subscribe {
                 Err(error) => {
                     let error = error.to_string();
                     if said != error {
-                        eprintln!("aerie: {}: {error}; trying again", self.url);
+                        eprintln!("{}", waits(&self.url, &error));
                         said = error;
                     }
                     tokio::time::sleep(RECONNECT_PAUSE).await;
@@ -89,6 +91,13 @@ impl Subscribe {
         }
         Ok(())
     }
+}
+
+/// What is said while the broker is away.
+fn waits(url: &str, error: &str) -> String {
+    format!(
+        "aerie: {url}: {error}; trying again (`aerie serve` prints its broker's address when it is ready: say it by --url)"
+    )
 }
 
 /// Host and port of a broker's URL.

@@ -37,12 +37,22 @@ const HOOKS: [Template; 4] = [
         &[
             file!("rust", "Cargo.toml"),
             file!("rust", "src/lib.rs"),
+            file!("rust", "src/report.rs"),
             file!("rust", "src/stream.rs"),
             file!("rust", "README.md"),
             CONTRACT,
         ],
     ),
-    ("python", &[file!("python", "hook.py"), file!("python", "stream.py"), file!("python", "README.md"), CONTRACT]),
+    (
+        "python",
+        &[
+            file!("python", "hook.py"),
+            file!("python", "report.py"),
+            file!("python", "stream.py"),
+            file!("python", "README.md"),
+            CONTRACT,
+        ],
+    ),
     ("js", &[file!("js", "hook.js"), file!("js", "README.md"), CONTRACT]),
     ("c", &[file!("c", "hook.c"), file!("c", "README.md"), CONTRACT]),
 ];
@@ -54,11 +64,20 @@ const TRANSFORMS: [Template; 4] = [
         &[
             file!("rust-transform", "Cargo.toml"),
             file!("rust-transform", "src/lib.rs"),
+            file!("rust-transform", "src/report.rs"),
             file!("rust-transform", "README.md"),
             CONTRACT,
         ],
     ),
-    ("python", &[file!("python-transform", "hook.py"), file!("python-transform", "README.md"), CONTRACT]),
+    (
+        "python",
+        &[
+            file!("python-transform", "hook.py"),
+            file!("python-transform", "report.py"),
+            file!("python-transform", "README.md"),
+            CONTRACT,
+        ],
+    ),
     ("js", &[file!("js-transform", "hook.js"), file!("js-transform", "README.md"), CONTRACT]),
     ("c", &[file!("c-transform", "hook.c"), file!("c-transform", "README.md"), CONTRACT]),
 ];

@@ -10,6 +10,7 @@ use argh::FromArgs;
 use super::bundle::named_model;
 use super::hook::read;
 use super::object::{content_type_of, ending_of};
+use crate::hook::bundle::Bundle;
 use crate::hook::{Bounds, Grants, HookWorld, Transformed, Trial, TrialObject, TrialReport};
 use crate::inference::ModelFile;
 use crate::limits;
@@ -21,7 +22,7 @@ use crate::seam::real;
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "test")]
 pub(super) struct Test {
-    #[argh(positional, description = "the hook's .wasm")]
+    #[argh(positional, description = "the hook's .wasm, or its bundle")]
     file: PathBuf,
     #[argh(option, description = "file that plays the new object; repeatable: state is kept from one to the next")]
     object: Vec<PathBuf>,
@@ -88,11 +89,16 @@ impl Test {
         let mut models = BTreeMap::new();
         for named in &self.model {
             let model = named_model(named)?;
-            let labels = String::from_utf8_lossy(&model.labels.unwrap_or_default()).into_owned();
-            let labels = labels.lines().map(str::to_owned).collect();
-            models.insert(model.name, ModelFile { bytes: model.bytes.to_vec(), labels });
+            models.insert(model.name, model_file(&model.bytes, model.labels.as_deref()));
         }
-        let module = read(&self.file)?;
+        let mut module = read(&self.file)?;
+        if Bundle::is_one(&module) {
+            let bundle = Bundle::parse(&module.into()).map_err(|error| format!("{}: {error}", self.file.display()))?;
+            module = bundle.module.to_vec();
+            for model in bundle.models {
+                models.insert(model.name, model_file(&model.bytes, model.labels.as_deref()));
+            }
+        }
         if module.len() > SLOW_MODULE_BYTES {
             eprintln!(
                 "compiling {} bytes takes some seconds; a server does so once, when the hook is added",
@@ -108,6 +114,7 @@ impl Test {
             derive: Some(String::new()),
             rate_per_s: None,
         };
+        Grants { derive: None, ..grants.clone() }.check()?;
         let trial = Trial::new(&module, grants, models, &real::world())
             .map_err(|fault| format!("{}: {fault}", self.file.display()))?;
         let mut failed = None;
@@ -195,6 +202,11 @@ fn answer_name(key: &str, made: &Transformed) -> String {
     }
 }
 
+fn model_file(bytes: &[u8], labels: Option<&[u8]>) -> ModelFile {
+    let labels = String::from_utf8_lossy(labels.unwrap_or_default());
+    ModelFile { bytes: bytes.to_vec(), labels: labels.lines().map(str::to_owned).collect() }
+}
+
 /// Modules of this size bring an interpreter, and take seconds to compile.
 const SLOW_MODULE_BYTES: usize = 4 << 20;
 
@@ -235,6 +247,35 @@ fn pairs(kind: &str, given: &[String]) -> Result<BTreeMap<String, String>, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hook::bundle::BundledModel;
+
+    /// What is deployed can be tried as it is: a bundle brings its models.
+    #[test]
+    fn a_bundle_is_tried_with_its_models_and_limits_are_told_as_they_were_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let model = std::fs::read(tree.join("wasm-hooks/models/blazeface.onnx")).unwrap();
+        let bundle = Bundle {
+            name: "faces".to_owned(),
+            grants: Grants::default(),
+            module: std::fs::read(tree.join("wasm-hooks/built/faces.wasm")).unwrap().into(),
+            models: vec![BundledModel { name: "faces".to_owned(), bytes: model.into(), labels: None }],
+            signer: None,
+        };
+        let file = folder.path().join("faces.bundle");
+        std::fs::write(&file, bundle.seal(None)).unwrap();
+        let picture = tree.join("tests/pictures/astronaut.jpg").display().to_string();
+        let test = |more: &[&str]| {
+            let (file, mut arguments) = (file.display().to_string(), vec!["--object", &picture]);
+            arguments.extend(more);
+            arguments.push(&file);
+            Test::from_args(&["test"], &arguments).unwrap().run()
+        };
+        assert_eq!(test(&[]), Ok(()));
+        assert_eq!(test(&["--deadline-ms", "0"]).unwrap_err(), "--deadline-ms is 0, it may be 1 to 300000");
+        std::fs::write(&file, &bundle.seal(None)[..100_000]).unwrap();
+        assert!(test(&[]).unwrap_err().contains("it is torn"));
+    }
 
     #[test]
     fn a_saved_answer_says_what_kind_of_file_it_is() {

@@ -151,6 +151,7 @@ impl Drive {
         let reason = || self.health.reason.lock().expect("no holder of this lock panics").clone().unwrap_or_default();
         let obstacle = || self.health.obstacle.lock().expect("no holder of this lock panics").clone();
         (!self.is_healthy()).then(|| match obstacle() {
+            Some(obstacle) if obstacle == reason() => format!("{obstacle}; it takes part again once that has changed"),
             Some(obstacle) => format!("{}; now: {obstacle}", reason()),
             None => reason(),
         })
@@ -191,8 +192,11 @@ impl Drive {
         self.health.fail(reason);
     }
 
-    /// As of the last look at it.
+    /// As of the last look at it; `None` while it is out, when something else may be in its place.
     pub fn space(&self) -> Option<Space> {
+        if !self.is_healthy() {
+            return None;
+        }
         *self.space.lock().expect("no holder of this lock panics")
     }
 

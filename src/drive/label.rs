@@ -51,6 +51,9 @@ pub struct Label {
     /// Slots whose folder was a mount point at the last start that saw the drive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounted: Vec<usize>,
+    /// By slot: the epoch of the last label that was on its way to that drive. Empty before the first one that keeps it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<u64>,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +76,29 @@ impl Label {
             rebuilding: vec![],
             segments_reserved: 0,
             mounted: vec![],
+            told: vec![],
         }
+    }
+
+    /// The next epoch, which these slots are to learn.
+    pub fn advance(&mut self, slots: impl Iterator<Item = usize>) {
+        // Whatever a drive holds when this is first kept is of this epoch or of one before.
+        self.told.resize(self.drives.len(), self.epoch);
+        self.epoch += 1;
+        slots.for_each(|slot| self.told[slot] = self.epoch);
+    }
+
+    /// Whether this label comes after the one that the drive holds. It does not where the drive, with enough others, was
+    /// used without those of this label, and these without it: each side may hold what the other lacks.
+    pub fn follows(&self, of_drive: &Label) -> bool {
+        // Of k drives and k others, where that is more than there are, one is in both.
+        if self.data > self.parity {
+            return true;
+        }
+        if of_drive.epoch == self.epoch {
+            return Label { slot: self.slot, ..of_drive.clone() } == *self;
+        }
+        self.told.get(of_drive.slot).is_none_or(|told| of_drive.epoch <= *told)
     }
 
     /// Seed of the pool's block checksums.

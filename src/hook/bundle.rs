@@ -143,6 +143,11 @@ pub fn check_public(text: &str) -> Result<(), BundleError> {
 }
 
 impl Bundle {
+    /// Whether a file means to be a bundle, whole or not.
+    pub fn is_one(file: &[u8]) -> bool {
+        file.starts_with(MAGIC)
+    }
+
     /// Digests of the models by name: with these, and no others, the hook is to run.
     pub fn pins(&self) -> std::collections::BTreeMap<String, String> {
         self.models.iter().map(|model| (model.name.clone(), digest(&model.bytes))).collect()

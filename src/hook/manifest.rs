@@ -47,6 +47,19 @@ impl Default for HookSettings {
     }
 }
 
+impl HookSettings {
+    /// Finds what could not work, before anything is started.
+    pub fn check(&self) -> Result<(), String> {
+        let keys = self.trusted_keys.iter().try_for_each(|key| super::bundle::check_public(key));
+        keys.map_err(|error| format!("hooks.trusted_keys: {error}"))?;
+        if self.require_signature && self.trusted_keys.is_empty() {
+            return Err("hooks.require_signature needs hooks.trusted_keys: whose signature counts (aerie hook keygen)"
+                .to_owned());
+        }
+        Ok(())
+    }
+}
+
 /// What kind of component a hook is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -29,7 +29,7 @@ pub use journal::{Ending, HookStats, Journal, LogLine};
 pub use manifest::{Bounds, Grants, HookSettings, HookWorld, Manifest};
 pub use model::*;
 pub use runtime::Transformed;
-pub use store::StoreError;
+pub use store::{StoreError, check_name};
 pub use trial::{Trial, TrialObject, TrialReport};
 
 use std::collections::{HashMap, HashSet};
@@ -59,15 +59,7 @@ pub struct Hooks {
 
 impl Hooks {
     pub fn new(settings: HookSettings, inference: InferenceSettings) -> Result<Hooks, HookFault> {
-        let refuse = |reason: String| HookFault::Module(format!("settings: {reason}"));
-        settings
-            .trusted_keys
-            .iter()
-            .try_for_each(|key| bundle::check_public(key))
-            .map_err(|error| refuse(format!("hooks.trusted_keys: {error}")))?;
-        if settings.require_signature && settings.trusted_keys.is_empty() {
-            return Err(refuse("hooks.require_signature needs hooks.trusted_keys".to_owned()));
-        }
+        settings.check().map_err(HookFault::Module)?;
         let runtime = Runtime::new(settings.instances)?;
         let inference = Arc::new(Inference::new(inference));
         Ok(Hooks {

@@ -301,7 +301,22 @@ fn trap_fault(host: &Host, bounds: Bounds, error: &wasmtime::Error) -> HookFault
             HookFault::Call { limit_bytes: limits::HOOK_CALL_BYTES_MAX }
         }
         // The root says what happened, what is around it where: enough for a log, too much for a message.
-        _ => HookFault::Trap(error.root_cause().to_string()),
+        trap => {
+            let unreachable = trap == Some(&Trap::UnreachableCodeReached);
+            HookFault::Trap(format!("{}{}", error.root_cause(), last_words(host, unreachable)))
+        }
+    }
+}
+
+/// What the guest said of its trap. A panic and an uncaught exception end in the same `unreachable`: only the guest knows
+/// what they were.
+fn last_words(host: &Host, unreachable: bool) -> String {
+    match &host.last_error {
+        Some(line) => format!("; the last error that it logged: {line}"),
+        None if unreachable => {
+            "; it panicked, aborted or threw an exception, and logged no error: `report` of its language's template tells which (aerie hook new)".to_owned()
+        }
+        None => String::new(),
     }
 }
 

@@ -161,6 +161,7 @@ async fn run(
         let ended = session::run(&factory, &mut queue, &shared, &mut stop, &world, held).await;
         shared.connected.store(false, Ordering::Relaxed);
         let Ended::Lost { reason, progress, head } = ended else { break };
+        let reason = advised(reason);
         if progress && began.elapsed() >= limits::PUBLISH_STEADY {
             backoff.reset();
         }
@@ -184,6 +185,28 @@ async fn run(
         rest(&mut queue, &mut stop, wait).await;
     }
     queue.finish().await;
+}
+
+/// Why there is no connection, with the setting that helps where the reason names none.
+fn advised(reason: String) -> String {
+    let advice = [
+        (
+            &["NotAuthorized", "BadUserNamePassword"][..],
+            "the broker wants another name or password: mqtt.username, mqtt.password",
+        ),
+        (
+            &["CertificateRequired", "HandshakeFailure"],
+            "the broker asks for a certificate: mqtt.client_certificate_file, mqtt.client_key_file",
+        ),
+        (&["UnknownIssuer"], "mqtt.ca_file does not hold the authority that signed the broker's certificate"),
+        (&["UnknownCA"], "the broker does not know the authority that signed mqtt.client_certificate_file"),
+        (
+            &["InvalidContentType", "TLS: I/O: Connection reset", "error: IO: Connection reset"],
+            "mqtts:// is for a port with TLS, mqtt:// for one without",
+        ),
+    ];
+    let found = advice.iter().find(|(signs, _)| signs.iter().any(|sign| reason.contains(sign)));
+    found.map_or(reason.clone(), |(_, advice)| format!("{reason}; {advice}"))
 }
 
 /// Waits, but goes on with removals and ends early at a stop.
@@ -386,5 +409,30 @@ impl Queue {
         if tokio::time::timeout(limits::PUBLISH_STOP_GRACE, all).await.is_err() {
             tracing::warn!("some acknowledged messages stay in the outbox; they will be published twice");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_the_publisher_away_names_the_setting_that_helps() {
+        for (reason, setting) in [
+            ("Connection refused, return code: `NotAuthorized`", "mqtt.username"),
+            (
+                "Mqtt state: Mqtt serialization/deserialization error: IO: received fatal alert: CertificateRequired",
+                "mqtt.client_key_file",
+            ),
+            ("TLS: I/O: invalid peer certificate: UnknownIssuer", "mqtt.ca_file"),
+            ("TLS: I/O: Connection reset by peer (os error 104)", "mqtts://"),
+        ] {
+            let told = advised(reason.to_owned());
+            assert!(told.starts_with(reason) && told.contains(setting), "{told}");
+        }
+        assert_eq!(
+            advised("I/O: Connection refused (os error 111)".to_owned()),
+            "I/O: Connection refused (os error 111)"
+        );
     }
 }

@@ -98,6 +98,10 @@ impl PublisherSettings {
         if self.client_certificate_file.is_some() != self.client_key_file.is_some() {
             return refuse("client_key_file", "client_certificate_file and client_key_file go together");
         }
+        let files = [&self.ca_file, &self.client_certificate_file, &self.client_key_file];
+        if !endpoint.tls && files.iter().any(|file| file.is_some()) {
+            return refuse("url", "is mqtt://, which is in clear, and certificates are named; write mqtts://");
+        }
         if self.password.is_some() && self.username.is_none() {
             return refuse("username", "is needed with a password");
         }
@@ -244,6 +248,37 @@ impl BrokerSettings {
         if self.clients_max < 2 || self.queued_messages_max == 0 || self.queued_bytes_max == 0 {
             return refuse("broker.clients_max", "is below 2, or a queue has no room");
         }
+        self.access.iter().try_for_each(|entry| self.check_access(entry))
+    }
+
+    /// An entry that names nobody, or no topic, would leave open what it was to close.
+    fn check_access(&self, entry: &BrokerAccess) -> Result<(), MqttError> {
+        let refuse = |reason: String| Err(MqttError::Setting { key: "broker.access", reason });
+        let BrokerAccess { user, topic, .. } = entry;
+        if !matches!(user.as_str(), "*" | "anonymous") && !self.users.iter().any(|known| known.name == *user) {
+            return refuse(format!(
+                "names {user:?}, whom broker.users does not have; add the user, or write \"*\" for all"
+            ));
+        }
+        if !is_filter(topic) {
+            return refuse(format!(
+                "has the topic {topic:?}, which is no filter: `+` stands for a whole level, `#` for all that follow, at the end"
+            ));
+        }
         Ok(())
     }
+}
+
+/// A topic filter by MQTT's rules.
+fn is_filter(topic: &str) -> bool {
+    let mut levels = topic.split('/').peekable();
+    let mut good = !topic.is_empty() && topic.len() <= limits::MQTT_TOPIC_BYTES_MAX && !topic.contains('\0');
+    while let Some(level) = levels.next() {
+        good &= match level {
+            "#" => levels.peek().is_none(),
+            "+" => true,
+            other => !other.contains(['+', '#']),
+        };
+    }
+    good
 }

@@ -35,7 +35,16 @@ impl Trust {
         let pair = settings.client_certificate_file.clone().zip(settings.client_key_file.clone());
         let files = ClientFiles { ca: settings.ca_file.clone(), pair };
         let written = written(&files);
-        let refuse = |error: TlsError| MqttError::Setting { key: "ca_file", reason: error.to_string() };
+        let refuse = |error: TlsError| {
+            let reason = error.to_string();
+            let named = |file: &PathBuf| reason.starts_with(&*file.to_string_lossy());
+            let key = match &settings.client_key_file {
+                Some(file) if named(file) => "client_key_file",
+                _ if settings.client_certificate_file.as_ref().is_some_and(named) => "client_certificate_file",
+                _ => "ca_file",
+            };
+            MqttError::Setting { key, reason }
+        };
         let transport = load(&files).map_err(refuse)?;
         Ok(Trust { files: Some(files), current: RefCell::new(Current { transport, written }) })
     }

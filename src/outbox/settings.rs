@@ -148,8 +148,11 @@ impl OutboxSettings {
         if !(1..=256).contains(&self.hook_threads) {
             return refuse("hook_threads", "is not from 1 to 256");
         }
-        if self.invocations_indexed_max < self.hook_threads || self.attempts_max == 0 {
-            return refuse("invocations_indexed_max", "is below hook_threads, or attempts_max is 0");
+        if self.invocations_indexed_max < self.hook_threads {
+            return refuse("invocations_indexed_max", "is below hook_threads");
+        }
+        if self.attempts_max == 0 {
+            return refuse("attempts_max", "is 0; 1 attempts each invocation once");
         }
         if self.retry_ms_min == 0 || self.retry_ms_min > self.retry_ms_max {
             return refuse("retry_ms_min", "is at least 1 and at most retry_ms_max");

@@ -207,8 +207,7 @@ impl Pool {
         if label.rebuilding.len() == before {
             return Ok(());
         }
-        label.epoch += 1;
-        open::write_labels(&label, self.there()).map(|_| ())
+        open::write_labels(&mut label, self.there()).map(|_| ())
     }
 
     /// Whether uploads are taken now.
@@ -333,8 +332,7 @@ impl Pool {
         }
         self.takes_labels()?;
         label.copies = copies.into_iter().collect();
-        label.epoch += 1;
-        open::write_labels(&label, self.there()).map(|_| ())
+        open::write_labels(&mut label, self.there()).map(|_| ())
     }
 
     /// Makes sure that the labels reserve the segment's number, before anything is written there. Waits for the drives
@@ -347,8 +345,7 @@ impl Pool {
         if segment > label.segments_reserved {
             label.segments_reserved =
                 segment.checked_add(limits::SEGMENTS_RESERVED).ok_or_else(open::numbers_used_up)?;
-            label.epoch += 1;
-            open::write_labels(&label, self.there())?;
+            open::write_labels(&mut label, self.there())?;
         }
         self.numbers_reserved.store(label.segments_reserved, Ordering::Release);
         Ok(())

@@ -1,6 +1,6 @@
 //! Opening: who is in which slot, who is missing, who came empty, who is a stranger.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -39,11 +39,34 @@ pub(super) fn open(
     }
     let names = places.iter().map(|(name, _)| name.clone()).collect();
     let places = look_at_all(places, patience)?;
-    let newest = places.iter().filter_map(|place| place.label.clone()).max_by_key(|label| label.epoch);
+    let pool = main_pool(&places)?;
+    let labels = places.iter().filter_map(|place| place.label.clone());
+    let newest = labels.filter(|label| Some(&label.pool) == pool.as_ref()).max_by_key(|label| label.epoch);
     match newest {
         // Epoch 0: the power went while the pool was made. It held nothing, so that it is made anew.
         Some(newest) if newest.epoch > 0 => reopen(places, names, newest, options),
         _ => create(places, options),
+    }
+}
+
+/// The pool that most of the drives belong to; `None` where none has a label of one that was made.
+fn main_pool(places: &[Place]) -> Result<Option<String>, PoolError> {
+    let mut pools: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for place in places {
+        // A pool in the making is none yet.
+        if let Some(label) = place.label.as_ref().filter(|label| label.epoch > 0) {
+            pools.entry(&label.pool).or_default().push(&place.name);
+        }
+    }
+    let most = pools.values().map(Vec::len).max().unwrap_or(0);
+    let mut first = pools.iter().filter(|(_, names)| names.len() == most);
+    match (first.next(), first.next()) {
+        (Some((pool, names)), Some((other, others))) => refuse(format!(
+            "{} is of pool {pool} and {} of another pool, {other}; leave out the drives of one of them",
+            names.join(", "),
+            others.join(", ")
+        )),
+        (main, _) => Ok(main.map(|(pool, _)| (*pool).to_owned())),
     }
 }
 
@@ -135,10 +158,13 @@ fn create(places: Vec<Place>, options: PoolOptions) -> Result<Pool, PoolError> {
     label.mounted = (0..count).filter(|slot| mounted[*slot]).collect();
     // First all drives learn that they belong together, then that the pool exists: a power cut in between leaves a pool
     // in the making, never one that lacks drives.
-    for epoch in [0, 1] {
-        label.epoch = epoch;
-        if (write_labels(&label, drives.iter().flatten())?.count_ones() as usize) < count {
+    let all: Vec<&Drive> = drives.iter().flatten().collect();
+    for _ in 0..2 {
+        if (write_each(&label, &all, |drive, reason| drive.fail(reason)).count_ones() as usize) < count {
             return refuse("a new pool needs all its drives; replace the one that failed".to_owned());
+        }
+        if label.epoch == 0 {
+            label.advance(0..count);
         }
     }
     let places = Places::default();
@@ -193,24 +219,25 @@ fn reopen(places: Vec<Place>, names: Vec<String>, mut label: Label, options: Poo
                 tracing::error!(place = place.name, damage, "drive left out");
                 left_out.push(damage);
             }
-            (Some(_), Some(of_drive)) => {
-                let slot = check_member(&place.name, of_drive, &label)?;
-                match slot {
-                    Ok(slot) if slots[slot].is_some() => {
-                        return refuse(format!("{}: the drive of slot {slot} was given twice", place.name));
-                    }
-                    Ok(slot) => {
-                        if of_drive.epoch < label.epoch && rebuilding.insert(slot) {
-                            tracing::warn!(slot, place = place.name, "drive was away; what it missed is rebuilt");
-                        }
-                        slots[slot] = Some(place);
-                    }
-                    Err(reason) => {
-                        tracing::error!(place = place.name, reason, "drive left out");
-                        left_out.push(format!("{}: {reason}", place.name));
-                    }
+            (Some(_), Some(of_drive)) => match check_member(of_drive, &label) {
+                Ok(slot) if slots[slot].is_some() => {
+                    let first = slots[slot].take().map(|place| place.name).unwrap_or_default();
+                    return refuse(format!(
+                        "{first} and {}: the drive of slot {slot} was given twice; take the copy out",
+                        place.name
+                    ));
                 }
-            }
+                Ok(slot) => {
+                    if of_drive.epoch < label.epoch && rebuilding.insert(slot) {
+                        tracing::warn!(slot, place = place.name, "drive was away; what it missed is rebuilt");
+                    }
+                    slots[slot] = Some(place);
+                }
+                Err(reason) => {
+                    tracing::error!(place = place.name, reason, "drive left out");
+                    left_out.push(format!("{}: {reason}", place.name));
+                }
+            },
             (Some(_), None) if !place.empty => {
                 let reason = "it has segments but no label; wipe it to use it";
                 tracing::error!(place = place.name, reason, "drive left out");
@@ -223,6 +250,8 @@ fn reopen(places: Vec<Place>, names: Vec<String>, mut label: Label, options: Poo
             (None, _) => tracing::warn!(place = place.name, "drive is missing"),
         }
     }
+    let copies = label.copies.clone();
+    let has_copy = copies.iter().any(|slot| slots.get(*slot).is_some_and(Option::is_some));
     let mut fresh = 0u64;
     for slot in fill_order(&slots, &label) {
         let was_mounted = label.mounted.contains(&slot);
@@ -246,6 +275,11 @@ fn reopen(places: Vec<Place>, names: Vec<String>, mut label: Label, options: Poo
         return refuse(format!(
             "only {with_data} of the {data} drives that are needed are there; attach more of the pool's drives"
         ));
+    }
+    // Whoever filled the slot of the last copy would make the former drive, which still has it, one that was replaced.
+    if !has_copy {
+        let slots = copies.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ");
+        return refuse(format!("no drive that is there has all of the metadata; attach the drive of slot {slots}"));
     }
     let segment_bytes = segment_bytes(slots.iter().flatten(), Geometry { data, parity })?;
     let mut mounted = Vec::new();
@@ -282,8 +316,7 @@ fn reopen(places: Vec<Place>, names: Vec<String>, mut label: Label, options: Poo
     label.mounted.retain(|slot| drives[*slot].is_none());
     label.mounted.extend(mounted);
     label.mounted.sort_unstable();
-    label.epoch += 1;
-    write_labels(&label, drives.iter().flatten())?;
+    write_labels(&mut label, drives.iter().flatten())?;
     let places = Places::new(unused, missing, left_out);
     assemble(Opened { label, drives, places, fresh, last, segment_bytes }, options)
 }
@@ -316,27 +349,32 @@ pub(super) fn numbers_used_up() -> PoolError {
     PoolError::Open("the pool has used up its 2^32 segment numbers; copy it to a new pool".to_owned())
 }
 
-/// The slot of a labelled drive; the inner error says why it is left out, the outer refuses the start.
-fn check_member(place: &str, of_drive: &Label, newest: &Label) -> Result<Result<usize, &'static str>, PoolError> {
+/// Why a drive is left out that would be taken for a stale one, and written over.
+pub(super) const APART: &str = "it was used without the other drives, and they without it: each side may hold objects \
+    that the other lacks. Save those of this one (start it alone, or scripts/rescue.py), then wipe it to use it here";
+
+/// The slot of a labelled drive; the error says why it is left out.
+fn check_member(of_drive: &Label, newest: &Label) -> Result<usize, String> {
     if of_drive.pool != newest.pool {
-        return refuse(format!("{place}: the drive is of another pool ({}); take it out of the list", of_drive.pool));
+        return Err(format!("the drive is of another pool ({}); take it out of the list", of_drive.pool));
     }
     let slot = of_drive.slot;
     let own_id = of_drive.drives.get(slot);
     if own_id.is_none() || own_id != newest.drives.get(slot) {
-        return Ok(Err("the drive was replaced; wipe it to use it again"));
+        return Err("the drive was replaced; wipe it to use it again".to_owned());
     }
-    Ok(Ok(slot))
+    if newest.follows(of_drive) { Ok(slot) } else { Err(APART.to_owned()) }
 }
 
 fn start(slot: usize, storage: Arc<dyn Storage>, segment_bytes: u64) -> Result<Drive, PoolError> {
     Drive::start(slot, storage, segment_bytes).map_err(|error| PoolError::Open(error.to_string()))
 }
 
-/// Writes the pool-wide part of `label` to the healthy drives, each under its own slot. Gives a bit per slot that took it,
-/// of which there are at least k.
-pub(super) fn write_labels<'a>(label: &Label, drives: impl Iterator<Item = &'a Drive>) -> Result<u64, PoolError> {
+/// Writes the pool-wide part of `label`, under a new epoch, to the healthy drives, each under its own slot. Gives a bit per
+/// slot that took it, of which there are at least k.
+pub(super) fn write_labels<'a>(label: &mut Label, drives: impl Iterator<Item = &'a Drive>) -> Result<u64, PoolError> {
     let drives: Vec<&Drive> = drives.filter(|drive| drive.is_healthy()).collect();
+    label.advance(drives.iter().map(|drive| drive.slot()));
     let written = write_each(label, &drives, |drive, reason| drive.fail(reason));
     let (healthy, needed) = (written.count_ones() as usize, usize::from(label.data));
     if healthy < needed { Err(PoolError::TooFewDrives { healthy, needed }) } else { Ok(written) }

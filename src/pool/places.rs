@@ -60,7 +60,8 @@ impl Places {
     /// `unused` are names; `missing` has a reason per empty slot; `left_out` begin with the names.
     pub fn new(unused: Vec<String>, missing: Vec<Option<String>>, left_out: Vec<String>) -> Places {
         let place = |name: String| {
-            let reason = left_out.iter().find(|reason| reason.starts_with(&name)).cloned();
+            let begins = format!("{name}: ");
+            let reason = left_out.iter().find(|reason| reason.starts_with(&begins)).cloned();
             Unused { name, reason, look: None, empty: None }
         };
         let unused = unused.into_iter().map(place).collect();
@@ -121,6 +122,12 @@ impl Places {
 
     fn forget(&self, name: &str) {
         self.state.lock().expect("no holder of this lock panics").unused.retain(|place| place.name != name);
+    }
+
+    /// A drive that was taken and cannot be used: its place is looked at again.
+    pub fn give_back(&self, name: String, reason: String) {
+        let place = Unused { name, reason: Some(reason), look: None, empty: None };
+        self.state.lock().expect("no holder of this lock panics").unused.push(place);
     }
 
     /// The first empty drive that `fits`; it is in use from here on.

@@ -109,6 +109,9 @@ impl Pool {
         if of_drive.epoch > label.epoch {
             return Err("the drive was used by another process meanwhile; stop that one and restart".to_owned());
         }
+        if !label.follows(of_drive) {
+            return Err(open::APART.to_owned());
+        }
         Ok(())
     }
 
@@ -146,8 +149,8 @@ impl Pool {
                 label.rebuilding.push(slot);
             }
         }
-        label.epoch += 1;
         let all: Vec<&Drive> = others.into_iter().chain(back.iter().copied()).collect();
+        label.advance(all.iter().map(|drive| drive.slot()));
         let written = open::write_each(&label, &all, |drive, reason| match drive.is_healthy() {
             true => drive.fail(reason),
             // It is not tried again before it was taken out once more.
@@ -203,8 +206,14 @@ impl Pool {
         let fits = |name: &str, empty: &Candidate| self.may_fill(slot, name, empty.mounted, named);
         let Some((name, empty)) = self.places.take_empty(fits) else { return Ok(false) };
         let mounted = empty.mounted;
-        let drive = self.start_away(slot, empty.storage).map_err(|error| format!("{name}: {error}"))?;
-        self.declare_new(self.drives[slot].get_or_init(|| drive), mounted)
+        match self.start_away(slot, empty.storage) {
+            Ok(drive) => self.declare_new(self.drives[slot].get_or_init(|| drive), mounted),
+            Err(error) => {
+                let reason = format!("{name}: {error}");
+                self.places.give_back(name, reason.clone());
+                Err(reason)
+            }
+        }
     }
 
     fn may_fill(&self, slot: usize, place: &str, mounted: bool, named: &[String]) -> bool {

@@ -202,13 +202,138 @@ fn strangers_and_too_few_drives_are_refused() {
     drop(ours.open(1).unwrap());
     drop(theirs.open(1).unwrap());
     assert!(ours.open(2).unwrap_err().to_string().contains("geometry 2+1"));
+    // Theirs has seen more starts.
+    (0..3).for_each(|_| drop(theirs.open(1).unwrap()));
     let away = ours.root.path().join("away");
     std::fs::rename(ours.path(0), &away).unwrap();
     std::fs::rename(theirs.path(0), ours.path(0)).unwrap();
-    assert!(ours.open(1).unwrap_err().to_string().contains("another pool"));
+    // It once spoke for the pool: the start was refused, with the advice to take out one of ours.
+    let pool = ours.open(1).unwrap();
+    let fault = pool.status()[0].fault.clone().unwrap();
+    assert!(fault.contains("d0: the drive is of another pool"), "{fault}");
+    drop(pool);
+    std::fs::remove_dir_all(ours.path(2)).unwrap();
+    let refused = ours.open(1).unwrap_err().to_string();
+    assert!(refused.contains("d0 is of pool") || refused.contains("d1 is of pool"), "{refused}");
     std::fs::remove_dir_all(ours.path(0)).unwrap();
-    std::fs::remove_dir_all(ours.path(1)).unwrap();
     assert!(ours.open(1).unwrap_err().to_string().contains("only 1 of the 2"));
+}
+
+/// Two halves of a mirror that were each used without the other once passed for one pool: what was acknowledged on one
+/// of them was written over, and its addresses had other bytes on each side.
+#[test]
+fn drives_that_were_used_apart_are_not_put_together() {
+    for (drives, parity, starts) in [(2, 1, [1, 1]), (2, 1, [3, 1]), (2, 1, [1, 3]), (4, 2, [1, 1]), (4, 2, [2, 1])] {
+        let case = format!("{drives} drives, starts {starts:?}");
+        let folders = Folders::new(drives);
+        let away = folders.root.path().join("away");
+        let rest = |slots: &[usize], is_away: bool| {
+            std::fs::create_dir_all(&away).unwrap();
+            for slot in slots {
+                let (there, hidden) = (folders.path(*slot), away.join(slot.to_string()));
+                let (from, to) = if is_away { (there, hidden) } else { (hidden, there) };
+                std::fs::rename(from, to).unwrap();
+            }
+        };
+        drop(folders.open(parity).unwrap());
+        let halves: [Vec<usize>; 2] = [(0..drives / 2).collect(), (drives / 2..drives).collect()];
+        let mut written = vec![];
+        for (half, starts) in starts.into_iter().enumerate() {
+            rest(&halves[1 - half], true);
+            for start in 0..starts {
+                let pool = folders.open(parity).unwrap();
+                // The metadata's copies that are away miss the first commit.
+                pool.set_copies(halves[half].iter().copied().filter(|slot| *slot <= usize::from(parity)).collect())
+                    .unwrap();
+                let body = bytes(50_000, (half * 10 + start) as u8);
+                written.push((half, put(&pool, &body, None).extents, body));
+                pool.close();
+            }
+            rest(&halves[1 - half], false);
+        }
+        let look = |slot: usize| crate::drive::Label::read(&RealStorage::open(&folders.path(slot)).unwrap()).unwrap();
+        let before: Vec<_> = (0..drives).map(look).collect();
+        let pool = folders.open(parity).unwrap();
+        let left_out = (0..2).find(|half| pool.status()[halves[*half][0]].fault.is_some()).expect(&case);
+        for slot in &halves[left_out] {
+            let fault = pool.status()[*slot].fault.clone().expect(&case);
+            assert!(fault.contains("without the other drives") && fault.contains("rescue.py"), "{case}: {fault}");
+            assert_eq!(look(*slot), before[*slot], "{case}: it was written to");
+        }
+        for (half, extents, body) in &written {
+            let size = body.len() as u64;
+            assert!(*half == left_out || get(&pool, extents, 0..size).unwrap() == *body, "{case}");
+        }
+        // Nor is it while the pool runs.
+        pool.reopen_by(Arc::new(|name| Ok(Arc::new(RealStorage::open(Path::new(name))?))));
+        let told = |pool: &Pool| pool.status()[halves[left_out][0]].fault.clone().unwrap_or_default();
+        for _ in 0..200 {
+            pool.check_drives();
+            std::thread::yield_now();
+        }
+        assert!(told(&pool).contains("without the other drives"), "{case}: {}", told(&pool));
+        pool.close();
+        // What only the other has is read from it alone.
+        rest(&halves[1 - left_out], true);
+        let pool = folders.open(parity).unwrap();
+        for (half, extents, body) in &written {
+            let size = body.len() as u64;
+            assert!(*half != left_out || get(&pool, extents, 0..size).unwrap() == *body, "{case}");
+        }
+        pool.close();
+    }
+}
+
+/// The half that was away, and not used, is taken back as ever.
+#[test]
+fn a_mirror_that_missed_some_starts_is_rebuilt() {
+    for starts in 1..4 {
+        let folders = Folders::new(2);
+        let away = folders.root.path().join("away");
+        drop(folders.open(1).unwrap());
+        std::fs::rename(folders.path(1), &away).unwrap();
+        (0..starts).for_each(|_| folders.open(1).unwrap().set_copies(vec![0]).unwrap());
+        std::fs::rename(&away, folders.path(1)).unwrap();
+        let pool = folders.open(1).unwrap();
+        assert_eq!((pool.healthy(), pool.rebuilding()), (0b11, 0b10), "{starts} starts");
+        pool.set_copies(vec![0, 1]).unwrap();
+        pool.close();
+        // It was told, so that it may go on alone.
+        std::fs::rename(folders.path(0), &away).unwrap();
+        folders.open(1).unwrap().close();
+        std::fs::rename(&away, folders.path(0)).unwrap();
+        assert_eq!(folders.open(1).unwrap().rebuilding(), 0b11, "{starts} starts");
+    }
+}
+
+/// An empty drive once took the slot of the only one that had the metadata: the former drive, put back, was refused as
+/// one that had been replaced.
+#[test]
+fn the_last_copy_of_the_metadata_is_not_replaced() {
+    let folders = Folders::new(3);
+    let pool = folders.open(1).unwrap();
+    pool.set_copies(vec![1]).unwrap();
+    pool.close();
+    let away = folders.root.path().join("away");
+    std::fs::rename(folders.path(1), &away).unwrap();
+    std::fs::create_dir(folders.path(1)).unwrap();
+    let refused = folders.open(1).unwrap_err().to_string();
+    assert!(refused.contains("attach the drive of slot 1"), "{refused}");
+    std::fs::remove_dir(folders.path(1)).unwrap();
+    std::fs::rename(&away, folders.path(1)).unwrap();
+    assert_eq!(folders.open(1).unwrap().healthy(), 0b111);
+}
+
+/// The tenth drive's fault once stood at the first one, too.
+#[test]
+fn a_reason_is_told_of_its_own_place() {
+    let folders = Folders::new(11);
+    drop(folders.open(2).unwrap());
+    std::fs::remove_dir_all(folders.path(1)).unwrap();
+    std::fs::write(folders.path(10).join(crate::drive::LABEL_FILE), b"garbage").unwrap();
+    let pool = folders.open(2).unwrap();
+    let fault = pool.status()[1].fault.clone().unwrap();
+    assert_eq!(fault.matches("d10").count(), 1, "{fault}");
 }
 
 #[test]

@@ -49,6 +49,19 @@ fn stand_behind(policy: libc::c_int) {
     }
 }
 
+/// Pins the calling thread to a processor where the machine allows it.
+pub fn pin_to(processor: usize) {
+    // SAFETY: cpu_set_t is plain old data; the set lives on this stack for the call.
+    let pinned = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
+    };
+    if pinned != 0 {
+        tracing::debug!(processor, "the thread could not be pinned");
+    }
+}
+
 /// How long a thread was ready to run and had no processor. Can be asked from any thread.
 #[derive(Debug)]
 pub struct ProcessorWait {
@@ -179,12 +192,7 @@ mod tests {
         // Two threads bound to one processor take turns there.
         let turns = |_| {
             std::thread::spawn(|| {
-                // SAFETY: cpu_set_t is plain old data on this stack.
-                unsafe {
-                    let mut set: libc::cpu_set_t = std::mem::zeroed();
-                    libc::CPU_SET(0, &mut set);
-                    libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
-                }
+                pin_to(0);
                 let wait = ProcessorWait::of_this_thread();
                 let mut steps = 0u64;
                 while wait.so_far() < Duration::from_millis(5) && steps < 10_000_000 {

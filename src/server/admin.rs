@@ -242,6 +242,7 @@ impl AdminApi {
             "oldest_ms": metrics.oldest_ms,
             "published": metrics.publisher.as_ref().map(|publisher| publisher.published),
             "connected": metrics.publisher.as_ref().map(|publisher| publisher.connected),
+            "not_connected_because": metrics.publisher.as_ref().filter(|publisher| !publisher.connected).map(|publisher| &publisher.last_error),
             "subscribers": metrics.publisher.as_ref().map(|publisher| json!({
                 "sessions": publisher.ledger.sessions,
                 "kept": publisher.ledger.kept,

@@ -57,20 +57,6 @@ pub fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Pins the calling thread to a processor where the machine allows it.
-#[allow(unsafe_code)]
-pub fn pin_to(processor: usize) {
-    // SAFETY: cpu_set_t is plain old data; the set lives on this stack for the call.
-    let pinned = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(processor, &mut set);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
-    };
-    if pinned != 0 {
-        tracing::debug!(processor, "the thread could not be pinned");
-    }
-}
-
 /// Serves connections until `stop` is sent or dropped, then lets open requests finish within `SHUTDOWN_GRACE`.
 pub async fn serve(listener: std::net::TcpListener, service: Rc<Service>, door: Door, stop: oneshot::Receiver<()>) {
     let listener = match TcpListener::from_std(listener) {

@@ -38,7 +38,7 @@ use crate::outbox::{Budget, BudgetSettings, KeptPublications, Outbox, OutboxPart
 use crate::pool::{Pool, PoolOptions};
 use crate::seam::files::RealStorage;
 use crate::seam::real::ThermalZones;
-use crate::seam::{self, Storage, Thermometer, World};
+use crate::seam::{self, Storage, Thermometer, World, thread};
 use crate::tls::{self, PlainHttp};
 use crate::upkeep::Upkeep;
 use crate::wire;
@@ -90,6 +90,8 @@ pub fn start(settings: Settings, places: &[String], world: World) -> Result<Serv
     process::raise_descriptor_limit();
     // What can be found wrong without the drives is found before a pool is made on them.
     settings.broker.check().map_err(|error| error.to_string())?;
+    settings.outbox.check().map_err(|error| error.to_string())?;
+    settings.hooks.check()?;
     if !settings.mqtt.url.is_empty() {
         settings.mqtt.check().map_err(|error| error.to_string())?;
     }
@@ -325,7 +327,7 @@ fn start_core(
     let (ready, started) = crossbeam_channel::bounded::<Result<(), String>>(1);
     let (parts, engines) = (parts.clone(), engines.clone());
     let run = move || {
-        core::pin_to(index);
+        thread::pin_to(index);
         let runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new().enable_timer().build();
         let prepared = runtime.map_err(|error| format!("no runtime for a core: {error}")).and_then(|runtime| {
             let engine = engines().map_err(|error| error.to_string())?;

@@ -19,6 +19,7 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use super::clients::Meter;
 use super::framing::HeadScan;
 use super::settings::Timeouts;
+use crate::limits;
 use crate::seam::Clock;
 
 /// What the client's next bytes are.
@@ -46,6 +47,8 @@ pub struct Exchange {
     body_wanted: Cell<bool>,
     /// This request's head says twice how long its body is.
     contradicts: Cell<bool>,
+    /// The last answer was given to a client that may still be sending.
+    lingers: Cell<bool>,
     /// Counts the bytes of heads, bodies and answers for the client's limits.
     pub meter: Meter,
 }
@@ -58,6 +61,7 @@ impl Exchange {
             progress: Cell::new(0),
             body_wanted: Cell::new(false),
             contradicts: Cell::new(false),
+            lingers: Cell::new(false),
             meter,
         })
     }
@@ -82,6 +86,11 @@ impl Exchange {
     /// The request under way has read of its body.
     pub fn body_was_wanted(&self) -> bool {
         self.body_wanted.get()
+    }
+
+    /// What the client still sends is thrown away before the connection is closed.
+    pub fn linger(&self) {
+        self.lingers.set(true);
     }
 
     /// The operation waits for the client as long as the guard lives.
@@ -178,13 +187,16 @@ pub struct BoundedIo<IO> {
     read: Wait,
     read_progress: u64,
     write: Wait,
+    /// No more is written.
+    ended: bool,
+    linger: Wait,
 }
 
 impl<IO> BoundedIo<IO> {
     pub fn new(io: IO, exchange: Rc<Exchange>, clock: Arc<dyn Clock>, timeouts: Timeouts) -> BoundedIo<IO> {
-        let (read, write) = (Wait::default(), Wait::default());
+        let (read, write, linger) = (Wait::default(), Wait::default(), Wait::default());
         let (scan, head) = (HeadScan::default(), vec![0; HEAD_READ_BYTES].into_boxed_slice());
-        BoundedIo { io, scan, head, exchange, clock, timeouts, read, read_progress: 0, write }
+        BoundedIo { io, scan, head, exchange, clock, timeouts, read, read_progress: 0, write, ended: false, linger }
     }
 
     /// Bounds the wait for the client's next byte.
@@ -237,6 +249,30 @@ impl<IO: Read + Unpin> BoundedIo<IO> {
         }
         polled
     }
+
+    /// Throws away what the client still sends, until it ends or for as long as the limits say.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut thrown_away = ReadBuf::new(&mut self.head);
+            match Pin::new(&mut self.io).poll_read(context, thrown_away.unfilled()) {
+                Poll::Ready(Ok(())) if !thrown_away.filled().is_empty() => {
+                    self.exchange.meter.count(thrown_away.filled().len());
+                    self.read.over();
+                    if self.linger.is_too_long(&*self.clock, limits::LINGER, context) {
+                        return Poll::Ready(());
+                    }
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => {
+                    let paused = self.read.is_too_long(&*self.clock, limits::LINGER_PAUSE, context);
+                    return match paused || self.linger.is_too_long(&*self.clock, limits::LINGER, context) {
+                        true => Poll::Ready(()),
+                        false => Poll::Pending,
+                    };
+                }
+            }
+        }
+    }
 }
 
 impl<IO: Read + Unpin> Read for BoundedIo<IO> {
@@ -269,7 +305,7 @@ impl<IO: Read + Unpin> Read for BoundedIo<IO> {
     }
 }
 
-impl<IO: Write + Unpin> Write for BoundedIo<IO> {
+impl<IO: Read + Write + Unpin> Write for BoundedIo<IO> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(context, bytes);
         self.count_written(&polled);
@@ -296,8 +332,17 @@ impl<IO: Write + Unpin> Write for BoundedIo<IO> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_shutdown(context);
-        self.check_write(polled, context)
+        let this = &mut *self;
+        if !this.ended {
+            let polled = Pin::new(&mut this.io).poll_shutdown(context);
+            let Poll::Ready(()) = this.check_write(polled, context)? else { return Poll::Pending };
+            this.ended = true;
+            this.read.over();
+        }
+        match this.exchange.lingers.get() {
+            true => this.poll_linger(context).map(Ok),
+            false => Poll::Ready(Ok(())),
+        }
     }
 }
 

@@ -116,9 +116,11 @@ impl Board {
 
     /// The drive is put back, after it was seen to be gone: otherwise it would be one that failed where it stands.
     fn put_back(&self, slot: usize) {
-        let gone = format!("now: sim-{slot}: Input/output error");
+        let gone = format!("sim-{slot}: Input/output error");
+        let seen = [format!("now: {gone}"), "it takes part again once that has changed".to_owned()];
         self.wait("seen to be gone", |_| {
-            self.store.pool.status()[slot].fault.as_ref().is_some_and(|fault| fault.contains(&gone))
+            let fault = self.store.pool.status()[slot].fault.clone().unwrap_or_default();
+            fault.contains(&gone) && seen.iter().any(|seen| fault.contains(seen))
         });
         self.machine.unplug(slot, false);
     }

@@ -50,3 +50,43 @@ fn any_k_drives_are_enough_without_the_program() {
         }
     }
 }
+
+/// A mirror whose halves were used apart once lost what the second half had acknowledged, with the next start of both.
+#[test]
+fn what_each_half_of_a_mirror_acknowledged_alone_is_there_for_both() {
+    let root = tempfile::tempdir().unwrap();
+    let all = store::real_places(root.path(), 2);
+    let start = |slots: &[usize]| {
+        let place = |(slot, (name, storage)): (usize, &(String, _))| {
+            (name.clone(), Option::clone(storage).filter(|_| slots.contains(&slot)))
+        };
+        Store::open(all.iter().enumerate().map(place).collect(), 1, &real::world()).unwrap()
+    };
+    let bodies = [bytes(200_000, 1), bytes(200_000, 2), bytes(200_000, 3)];
+    let store = start(&[0, 1]);
+    store.put("before", &bodies[0]).unwrap();
+    store.close();
+    for (slot, key) in [(0, "of the first"), (1, "of the second")] {
+        let store = start(&[slot]);
+        store.put(key, &bodies[slot + 1]).unwrap();
+        store.close();
+    }
+    let store = start(&[0, 1]);
+    let left_out = (0..2).find(|slot| store.pool.status()[*slot].fault.is_some()).expect("one is left out");
+    let own = |slot: usize| if slot == 0 { "of the first" } else { "of the second" };
+    assert_eq!(store.get("before").unwrap(), bodies[0]);
+    assert_eq!(store.get(own(1 - left_out)).unwrap(), bodies[2 - left_out]);
+    store.close();
+    let store = start(&[left_out]);
+    assert_eq!(store.get("before").unwrap(), bodies[0]);
+    assert_eq!(store.get(own(left_out)).unwrap(), bodies[left_out + 1]);
+    store.close();
+
+    // The script does not mix them either.
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/rescue.py");
+    let (out, drives) = (root.path().join("out"), (0..2).map(|slot| root.path().join(format!("d{slot}"))));
+    let ran = Command::new("python3").arg("-B").arg(script).arg("--out").arg(&out).args(drives).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success() && said.contains("used apart from the others"), "{said}");
+    assert_eq!(std::fs::read_dir(out.join(crate::store::BUCKET)).unwrap().count(), 2);
+}

@@ -185,7 +185,7 @@ fn strangers_and_duplicates_are_refused_by_name() {
     Store::on(&ours, &world).unwrap().close();
     Store::on(&theirs, &world).unwrap().close();
     let cases: [(&str, Vec<Arc<dyn aerie::seam::Storage>>); 3] = [
-        ("another pool", vec![ours.storage(0), ours.storage(1), theirs.storage(2)]),
+        ("another pool", vec![ours.storage(0), theirs.storage(2)]),
         ("given twice", vec![ours.storage(0), ours.storage(1), ours.storage(1)]),
         ("only 1 of the 2", vec![ours.storage(2)]),
     ];
@@ -194,6 +194,13 @@ fn strangers_and_duplicates_are_refused_by_name() {
         let refused = Store::open(places, 1, &world).err().expect(reason);
         assert!(refused.contains(reason), "{refused}");
     }
+    // One that strayed in is left out, whatever its label counts to, and the others start.
+    let strayed = [ours.storage(0), ours.storage(1), theirs.storage(2)];
+    let places = strayed.into_iter().map(|storage| (storage.describe(), Some(storage))).collect();
+    let store = Store::open(places, 1, &world).unwrap();
+    let fault = store.pool.status()[2].fault.clone().unwrap();
+    assert!(fault.contains("sim-2: the drive is of another pool"), "{fault}");
+    store.close();
     // The order in which drives are named does not matter: each knows its slot.
     let swapped = [2, 0, 1].map(|drive| (format!("sim-{drive}"), Some(ours.storage(drive))));
     Store::open(swapped.to_vec(), 1, &world).unwrap().close();

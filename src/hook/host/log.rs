@@ -43,6 +43,10 @@ impl log::Host for Host {
             log::Level::Warn => "warn",
             log::Level::Error => "error",
         };
+        if level == "error" {
+            let end = message.floor_char_boundary(limits::HOOK_TRAP_LINE_BYTES_MAX);
+            self.last_error = Some(message[..end].to_owned());
+        }
         self.log(level, &message);
         Ok(())
     }

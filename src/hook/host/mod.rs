@@ -84,6 +84,8 @@ pub(super) struct Host {
     derived_bytes: u64,
     pub lines: Vec<LogLine>,
     lines_cut: u64,
+    /// The last line of level error, also where the log was full: what a guest says before it traps.
+    pub last_error: Option<String>,
     /// Time in inference, which the deadline does not count.
     pub waited: Duration,
 }
@@ -109,6 +111,7 @@ impl Host {
             derived_bytes: 0,
             lines: Vec::new(),
             lines_cut: 0,
+            last_error: None,
             waited: Duration::ZERO,
         }
     }

@@ -163,6 +163,29 @@ fn a_storm_of_log_lines_is_cut_and_counted() {
     assert!(lines.last().is_some_and(|line| line.message.contains("more lines were cut")));
 }
 
+/// A panic, an assertion and an exception all end in `unreachable`: its author was told that, and no more.
+#[test]
+fn a_trap_repeats_the_last_error_that_the_guest_logged() {
+    let bench = Bench::new();
+    let log =
+        |level: u32, length: u32| format!("(call $log (i32.const {level}) (i32.const {WORD}) (i32.const {length}))");
+    let message = |body: &str| bench.run(&guest::hook(1, "", body)).1.unwrap_err().to_string();
+    let last = message(&format!("{} {} {} unreachable", log(3, 2), log(3, 3), log(1, 1)));
+    assert!(last.contains("`unreachable`") && last.ends_with("the last error that it logged: key"), "{last}");
+    // A log that is full loses lines, but not what the guest says at its end.
+    let full = format!(
+        "(loop $again {} (br_if $again (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 300))))",
+        log(0, 1)
+    );
+    assert!(message(&format!("{full} {} unreachable", log(3, 3))).ends_with("logged: key"));
+    let long = message(&format!("{} unreachable", log(3, 30_000)));
+    assert!(long.len() < limits::HOOK_TRAP_LINE_BYTES_MAX + 200, "{} bytes", long.len());
+    // Who says nothing is told how to; of another trap the machine knows what it was.
+    let silent = message("unreachable");
+    assert!(silent.contains("logged no error") && silent.contains("aerie hook new"), "{silent}");
+    assert!(message("(drop (i32.load (i32.const -4))) i32.const 0").ends_with("out of bounds memory access"));
+}
+
 #[test]
 fn what_is_no_guest_is_refused_with_the_reason() {
     let bench = Bench::new();

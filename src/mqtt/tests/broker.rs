@@ -58,6 +58,39 @@ fn settings_that_would_open_the_broker_to_strangers_are_refused() {
     }
 }
 
+/// A rule for a user who is not there, or with a filter that matches nothing, was taken: what it denied stayed open.
+#[test]
+fn rights_that_would_have_no_effect_are_refused() {
+    let settings = |user_name: &str, topic: &str| BrokerSettings {
+        users: vec![user("ann", "open sesame")],
+        access: vec![BrokerAccess {
+            user: user_name.to_owned(),
+            topic: topic.to_owned(),
+            permission: BrokerPermission::Deny,
+        }],
+        ..BrokerSettings::default()
+    };
+    for (name, topic, expected) in [
+        ("ann", "a/+/b/#", None),
+        ("*", "#", None),
+        ("anonymous", "%u/+", None),
+        ("bob", "a/#", Some("bob")),
+        ("ann", "a/#/b", Some("a/#/b")),
+        ("ann", "a/b#", Some("a/b#")),
+        ("ann", "a+/b", Some("a+/b")),
+        ("ann", "", Some("no filter")),
+    ] {
+        let found = settings(name, topic).check().err().map(|error| error.to_string());
+        match (&found, expected) {
+            (None, None) => {}
+            (Some(found), Some(expected)) => {
+                assert!(found.contains("broker.access") && found.contains(expected), "{found}")
+            }
+            _ => panic!("{name} {topic}: {found:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_taken_port_is_named_in_the_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -191,7 +191,7 @@ fn removals_that_fail_are_tried_again_and_nothing_is_sent_twice_meanwhile() {
 #[test]
 fn settings_that_cannot_work_are_refused_with_their_key() {
     let base = || PublisherSettings { url: "mqtt://host".to_owned(), ..PublisherSettings::default() };
-    let cases: [(PublisherSettings, Option<&str>); 12] = [
+    let cases: [(PublisherSettings, Option<&str>); 14] = [
         (base(), None),
         (PublisherSettings { url: "mqtt://[::1]:1884/".to_owned(), ..base() }, None),
         (PublisherSettings { url: String::new(), ..base() }, Some("url")),
@@ -199,6 +199,8 @@ fn settings_that_cannot_work_are_refused_with_their_key() {
         (PublisherSettings { url: "mqtt://user:word@host".to_owned(), ..base() }, Some("url")),
         (PublisherSettings { url: "mqtt://host:99999".to_owned(), ..base() }, Some("url")),
         (PublisherSettings { url: "mqtts://host".to_owned(), ..base() }, Some("ca_file")),
+        (PublisherSettings { ca_file: Some("ca".into()), ..base() }, Some("url")),
+        (PublisherSettings { url: "mqtts://host".to_owned(), ca_file: Some("ca".into()), ..base() }, None),
         (PublisherSettings { version: 3, ..base() }, Some("version")),
         (PublisherSettings { window: 0, ..base() }, Some("window")),
         (PublisherSettings { client_key_file: Some("k".into()), ..base() }, Some("client_key_file")),

@@ -136,11 +136,12 @@ fn more_pending_work_than_the_index_holds_is_done_all_the_same() {
 fn settings_that_cannot_work_are_refused_with_their_key() {
     let base = OutboxSettings::default;
     let hooks = |change| OutboxSettings { hooks: BTreeMap::from([("h".to_owned(), change)]), ..base() };
-    let cases: [(OutboxSettings, Option<&str>); 9] = [
+    let cases: [(OutboxSettings, Option<&str>); 10] = [
         (base(), None),
         (OutboxSettings { device: "a/b".to_owned(), ..base() }, Some("device")),
         (OutboxSettings { hook_threads: 0, ..base() }, Some("hook_threads")),
-        (OutboxSettings { attempts_max: 0, ..base() }, Some("invocations_indexed_max")),
+        (OutboxSettings { attempts_max: 0, ..base() }, Some("attempts_max")),
+        (OutboxSettings { invocations_indexed_max: 1, ..base() }, Some("invocations_indexed_max")),
         (OutboxSettings { retry_ms_min: 0, ..base() }, Some("retry_ms_min")),
         (OutboxSettings { publication_bytes_max: 1, ..base() }, Some("publication_bytes_max")),
         (OutboxSettings { events: Route { qos: 3, ..Route::default() }, ..base() }, Some("events.qos")),

@@ -72,15 +72,26 @@ impl RawBody {
         }
     }
 
-    /// Reads and forgets the rest, within `limits::DISCARD_BYTES_MAX`, so that the client reads our answer instead of
-    /// seeing its connection reset.
-    pub async fn discard(mut self) {
+    /// Reads and forgets the rest, so that the connection can serve another request; whether it came to the end within
+    /// `limits::DISCARD_BYTES_MAX`, without a pause of `limits::DISCARD_PAUSE`.
+    pub async fn discard(mut self) -> bool {
         let mut discarded = 0;
         while discarded <= limits::DISCARD_BYTES_MAX {
-            match self.next().await {
-                Ok(Some(bytes)) => discarded += bytes.len() as u64,
-                Ok(None) | Err(_) => return,
+            match monoio::time::timeout(limits::DISCARD_PAUSE, self.next()).await {
+                Ok(Ok(Some(bytes))) => discarded += bytes.len() as u64,
+                Ok(Ok(None)) => return true,
+                Ok(Err(_)) | Err(_) => return false,
             }
+        }
+        false
+    }
+
+    /// The answer ends the connection, and the client may still be sending.
+    pub fn abandon(&self) {
+        match self {
+            #[cfg(test)]
+            RawBody::Given(_) => {}
+            RawBody::Incoming { exchange, .. } => exchange.linger(),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! GetObject and HeadObject through an object lambda (`?lambdaArn=…`), by MinIO's contract: the answer is what the transform
 //! made of the object; a range is one of the result. Each request runs the transform anew.
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::crypt::SealMode;
 use crate::hash::{Md5, hex_encode};
+use crate::meta::Version;
 use crate::notification::Target;
+use crate::wire::conditions::{OF_READ, Verdict, failed};
 use crate::wire::date;
 use crate::wire::error::{S3Code, S3Error};
 use crate::wire::object_headers as headers;
@@ -26,12 +28,28 @@ pub async fn get(call: &Call) -> Result<Response, S3Error> {
     let request =
         TransformRequest { hook, bucket: call.bucket.clone(), key: call.key.clone(), version: object.version.sequence };
     let made = call.settings.transforms.run(request).await.map_err(|fault| fault_of(call, fault))?;
-    let mut response = answer(call, made)?;
+    let etag = hex_encode(&Md5::of(&made.bytes));
+    let mut response = match verdict(call, &object.version, &etag)? {
+        Verdict::Holds => answer(call, made)?,
+        Verdict::Failed(header) => return Err(failed(header)),
+        Verdict::NotModified(_) => response::empty(StatusCode::NOT_MODIFIED),
+    };
+    headers::insert_etag(response.headers_mut(), &etag);
     let all = response.headers_mut();
     let modified = HeaderValue::from_str(&date::http(object.version.modified_ms)).expect("a date is a header value");
     all.insert(header::LAST_MODIFIED, modified);
     headers::insert_version_id(all, object.version_id.as_deref());
     Ok(response)
+}
+
+/// What entity tags say of the result. Dates are passed over: another transform makes another result of an object that is
+/// as old as before.
+fn verdict(call: &Call, of: &Version, etag: &str) -> Result<Verdict, S3Error> {
+    let mut tags = HeaderMap::new();
+    for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
+        tags.extend(call.headers.get(&name).map(|value| (name, value.clone())));
+    }
+    OF_READ.check(&tags, &Version { etag: etag.to_owned(), ..of.clone() })
 }
 
 /// Status, headers and body of the result, or of a range of it.
@@ -50,7 +68,6 @@ fn answer(call: &Call, made: TransformedObject) -> Result<Response, S3Error> {
     };
     let mut response = response::empty(status);
     let all = response.headers_mut();
-    headers::insert_etag(all, &hex_encode(&Md5::of(&made.bytes)));
     let content_type = made.content_type.as_deref().unwrap_or("binary/octet-stream");
     let content_type = HeaderValue::from_str(content_type)
         .map_err(|_| S3Error::with(S3Code::InvalidRequest, "The transform's content type cannot stand in a header."))?;

@@ -186,11 +186,13 @@ impl Service {
         // boto3 takes the status of an answer that comes in the place of `100 Continue` for that of the connection's next
         // answer as well, and hyper does not say it to a request whose body is empty. A body that was refused unread may be
         // taken to begin with the next request.
-        if contradicts || never_told || (failed && waits_for_continue) {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let mut closes = contradicts || never_told || (failed && waits_for_continue);
+        if failed && raw.may_discard(waits_for_continue) && !raw.clone().discard().await {
+            raw.abandon();
+            closes = true;
         }
-        if failed && raw.may_discard(waits_for_continue) {
-            raw.discard().await;
+        if closes {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some((method, request)) = shared
             && method != Method::OPTIONS

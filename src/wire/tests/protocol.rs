@@ -173,6 +173,36 @@ fn an_error_reaches_a_client_that_is_still_sending() {
 }
 
 #[test]
+fn an_error_reaches_a_client_that_sends_all_before_it_reads() {
+    let server = Server::start();
+    let bytes_sent = 16 * usize::try_from(limits::DISCARD_BYTES_MAX).unwrap();
+    let answer = Reply::parse(&server.raw(&unsigned_upload(bytes_sent, bytes_sent)));
+    assert_eq!(answer.refused(S3Code::NoSuchBucket).header("connection"), "close");
+}
+
+#[test]
+fn an_error_reaches_a_client_that_sends_no_more() {
+    let server = Server::start();
+    let clock = real::world().clock;
+    let began_ns = clock.monotonic_ns();
+    let mut stream = server.connect();
+    stream.write_all(&unsigned_upload(3 << 20, 1 << 20)).unwrap();
+    let answer = Reply::parse(&read_all(&mut stream));
+    answer.refused(S3Code::NoSuchBucket);
+    assert!(u128::from(clock.monotonic_ns() - began_ns) < limits::BODY_STALL_TIMEOUT.as_nanos() / 2);
+    // It may come to its senses: nobody resets the connection, and nobody reads it as another request.
+    stream.write_all(&[b'x'; 1 << 20]).unwrap();
+    assert!(read_all(&mut stream).is_empty());
+}
+
+/// A request of which `sent` bytes of the body are sent.
+fn unsigned_upload(announced: usize, sent: usize) -> Vec<u8> {
+    let mut bytes = format!("PUT /bucket/k HTTP/1.1\r\nhost: a\r\ncontent-length: {announced}\r\n\r\n").into_bytes();
+    bytes.resize(bytes.len() + sent, b'x');
+    bytes
+}
+
+#[test]
 fn health_and_administration_have_their_own_door() {
     let server = Server::start();
     let unsigned = |method: &str, path: &str| {

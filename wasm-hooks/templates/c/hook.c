@@ -1,4 +1,6 @@
 // A hook: publishes key, size and number of lines of each new object.
+#undef NDEBUG // zig defines it with -Os, and `assert` would do nothing
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -28,6 +30,15 @@ static int escaped(char *to, hook_string_t from) {
         at += sprintf(at, c < 0x20 || c == '"' || c == '\\' ? "\\u%04x" : "%c", c);
     }
     return at - to;
+}
+
+// `assert` tells what failed, and where: a line of `aerie hook logs`, and part of the attempt's error.
+void __assert_fail(const char *condition, const char *file, int line, const char *function) {
+    char text[512];
+    int length = snprintf(text, sizeof text, "assertion failed: %s, at %s:%d in %s", condition, file, line, function);
+    hook_string_t message = { (uint8_t *)text, length < (int)sizeof text ? length : (int)sizeof text - 1 };
+    aerie_hook_log_write(AERIE_HOOK_LOG_LEVEL_ERROR, &message);
+    __builtin_trap();
 }
 
 static bool failed(hook_failure_t *failure, const char *message) {

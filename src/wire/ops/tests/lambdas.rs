@@ -48,6 +48,30 @@ fn a_transform_is_answered_whole_in_ranges_and_as_a_head() {
     assert_eq!(head.header("etag"), whole.header("etag"));
 }
 
+/// Conditions were passed over: a client that had the result got it again, and one that wanted another got this one.
+#[test]
+fn entity_tags_in_conditions_are_those_of_the_result() {
+    let store = Store::with_bucket("bucket");
+    store.put("bucket", "letters", b"other bytes");
+    let stored = store.ask("HEAD", "/bucket/letters", &[], b"");
+    let target = "/bucket/letters?lambdaArn=arn:aerie:hook:::upper";
+    let etag = store.ask("GET", target, &[], b"").header("etag").to_owned();
+    for method in ["GET", "HEAD"] {
+        for (header, value, status) in [
+            ("if-none-match", etag.as_str(), 304),
+            ("if-none-match", stored.header("etag"), 200),
+            ("if-match", etag.as_str(), 200),
+            ("if-match", stored.header("etag"), 412),
+            // The object is older than that, but its transform may be new.
+            ("if-modified-since", "Fri, 01 Jan 2100 00:00:00 GMT", 200),
+        ] {
+            let answer = store.ask(method, target, &[(header, value)], b"");
+            assert_eq!(answer.status, status, "{method} {header}: {value}");
+            assert!(status == 412 || answer.header("etag") == etag, "{method} {header}: {value}");
+        }
+    }
+}
+
 #[test]
 fn a_transform_that_cannot_be_says_why() {
     let store = Store::with_bucket("bucket");

@@ -1,5 +1,7 @@
 //! A transform: a GET gives the first KiB of an object in its place.
 
+mod report;
+
 wit_bindgen::generate!({ path: "wit", world: "transform" });
 use aerie::hook::object;
 use aerie::hook::types::Error;
@@ -8,6 +10,7 @@ struct Preview;
 
 impl Guest for Preview {
     fn transform(_bucket: String, _key: String) -> Result<Response, Failure> {
+        report::panics();
         let content_type = object::describe()?.content_type;
         let bytes = object::read(0, 1024)?;
         Ok(Response { content_type, bytes })

@@ -1,5 +1,6 @@
 //! A hook: publishes key, size and number of lines of each new object.
 
+mod report;
 mod stream;
 
 wit_bindgen::generate!({ path: "wit", world: "hook" });
@@ -9,6 +10,7 @@ struct Hook;
 
 impl Guest for Hook {
     fn on_event(event: Event) -> Result<(), Failure> {
+        report::panics();
         let mut lines = 0;
         for piece in stream::open()?.pieces() {
             lines += piece?.iter().filter(|byte| **byte == b'\n').count();
