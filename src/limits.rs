@@ -223,7 +223,7 @@ pub const OPEN_SEGMENTS_MAX: usize = 256;
 /// Bytes of read buffers that each thread keeps for the next reads: a few stripes, so that steady reading allocates
 /// nothing; more would be idle memory on a small board.
 pub const READ_BUFFERS_KEPT_BYTES: usize = 4 << 20;
-/// Most bytes of the last uploads that are kept in memory for those who read them at once: some forty large stripes, more
+/// Most bytes of the last uploads that are kept in memory for those who read them at once: some thirty large stripes, more
 /// than hooks are behind when they keep up.
 pub const LATEST_BYTES_MAX: u64 = 64 << 20;
 /// What an upload left in memory is let go of after so many seconds: by then its hook has run, or is far behind.

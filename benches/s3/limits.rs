@@ -1,8 +1,16 @@
 //! The machine's own limits, measured beside the server's figures.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use aerie::limits::{DIRECT_ALIGN_BYTES, STRIPE_BYTES};
+use aerie::seam::files::RealStorage;
+use aerie::seam::memory::{HUGE_PAGE_BYTES, PageMemory};
+use aerie::seam::{OpenMode, Storage};
+
+use crate::work::noise;
 
 pub struct Machine {
     pub memcpy_gb_s: f64,
@@ -10,15 +18,20 @@ pub struct Machine {
     pub loopback_gb_s: f64,
     /// Append of 4 KiB and fdatasync, median, in microseconds.
     pub fdatasync_us: f64,
+    /// Blocks of large objects written directly to six files at the same time, as six drives of the server on this machine's
+    /// one do it. A third of it is parity.
+    pub direct_writes_gb_s: f64,
     pub cores: usize,
 }
 
-pub fn measure() -> Result<Machine, String> {
+/// Files are made in the folder, where the server's drives are, too.
+pub fn measure(folder: &Path) -> Result<Machine, String> {
     Ok(Machine {
         memcpy_gb_s: memcpy(),
         md5_gb_s: md5(),
         loopback_gb_s: loopback().map_err(|e| format!("loopback: {e}"))?,
         fdatasync_us: fdatasync().map_err(|e| format!("fdatasync: {e}"))?,
+        direct_writes_gb_s: direct_writes(folder).map_err(|e| format!("direct writes: {e}"))?,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
     })
 }
@@ -77,4 +90,45 @@ fn fdatasync() -> std::io::Result<f64> {
     }
     samples.sort_by(f64::total_cmp);
     Ok(samples[samples.len() / 2])
+}
+
+/// Drives of the pool that is measured, and how many of them hold data.
+const DRIVES: usize = 6;
+const DATA_DRIVES: usize = 4;
+/// A drive's blocks in this measurement.
+const BLOCKS: u64 = 400;
+
+/// On space that was reserved and never written, each file synced at its end.
+fn direct_writes(folder: &Path) -> std::io::Result<f64> {
+    let storage = RealStorage::open(folder)?;
+    let shard = STRIPE_BYTES / DATA_DRIVES;
+    let (block_bytes, name) = ((DIRECT_ALIGN_BYTES + shard) as u64, |drive: usize| format!("direct-{drive}"));
+    let mut memory = PageMemory::zeroed(HUGE_PAGE_BYTES);
+    memory.copy_from_slice(&noise(HUGE_PAGE_BYTES));
+    let files = (0..DRIVES).map(|drive| {
+        let file = storage.open(&name(drive), OpenMode::CreateNew)?;
+        file.allocate(0, BLOCKS * block_bytes)?;
+        Ok(file)
+    });
+    let files = files.collect::<std::io::Result<Vec<_>>>()?;
+    let (header, payload) = memory[..DIRECT_ALIGN_BYTES + shard].split_at(DIRECT_ALIGN_BYTES);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let write = |file: &std::sync::Arc<dyn aerie::seam::StorageFile>| {
+            let file = file.clone();
+            scope.spawn(move || {
+                (0..BLOCKS).try_for_each(|block| {
+                    file.write_direct_at(&[IoSlice::new(header), IoSlice::new(payload)], block * block_bytes)
+                })?;
+                file.sync_data()
+            })
+        };
+        let threads: Vec<_> = files.iter().map(write).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| std::io::Error::other("a writer panicked"))?)
+    })?;
+    let seconds = started.elapsed().as_secs_f64();
+    (0..DRIVES).try_for_each(|drive| storage.remove(&name(drive)))?;
+    Ok((DRIVES as u64 * BLOCKS * block_bytes) as f64 / seconds / 1e9)
 }

@@ -13,7 +13,8 @@
 //! hooks themselves do, `--curve` what it is at so many objects. `--tls` measures Aerie below TLS as well, as further
 //! targets: the same process, whose address takes both. Objects that GET and DELETE name are signed for before the clock
 //! runs; the client runs on one thread for each processor. The machine's own limits are measured in the same run; for
-//! large GETs, what the server's HTTP stack gives out of memory (`memory`). `scripts/bench` builds and calls this.
+//! large GETs and PUTs, what the server's HTTP stack gives out of memory or takes into it (`memory`), and for PUTs what it
+//! takes with the MD5 that S3 wants (`memory and MD5`). `scripts/bench` builds and calls this.
 #![expect(clippy::disallowed_methods, reason = "measures the real world")]
 
 #[path = "../../src/hook/tests/bad_hooks.rs"]
@@ -77,7 +78,7 @@ impl Plan {
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(memory::ARGUMENT) {
-        return ended(memory::serve());
+        return ended(memory::serve(std::env::args().nth(2).as_deref()));
     }
     let plan = match parse(std::env::args().skip(1)) {
         Ok(plan) => plan,
@@ -106,7 +107,7 @@ fn ended(result: Result<(), String>) -> ExitCode {
 
 fn run(plan: &Plan) -> Result<(), String> {
     let work = tempfile::Builder::new().prefix("aerie-bench.").tempdir().map_err(|error| error.to_string())?;
-    let machine = limits::measure()?;
+    let machine = limits::measure(work.path())?;
     let mut measured = report::Measured::default();
     match &plan.serve {
         Some(binary) if plan.under_load => {
@@ -126,7 +127,7 @@ fn run(plan: &Plan) -> Result<(), String> {
             let folder = work.path().join("aerie");
             let mut aerie = serve.as_ref().map(|binary| Aerie::start(binary, &folder, "", plan.tls)).transpose()?;
             let (_processes, targets) = targets(plan, aerie.as_ref(), work.path())?;
-            let (_memory, memory) = memory::start(work.path())?;
+            let memory = memory::Servers::start(work.path())?;
             measured.rows = side_by_side(plan, &targets, &memory)?;
             if let Some(aerie) = &mut aerie {
                 aerie.stop();
@@ -158,7 +159,7 @@ fn targets(plan: &Plan, aerie: Option<&Aerie>, work: &Path) -> Result<(Vec<Proce
     Ok((processes, targets))
 }
 
-fn side_by_side(plan: &Plan, targets: &[Target], memory: &Target) -> Result<Vec<report::Row>, String> {
+fn side_by_side(plan: &Plan, targets: &[Target], memory: &memory::Servers) -> Result<Vec<report::Row>, String> {
     let mut rows: Vec<report::Row> = Vec::new();
     for target in targets {
         work::prepare(target, work::BUCKET)?;
@@ -177,7 +178,11 @@ fn side_by_side(plan: &Plan, targets: &[Target], memory: &Target) -> Result<Vec<
             }
             filled.push(workload.folder());
         }
-        let measured: Vec<&Target> = targets.iter().chain(Some(memory).filter(|_| workload.is_large_get())).collect();
+        let memory = [
+            Some(&memory.plain).filter(|_| workload.is_large_get() || workload.is_large_put()),
+            Some(&memory.hashing).filter(|_| workload.is_large_put()),
+        ];
+        let measured: Vec<&Target> = targets.iter().chain(memory.into_iter().flatten()).collect();
         let mut samples: Vec<Vec<work::Sample>> = measured.iter().map(|_| Vec::new()).collect();
         for round in 0..plan.rounds() {
             for (target, samples) in measured.iter().zip(&mut samples) {

@@ -260,6 +260,11 @@ impl Workload {
         self.operation == Operation::Get && self.bytes >= 1 << 20 && self.bucket == BUCKET
     }
 
+    /// What the same HTTP stack takes into memory is beside it.
+    pub fn is_large_put(&self) -> bool {
+        self.operation == Operation::Put && self.bytes >= 1 << 20 && self.bucket == BUCKET
+    }
+
     /// Where its objects are; workloads that read the same ones share it.
     pub fn folder(&self) -> String {
         format!("{}/{}", self.bucket, self.prefix)

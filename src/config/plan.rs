@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{ConfigError, Settings};
 use crate::limits;
-use crate::pool::default_parity;
+use crate::pool::{Geometry, default_parity};
 
 /// Bounds of a running process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +57,10 @@ pub fn plan(settings: &Settings, drives: usize, parity: Option<u8>) -> Result<Pl
     ];
     let used: u64 = fixed.iter().map(|(_, bytes)| bytes).sum();
     let budget_bytes = settings.memory.budget_bytes;
-    // Stripes under way and the one being filled, each with its parity; MD5 and the socket hold no more than one besides.
-    let stripe = (limits::STRIPE_BYTES * (data + parity)).div_ceil(data) as u64;
-    let transfer_bytes = (limits::STRIPES_IN_FLIGHT_PER_UPLOAD as u64 + 2) * stripe;
+    // Stripes under way, whether drives or MD5 still need them, and the one being filled, each with its parity; the socket
+    // holds less than half of one besides.
+    let stripe = Geometry { data: data as u8, parity: parity as u8 }.stripe_memory_bytes() as u64;
+    let transfer_bytes = (limits::STRIPES_IN_FLIGHT_PER_UPLOAD as u64 + 1) * stripe + (limits::STRIPE_BYTES / 2) as u64;
     let left = budget_bytes.saturating_sub(used);
     // Transfers that must be come first.
     let latest_bytes = (budget_bytes / LATEST_PART)

@@ -5,6 +5,7 @@
 //! and a rebuilt drive needs no change to any metadata. Addresses are never used twice.
 
 use crate::limits;
+use crate::seam::memory::PageMemory;
 
 /// A run of stripes at one place of one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -49,6 +50,11 @@ impl Geometry {
     /// Bytes from a block of a full stripe to that of the next stripe: whole pages, so that each shard lies on a page.
     pub fn full_block_stride(&self) -> usize {
         limits::DIRECT_ALIGN_BYTES + self.shard_bytes(limits::STRIPE_BYTES)
+    }
+
+    /// Memory that a large stripe takes while it is filled, written and hashed.
+    pub fn stripe_memory_bytes(&self) -> usize {
+        PageMemory::length_for(self.shards() * self.full_block_stride())
     }
 
     /// Bytes that a run of `length` user bytes takes on each drive.

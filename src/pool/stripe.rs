@@ -1,7 +1,7 @@
 //! The memory of a stripe: headers, data shards and parity shards in one piece, on page boundaries.
 //!
 //! Large stripes get theirs from a shelf that lives as long as the pool: fresh memory costs as much to fault in as to
-//! fill, and direct I/O wants pages. Small stripes get just what they need.
+//! fill, and direct I/O wants pages, huge ones best of all. Small stripes get just what they need.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
@@ -109,8 +109,8 @@ impl StripeBuffer {
             let memory = Memory::Small(vec![0; shards * geometry.block_bytes(capacity)]);
             return StripeBuffer { memory, header_room: BLOCK_HEADER_BYTES, shards, filled: 0, shelf: None };
         }
-        let bytes = shards * geometry.full_block_stride();
-        let memory = Memory::Large(shelf.take().unwrap_or_else(|| PageMemory::zeroed(bytes)));
+        let fresh = || PageMemory::zeroed(geometry.stripe_memory_bytes());
+        let memory = Memory::Large(shelf.take().unwrap_or_else(fresh));
         let shelf = Some(shelf.clone());
         StripeBuffer { memory, header_room: DIRECT_ALIGN_BYTES, shards, filled: 0, shelf }
     }

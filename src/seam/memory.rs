@@ -9,6 +9,8 @@ use std::ptr::NonNull;
 
 /// The usual size of a huge page. Where it is another one, the memory is in small pages.
 pub const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// A smaller rest than this stays in small pages: more than a third of a huge one would go to waste.
+const REST_BYTES_MIN: usize = HUGE_PAGE_BYTES / 8 * 5;
 
 /// A mapping of its own, given back when it is dropped.
 #[derive(Debug)]
@@ -26,12 +28,16 @@ unsafe impl Send for PageMemory {}
 unsafe impl Sync for PageMemory {}
 
 impl PageMemory {
-    /// At least so many bytes, all zeros, the first of them on the boundary of a huge page. A rest that fills most of a huge
-    /// page gets all of it.
+    /// Bytes of memory that `zeroed` takes for so many: a rest that fills most of a huge page gets all of it.
+    pub const fn length_for(bytes: usize) -> usize {
+        let rest = bytes % HUGE_PAGE_BYTES;
+        if rest >= REST_BYTES_MIN { bytes - rest + HUGE_PAGE_BYTES } else { bytes }
+    }
+
+    /// At least so many bytes, all zeros, the first of them on the boundary of a huge page.
     pub fn zeroed(bytes: usize) -> PageMemory {
         assert!(bytes > 0, "there is no empty mapping");
-        let rest = bytes % HUGE_PAGE_BYTES;
-        let length = if rest > HUGE_PAGE_BYTES / 2 { bytes - rest + HUGE_PAGE_BYTES } else { bytes };
+        let length = PageMemory::length_for(bytes);
         // Address space for the alignment; it takes no memory.
         let mapped_bytes = length + HUGE_PAGE_BYTES;
         let (access, kind) =
@@ -82,6 +88,7 @@ mod tests {
         for (bytes, length) in [
             (1, 1),
             (4096, 4096),
+            (9 << 17, 9 << 17),
             (3 << 19, HUGE_PAGE_BYTES),
             (HUGE_PAGE_BYTES, HUGE_PAGE_BYTES),
             (HUGE_PAGE_BYTES + 8192, HUGE_PAGE_BYTES + 8192),
