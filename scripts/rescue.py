@@ -10,7 +10,7 @@ Python's standard library only. It follows src/drive/FORMAT.md, src/codec/FORMAT
 also a check of them: it shares no code with the program. The drives are only read. Every block is verified by its
 checksum, every object by its MD5 where its ETag is one. Ends with 1 when something could not be restored.
 """
-import argparse, glob, hashlib, json, os, shutil, sqlite3, struct, sys, tempfile, urllib.parse
+import argparse, functools, glob, hashlib, json, operator, os, shutil, sqlite3, struct, sys, tempfile, urllib.parse
 
 M64 = (1 << 64) - 1
 STRIPE, ALIGN, HEADER, PAGE, LARGE = 1 << 20, 64, 64, 4096, 32 << 10
@@ -69,10 +69,9 @@ def xxh3_128_long(data, seed):
     keys = [[u64(secret, 8 * (stripe + lane)) for lane in range(8)] for stripe in range(17)]
     acc = [P32_3, P1, P2, P3, P4, P32_2, P5, P32_1]
 
-    def accumulate(values, key):
-        for lane in range(8):
-            value = values[lane]
-            mixed = value ^ key[lane]
+    def accumulate(acc, values, keys):
+        for lane, (value, key) in enumerate(zip(values, keys)):
+            mixed = value ^ key
             acc[lane ^ 1] += value
             acc[lane] += (mixed & 0xFFFFFFFF) * (mixed >> 32)
 
@@ -80,13 +79,11 @@ def xxh3_128_long(data, seed):
     for block in range(blocks):
         words = struct.unpack_from("<128Q", data, 1024 * block)
         for stripe in range(16):
-            accumulate(words[8 * stripe:8 * stripe + 8], keys[stripe])
-        for lane in range(8):
-            value = acc[lane] & M64
-            acc[lane] = ((value ^ value >> 47) ^ keys[16][lane]) * P32_1 & M64
+            accumulate(acc, words[8 * stripe:8 * stripe + 8], keys[stripe])
+        acc = [(value & M64 ^ (value & M64) >> 47 ^ key) * P32_1 & M64 for value, key in zip(acc, keys[16])]
     for stripe in range((n - 1 - 1024 * blocks) // 64):
-        accumulate(struct.unpack_from("<8Q", data, 1024 * blocks + 64 * stripe), keys[stripe])
-    accumulate(struct.unpack_from("<8Q", data, n - 64), struct.unpack_from("<8Q", secret, 121))
+        accumulate(acc, struct.unpack_from("<8Q", data, 1024 * blocks + 64 * stripe), keys[stripe])
+    accumulate(acc, struct.unpack_from("<8Q", data, n - 64), struct.unpack_from("<8Q", secret, 121))
 
     def merge(start, at):
         for pair in range(4):
@@ -95,20 +92,14 @@ def xxh3_128_long(data, seed):
         return avalanche(start & M64)
     return (merge(~(n * P2) & M64, 117) << 64 | merge(n * P1 & M64, 11)).to_bytes(16, "big")
 
-
 # GF(2^8) as in src/codec/FORMAT.md --------------------------------------------------------------------------------
 PRODUCTS = [bytes.fromhex(row) for row in (
     "0102040810204080", "02030b0e2c39b3e7", "040b06074abf6a7d", "080e070c82ef74c6",
     "102c4a8218eae3a2", "2039bfefea307266", "40b36a74e37260e8", "80e77dc6a266e8c0")]
 
 def multiply(a, b):
-    product = 0
-    for i in range(8):
-        for j in range(8):
-            if a >> i & 1 and b >> j & 1:
-                product ^= PRODUCTS[i][j]
-    return product
-
+    products = (PRODUCTS[i][j] for i in range(8) for j in range(8) if a >> i & b >> j & 1)
+    return functools.reduce(operator.xor, products, 0)
 
 TABLE = [bytes(multiply(a, b) for b in range(256)) for a in range(256)]
 INVERSE = [0] + [TABLE[a].index(1) for a in range(1, 256)]
@@ -116,24 +107,14 @@ INVERSE = [0] + [TABLE[a].index(1) for a in range(1, 256)]
 def generator(k, m):
     """Rows of all k+m shards over the k data shards."""
     q = 1 << (k - 1).bit_length()
-    rows = [[int(i == j) for j in range(k)] for i in range(k)]
-    for p in range(m):
-        row = []
-        for j in range(k):
-            value = 1
-            for i in range(q):
-                if i != j:
-                    value = TABLE[TABLE[value][(q + p) ^ i]][INVERSE[j ^ i]]
-            row.append(value)
-        rows.append(row)
-    return rows
+    def parity(p, j):
+        quotients = (TABLE[(q + p) ^ i][INVERSE[j ^ i]] for i in range(q) if i != j)
+        return functools.reduce(lambda a, b: TABLE[a][b], quotients, 1)
+    return [[int(i == j) for j in range(k)] for i in range(k)] + [[parity(p, j) for j in range(k)] for p in range(m)]
 
 def combine(row, shards):
-    total = 0
-    for factor, shard in zip(row, shards):
-        if factor:
-            total ^= int.from_bytes(shard.translate(TABLE[factor]), "little")
-    return total.to_bytes(len(shards[0]), "little")
+    products = (int.from_bytes(shard.translate(TABLE[factor]), "little") for factor, shard in zip(row, shards))
+    return functools.reduce(operator.xor, products).to_bytes(len(shards[0]), "little")
 
 def inverted(matrix):
     n = len(matrix)
@@ -144,11 +125,9 @@ def inverted(matrix):
         scale = TABLE[INVERSE[work[column][column]]]
         work[column] = [scale[value] for value in work[column]]
         for r in range(n):
-            factor = work[r][column]
-            if r != column and factor:
+            if r != column and (factor := work[r][column]):
                 work[r] = [value ^ TABLE[factor][other] for value, other in zip(work[r], work[column])]
     return [row[n:] for row in work]
-
 
 # Drives -----------------------------------------------------------------------------------------------------------
 class Lost(Exception):
@@ -182,10 +161,9 @@ class Pool:
         same = lambda l: {**l, "slot": 0} == {**newest, "slot": 0}
         known = lambda l: self.k > self.m or (same(l) if l["epoch"] == newest["epoch"] else l["epoch"] <= told(l)[0])
         member = lambda l: l["pool"] == self.id and l["drives"][l["slot"]] == newest["drives"][l["slot"]] and known(l)
-        for root, label in list(labels.items()):
-            if not member(label):
-                print(f"left out: {root} is no drive of this pool, or was used apart from the others", file=sys.stderr)
         self.roots = {label["slot"]: root for root, label in labels.items() if member(label)}
+        for root in labels.keys() - self.roots.values():
+            print(f"left out: {root} is no drive of this pool, or was used apart from the others", file=sys.stderr)
         self.rows = generator(self.k, self.m)
 
     def block(self, segment, offset, shard, user_bytes, shard_bytes):
@@ -196,8 +174,7 @@ class Pool:
                 block = file.read(HEADER + shard_bytes)
         except OSError:
             return None
-        head = b"AEB1" + bytes((1, self.k, self.m, shard))
-        head += struct.pack("<4I", shard_bytes, user_bytes, segment, offset) + bytes(24)
+        head = struct.pack("<4s4B4I24x", b"AEB1", 1, self.k, self.m, shard, shard_bytes, user_bytes, segment, offset)
         good = block[:48] == head and xxh3_128(head + block[HEADER:], self.seed) == block[48:HEADER]
         return block[HEADER:] if good else None
 
@@ -209,10 +186,8 @@ class Pool:
         shard_bytes = self.shard_bytes(user_bytes)
         found = {}
         for shard in range(self.k + self.m):
-            if len(found) < self.k:
-                block = self.block(segment, offset, shard, user_bytes, shard_bytes)
-                if block is not None:
-                    found[shard] = block
+            if len(found) < self.k and (block := self.block(segment, offset, shard, user_bytes, shard_bytes)):
+                found[shard] = block
         if len(found) < self.k:
             raise Lost(f"segment {segment} offset {offset}: {len(found)} of {self.k} blocks are readable")
         solved, shards = inverted([self.rows[shard] for shard in found]), list(found.values())
@@ -225,7 +200,6 @@ class Pool:
                 yield (data := self.stripe(segment, offset, min(length, STRIPE)))
                 length -= len(data)
                 offset += (PAGE + self.shard_bytes(STRIPE)) // ALIGN
-
 
 # Metadata ---------------------------------------------------------------------------------------------------------
 def open_metadata(pool, folder):
@@ -242,8 +216,8 @@ def open_metadata(pool, folder):
             shutil.copy(file, target)
         try:
             database = sqlite3.connect(os.path.join(target, "aerie.db"))
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-            owner = database.execute("SELECT value FROM state WHERE name = 'pool'").fetchone()[0]
+            queries = "PRAGMA user_version", "SELECT value FROM state WHERE name = 'pool'"
+            version, owner = (database.execute(query).fetchone()[0] for query in queries)
             if 1 <= version <= 8 and owner == pool.id and database.execute("PRAGMA quick_check").fetchone()[0] == "ok":
                 return database
             print(f"slot {slot}: layout {version} of pool {owner}, or damaged", file=sys.stderr)
@@ -269,14 +243,13 @@ def restore(pool, database, arguments):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
             if sealed:  # AES-256-GCM, which the standard library lacks
-                raise Lost(f"sealed ({sealed['mode']}): only Aerie opens it, with the pool's key ring; see src/crypt/FORMAT.md")
-            md5, written = hashlib.md5(), 0
+                raise Lost(f"sealed ({sealed['mode']}): only Aerie opens it, with the pool's keys; src/crypt/FORMAT.md")
+            md5 = hashlib.md5()
             with open(path, "wb") as file:
                 for data in [inline or b""] if extents is None else pool.bytes_of(extents):
                     file.write(data)
                     md5.update(data)
-                    written += len(data)
-            if written != size or "-" not in etag and md5.hexdigest() != etag:
+            if os.path.getsize(path) != size or "-" not in etag and md5.hexdigest() != etag:
                 raise Lost("size or MD5 differ")
         except (Lost, OSError) as error:
             failures += 1
@@ -321,7 +294,6 @@ def main():
     except Lost as error:
         print(error, file=sys.stderr)
         return 1
-
 
 if __name__ == "__main__":
     sys.exit(main())

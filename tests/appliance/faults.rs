@@ -84,7 +84,7 @@ fn bad_starts_say_what_to_do() {
         std::fs::rename(site.drive(drive), site.path().join(format!("away{drive}"))).expect("the folder was there");
     }
     let said = refused(&site);
-    assert!(said.contains("attach the drive of slot 0 or 1"), "{said}");
+    assert!(said.contains("attach more of the pool's drives"), "{said}");
     let mut other = Site::new(3);
     other.configure("[server]\nport = 9\n");
     let said = refused(&other);
