@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use futures_channel::oneshot;
 
 use super::label::{Label, LabelError};
-use super::queue::Queue;
 use super::segment::{self, SEGMENTS_DIR, Segments};
 use super::ticket::Ticket;
 use super::worker::{Desk, Dirty, Health, Request, Worker};
@@ -63,7 +62,7 @@ pub struct Drive {
     slot: usize,
     storage: Arc<dyn Storage>,
     segments: Arc<Segments>,
-    queue: Queue<Request>,
+    queue: Sender<Request>,
     /// Only to drop what waits when the thread hangs.
     queued: Receiver<Request>,
     desk: Arc<Desk>,
@@ -79,7 +78,7 @@ impl Drive {
     pub fn start(slot: usize, storage: Arc<dyn Storage>, segment_bytes: u64) -> Result<Drive, DriveFault> {
         let place = storage.describe();
         let fault = |source| DriveFault::Io { place: place.clone(), source };
-        let (sender, requests) = crossbeam_channel::bounded(limits::DRIVE_QUEUE_MAX);
+        let (queue, requests) = crossbeam_channel::bounded(limits::DRIVE_QUEUE_MAX);
         let segments = Arc::new(Segments::new(storage.clone(), segment_bytes));
         let health = Arc::new(Health::default());
         let (desk, queued, watch) = (Arc::new(Desk::default()), requests.clone(), Mutex::default());
@@ -94,7 +93,6 @@ impl Drive {
         };
         let thread =
             std::thread::Builder::new().name(format!("drive-{slot}")).spawn(move || worker.run()).map_err(fault)?;
-        let queue = Queue::new(sender, thread.thread().clone());
         let (thread, space) = (Mutex::new(Some(thread)), Mutex::default());
         let drive = Drive { slot, storage, segments, queue, queued, desk, watch, space, health, thread };
         drive.make_folder().map_err(fault)?;
@@ -208,9 +206,7 @@ impl Drive {
             return None;
         }
         let (reply, answer) = crossbeam_channel::bounded(1);
-        if !self.queue.send_timeout(Request::Check { reply }, limits::DRIVE_CHECK_TIMEOUT) {
-            return None;
-        }
+        self.queue.send_timeout(Request::Check { reply }, limits::DRIVE_CHECK_TIMEOUT).ok()?;
         let check: Check = answer.recv_timeout(limits::DRIVE_CHECK_TIMEOUT).ok()?;
         *self.space.lock().expect("no holder of this lock panics") = check.space;
         Some(check)
@@ -229,7 +225,7 @@ impl Drive {
     /// the thread does not answer.
     pub fn take_back(&self) -> bool {
         let (reply, answer) = crossbeam_channel::bounded(1);
-        let asked = self.queue.send_timeout(Request::TakeBack { reply }, limits::DRIVE_CHECK_TIMEOUT);
+        let asked = self.queue.send_timeout(Request::TakeBack { reply }, limits::DRIVE_CHECK_TIMEOUT).is_ok();
         asked && answer.recv_timeout(limits::DRIVE_CHECK_TIMEOUT).is_ok()
     }
 
@@ -265,7 +261,8 @@ impl Drive {
     /// Queues a request; one that comes too late is dropped, which tells whoever waits for it.
     fn send(&self, request: Request) {
         if self.is_healthy() {
-            self.queue.send(request);
+            // This end holds a receiver, so that the queue is never closed.
+            _ = self.queue.send(request);
             // The drive may have failed or stopped meanwhile, after its queue was emptied.
             if self.health.gone.load(Ordering::Acquire) {
                 self.drop_queued();
@@ -333,10 +330,10 @@ impl Drive {
         if let Some(thread) = thread {
             if self.health.gone.load(Ordering::Acquire) {
                 // It may hang for ever; it ends by itself if it does not.
-                self.queue.try_send(Request::Stop);
+                _ = self.queue.try_send(Request::Stop);
                 return;
             }
-            self.queue.send(Request::Stop);
+            _ = self.queue.send(Request::Stop);
             if thread.join().is_err() {
                 tracing::error!(slot = self.slot, "the drive's thread panicked");
             }

@@ -7,7 +7,6 @@
 mod block;
 mod io;
 mod label;
-mod queue;
 mod segment;
 mod ticket;
 mod worker;

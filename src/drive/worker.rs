@@ -14,7 +14,6 @@ use futures_channel::oneshot;
 
 use super::io::{Block, Check};
 use super::label::Label;
-use super::queue;
 use super::segment::{self, Segments};
 use super::ticket::Ticket;
 use crate::limits;
@@ -139,7 +138,7 @@ impl Worker {
     pub fn run(&mut self) {
         let mut go_on = true;
         while go_on {
-            let Some(first) = queue::next(&self.requests) else { return };
+            let Ok(first) = self.requests.recv() else { return };
             let group = std::iter::once(first).chain(self.requests.try_iter().take(limits::DRIVE_GROUP_MAX));
             self.desk.papers().group.extend(group);
             self.desk.busy.store(true, Ordering::Release);

@@ -6,10 +6,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 use futures_channel::oneshot;
 use rusqlite::Connection;
 
@@ -162,7 +162,7 @@ pub type Listener = Arc<dyn Fn() + Send + Sync>;
 /// Sends mutations to the writer thread.
 #[derive(Clone)]
 pub(super) struct WriterHandle {
-    queue: SyncSender<Request>,
+    queue: Sender<Request>,
     listeners: Arc<RwLock<Vec<Listener>>>,
     bucket_changes: Arc<AtomicU64>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -170,7 +170,7 @@ pub(super) struct WriterHandle {
 
 impl std::fmt::Debug for WriterHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WriterHandle").finish_non_exhaustive()
+        f.debug_struct("WriterHandle").field("waiting", &self.queue.len()).finish_non_exhaustive()
     }
 }
 
@@ -182,7 +182,7 @@ impl WriterHandle {
         feed: Arc<Feed>,
         retention: Arc<RetentionClock>,
     ) -> Result<WriterHandle, MetaError> {
-        let (queue, requests) = mpsc::sync_channel(limits::META_QUEUE_MAX);
+        let (queue, requests) = crossbeam_channel::bounded(limits::META_QUEUE_MAX);
         let listeners = Arc::new(RwLock::new(Vec::new()));
         let sequence: i64 =
             connection.query_row("SELECT value FROM state WHERE name = 'sequence'", [], |row| row.get(0))?;
@@ -229,7 +229,7 @@ impl WriterHandle {
 
     /// Does something on the writer's thread while no transaction is open; what it gives.
     pub fn between<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, MetaError> {
-        let (reply, answer) = mpsc::sync_channel(1);
+        let (reply, answer) = crossbeam_channel::bounded(1);
         let work = Box::new(move || _ = reply.send(work()));
         match self.queue.try_send(Request::Between(work)) {
             Ok(()) => answer.recv().map_err(|_| stopped()),

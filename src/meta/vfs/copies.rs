@@ -10,9 +10,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSliceMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::page;
 use super::pending::Run;
@@ -78,7 +79,7 @@ impl Site {
         thread: &Sender<Job>,
         work: impl FnOnce(&dyn Storage) -> io::Result<T> + Send + 'static,
     ) -> Receiver<io::Result<T>> {
-        let (done, answer) = mpsc::sync_channel(1);
+        let (done, answer) = crossbeam_channel::bounded(1);
         let storage = self.place.storage.clone();
         // Each asker waits for its answer, so that no more jobs wait than threads do. One that has given up is gone, and a
         // thread that has ended drops the job, which closes the answer's channel.
@@ -425,7 +426,7 @@ fn no_answer(error: RecvTimeoutError, waited: Duration) -> io::Error {
 }
 
 fn start_thread(name: String) -> io::Result<Sender<Job>> {
-    let (sender, jobs): (_, Receiver<Job>) = mpsc::channel();
+    let (sender, jobs): (_, Receiver<Job>) = crossbeam_channel::unbounded();
     std::thread::Builder::new().name(name).spawn(move || jobs.iter().for_each(|job| job()))?;
     Ok(sender)
 }
