@@ -85,7 +85,7 @@ const BAD_HOOKS_LEAD: Duration = Duration::from_secs(2);
 /// Pictures that one processor's hooks look at in a second, at most.
 const PICTURES_PER_SECOND: f64 = 250.0;
 /// Hooks that keep less than this share of the processors busy do not saturate them.
-const SATURATED: f64 = 0.85;
+const SATURATED: f64 = 0.8;
 /// Whatever is waited for has come by then.
 const PATIENCE: Duration = Duration::from_secs(120);
 
