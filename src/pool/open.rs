@@ -386,17 +386,13 @@ pub(super) fn write_each(label: &Label, drives: &[&Drive], failed: impl Fn(&Driv
         let own = Label { slot: drive.slot(), ..label.clone() };
         drive.ask(move |storage| own.write(storage))
     };
-    let answers: Vec<_> = drives.iter().map(ask).collect();
-    let (mut written, mut patience) = (0, limits::DRIVE_STALL_TIMEOUT);
+    let answers = thread::answers(drives.iter().map(ask).collect(), limits::DRIVE_STALL_TIMEOUT);
+    let mut written = 0;
     for (drive, answer) in drives.iter().zip(answers) {
-        match answer.recv_timeout(patience) {
-            Ok(Ok(())) => written |= 1 << drive.slot(),
-            Ok(Err(error)) => failed(drive, error.to_string()),
-            Err(_) => {
-                // The others have had this time, too.
-                patience = Duration::ZERO;
-                failed(drive, "it does not answer while its label is written".to_owned());
-            }
+        match answer {
+            Some(Ok(())) => written |= 1 << drive.slot(),
+            Some(Err(error)) => failed(drive, error.to_string()),
+            None => failed(drive, "it does not answer while its label is written".to_owned()),
         }
     }
     written

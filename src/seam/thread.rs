@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
@@ -140,6 +140,13 @@ fn begin_watched<T: Send + 'static>(
 /// The same without a wait: what it gives comes by the channel, if ever.
 pub fn begin<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
     begin_watched(&Progress::default(), |_| work())
+}
+
+/// What each has answered before `limit` has passed for all of them; `None` of one that has not, or never will.
+#[expect(clippy::disallowed_methods, reason = "bounds how long this thread waits; nothing else depends on it")]
+pub fn answers<T>(asked: Vec<Receiver<T>>, limit: Duration) -> Vec<Option<T>> {
+    let deadline = Instant::now() + limit;
+    asked.into_iter().map(|answer| answer.recv_deadline(deadline).ok()).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::limits::{DRIVE_STALL_TIMEOUT, SHARDS_MAX};
 use crate::seam::Storage;
@@ -56,17 +55,7 @@ pub(super) fn open_all(places: &[Place], first: bool) -> Vec<(String, Option<Arc
 
 /// Does each on a thread of its own; `None` of one that does not end in time.
 fn on_each<T: Send + 'static>(work: Vec<impl FnOnce() -> T + Send + 'static>) -> Vec<Option<T>> {
-    let mut patience = DRIVE_STALL_TIMEOUT;
-    let begun: Vec<_> = work.into_iter().map(thread::begin).collect();
-    let wait = |answer: crossbeam_channel::Receiver<T>| {
-        let done = answer.recv_timeout(patience).ok();
-        if done.is_none() {
-            // The others have had this time, too.
-            patience = Duration::ZERO;
-        }
-        done
-    };
-    begun.into_iter().map(wait).collect()
+    thread::answers(work.into_iter().map(thread::begin).collect(), DRIVE_STALL_TIMEOUT)
 }
 
 /// One folder twice would be two drives that fail together, and a pool made so stays so.
