@@ -5,6 +5,7 @@
 //! back and leaves nothing.
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::{OptionFuture, join};
 
 use super::seal::Seal;
 use super::{BodySource, Engine, EngineError, ExpectedDigests};
@@ -107,7 +108,7 @@ impl Engine {
             self.take(&mut sink, sealer.finish(), size, size_hint, inline).await?;
         }
         let (plain_md5, stored) =
-            futures_util::future::join(finish_md5(plain_md5), self.finish_sink(sink, inline)).await;
+            join(OptionFuture::from(plain_md5.map(BatchedMd5::finish)), self.finish_sink(sink, inline)).await;
         let Stored { body: stored, missed, md5 } = stored?;
         let md5 = md5.or(plain_md5);
         let etag = md5.filter(|_| !opaque_etag).unwrap_or_else(|| {
@@ -130,11 +131,13 @@ impl Engine {
             Sink::Pool(writer) => return finish_writer(*writer).await,
         };
         if inline == Inline::Allowed || bytes.is_empty() {
-            let mut md5 = md5;
-            if let Some(md5) = &mut md5 {
-                md5.update(&bytes).await;
-            }
-            let md5 = finish_md5(md5).await;
+            let md5 = match md5 {
+                Some(mut md5) => {
+                    md5.update(&bytes).await;
+                    Some(md5.finish().await)
+                }
+                None => None,
+            };
             let body = if inline == Inline::Allowed { Body::Inline(bytes) } else { Body::Extents(Vec::new()) };
             return Ok(Stored { body, missed: 0, md5 });
         }
@@ -169,13 +172,6 @@ impl Engine {
 async fn finish_writer(writer: StripeWriter) -> Result<Stored, EngineError> {
     let written = writer.finish().await?;
     Ok(Stored { body: Body::Extents(written.extents), missed: written.missed, md5: written.md5 })
-}
-
-async fn finish_md5(md5: Option<BatchedMd5>) -> Option<[u8; 16]> {
-    match md5 {
-        Some(md5) => Some(md5.finish().await),
-        None => None,
-    }
 }
 
 fn refuse_too_large(size: u64) -> Result<(), EngineError> {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::join;
+use futures_util::future::{OptionFuture, join};
 
 use super::allocate::{Run, RunClass};
 use super::stripe::StripeBuffer;
@@ -109,13 +109,7 @@ impl StripeWriter {
     pub async fn finish(mut self) -> Result<Written, PoolError> {
         let sent = self.send_stripe(true)?;
         self.hash(sent).await;
-        let md5 = self.md5.take();
-        let hashed = async {
-            match md5 {
-                Some(md5) => Some(md5.finish().await),
-                None => None,
-            }
-        };
+        let hashed = OptionFuture::from(self.md5.take().map(BatchedMd5::finish));
         let (md5, settled) = join(hashed, self.wait_for_drives(0)).await;
         settled?;
         // The sync of the last stripe says nothing of what a drive took before it was pulled.
